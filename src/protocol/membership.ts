@@ -1,0 +1,230 @@
+/** The membership: the one thing that is agreed, one epoch at a time (docs/protocol.md, "The membership"). Pure. */
+import type { ClusterId, Epoch, Incarnation, NodeId, Room } from './ids.ts'
+
+/** Where a node's agent listens: one entry a heartbeat path (node network, storage network). */
+export interface Address {
+  readonly path: string
+  readonly host: string
+  readonly port: number
+}
+
+/**
+ * `voting` may run and counts in its room's vote; `observing` may run but has no vote (un-fenced or new, its replicas not yet in sync);
+ * `fenced` must not run.
+ */
+export type Standing = 'voting' | 'observing' | 'fenced'
+
+export interface Member {
+  readonly node: NodeId
+  readonly room: Room
+  readonly incarnation: Incarnation
+  readonly addresses: readonly Address[]
+  readonly standing: Standing
+  /** The last epoch that fenced this node, 0 for never: who skipped that epoch still learns that it must kill. */
+  readonly lastFence: Epoch
+}
+
+export interface WitnessSeat {
+  /** One life of the register; a register restored from a backup is another one. */
+  readonly incarnation: string
+  readonly isVoting: boolean
+}
+
+/** A voter in the life that has the vote: `node/incarnation` or `witness/incarnation`. */
+export type VoterKey = string & { readonly __brand: 'VoterKey' }
+/** Integer weights; rooms of up to five voters divide evenly. */
+export type Votes = ReadonlyMap<VoterKey, number>
+
+export type Cause =
+  | { readonly kind: 'genesis' }
+  | { readonly kind: 'fence'; readonly nodes: readonly NodeId[]; readonly by: NodeId; readonly reason: string }
+  | { readonly kind: 'unfence'; readonly nodes: readonly NodeId[]; readonly by: string }
+  | { readonly kind: 'votes-back'; readonly nodes: readonly NodeId[] }
+  | { readonly kind: 'vote-shift'; readonly witness: 'in' | 'out' }
+  | { readonly kind: 'join'; readonly nodes: readonly NodeId[] }
+  | { readonly kind: 'no-op' }
+  | { readonly kind: 'forced'; readonly nodes: readonly NodeId[]; readonly by: string }
+
+export interface Membership {
+  readonly clusterId: ClusterId
+  readonly epoch: Epoch
+  /** Sorted by node name. */
+  readonly members: readonly Member[]
+  readonly witness: WitnessSeat | null
+  readonly preferredRoom: Room
+  /** Votes of the epoch before: this epoch is installed when majorities of both have learned it. */
+  readonly votesBefore: readonly (readonly [VoterKey, number])[]
+  readonly cause: Cause
+}
+
+/** 6000 divides by 1..5; 60 is the hundredth that breaks an exact tie, and 6060 divides by 1..5 as well. */
+const ROOM_WEIGHT = 6000
+const TIE_BREAK = 60
+/** A room's vote is shared by at most this many nodes: more of them would only make a majority harder to collect. */
+export const VOTERS_A_ROOM = 5
+
+export const nodeVoter = (node: NodeId, incarnation: Incarnation): VoterKey => `${node}/${incarnation}` as VoterKey
+export const witnessVoter = (incarnation: string): VoterKey => `witness/${incarnation}` as VoterKey
+
+const votesCache = new WeakMap<Membership, Votes>()
+
+/** Weight of each voter: a function of the membership's content, so it is the same on every node. */
+export function votesOf(membership: Membership): Votes {
+  const known = votesCache.get(membership)
+  if (known) return known
+  const votersByRoom = new Map<Room, Member[]>()
+  for (const member of membership.members) {
+    if (member.standing !== 'voting') continue
+    const voters = votersByRoom.get(member.room) ?? []
+    if (voters.length < VOTERS_A_ROOM) voters.push(member)
+    votersByRoom.set(member.room, voters)
+  }
+  const rooms = [...votersByRoom.keys()].sort()
+  const isEven = rooms.length % 2 === 0
+  const hasWitness = membership.witness?.isVoting === true
+  const favoured = hasWitness || !isEven ? undefined : rooms.includes(membership.preferredRoom) ? membership.preferredRoom : rooms[0]
+  const votes = new Map<VoterKey, number>()
+  for (const room of rooms) {
+    const voters = votersByRoom.get(room) ?? []
+    const weight = room === favoured ? ROOM_WEIGHT + TIE_BREAK : ROOM_WEIGHT
+    for (const voter of voters) votes.set(nodeVoter(voter.node, voter.incarnation), weight / voters.length)
+  }
+  if (hasWitness && membership.witness) votes.set(witnessVoter(membership.witness.incarnation), isEven ? ROOM_WEIGHT + TIE_BREAK : TIE_BREAK)
+  else if (!isEven) {
+    const first = votes.keys().next().value
+    if (first !== undefined) votes.set(first, (votes.get(first) ?? 0) + TIE_BREAK)
+  }
+  votesCache.set(membership, votes)
+  return votes
+}
+
+export const votesBeforeOf = (membership: Membership): Votes => new Map(membership.votesBefore)
+
+/** More than half of all weights, present or not: two majorities always share a voter. */
+export function isMajority(votes: Votes, has: (voter: VoterKey) => boolean): boolean {
+  let total = 0
+  let present = 0
+  for (const [voter, weight] of votes) {
+    total += weight
+    if (has(voter)) present += weight
+  }
+  return present * 2 > total
+}
+
+export function memberOf(membership: Membership, node: NodeId): Member | undefined {
+  return membership.members.find((member) => member.node === node)
+}
+
+export const fencedNodes = (membership: Membership): readonly NodeId[] =>
+  membership.members.filter((member) => member.standing === 'fenced').map((member) => member.node)
+
+/** Nodes that `next` fences and `now` does not. */
+export function newlyFenced(now: Membership, next: Membership): readonly NodeId[] {
+  return next.members
+    .filter((member) => member.standing === 'fenced' && memberOf(now, member.node)?.standing !== 'fenced')
+    .map((member) => member.node)
+}
+
+const digestCache = new WeakMap<Membership, string>()
+
+/** Tells two memberships of the same number apart. Not a security measure: messages are authenticated. 53 bits, hexadecimal. */
+export function digestOf(membership: Membership): string {
+  const known = digestCache.get(membership)
+  if (known) return known
+  const text = JSON.stringify(canonical(membership))
+  let high = 0xdeadbeef
+  let low = 0x41c6ce57
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    high = Math.imul(high ^ code, 2654435761)
+    low = Math.imul(low ^ code, 1597334677)
+  }
+  high = Math.imul(high ^ (high >>> 16), 2246822507) ^ Math.imul(low ^ (low >>> 13), 3266489909)
+  low = Math.imul(low ^ (low >>> 16), 2246822507) ^ Math.imul(high ^ (high >>> 13), 3266489909)
+  const digest = (4294967296 * (2097151 & low) + (high >>> 0)).toString(16).padStart(14, '0')
+  digestCache.set(membership, digest)
+  return digest
+}
+
+/** The membership as plain data with its fields in one order: what is hashed, stored and sent. */
+export function canonical(membership: Membership): Membership {
+  const { clusterId, epoch, witness, preferredRoom, votesBefore, cause } = membership
+  const members = [...membership.members]
+    .sort((a, b) => (a.node < b.node ? -1 : a.node > b.node ? 1 : 0))
+    .map(({ node, room, incarnation, addresses, standing, lastFence }) => ({
+      node,
+      room,
+      incarnation,
+      addresses: addresses.map(({ path, host, port }) => ({ path, host, port })),
+      standing,
+      lastFence,
+    }))
+  return {
+    clusterId,
+    epoch,
+    members,
+    witness: witness && { incarnation: witness.incarnation, isVoting: witness.isVoting },
+    preferredRoom,
+    votesBefore,
+    cause,
+  }
+}
+
+export const isSameMembership = (a: Membership, b: Membership): boolean => a === b || (a.epoch === b.epoch && digestOf(a) === digestOf(b))
+
+/** What the next epoch changes. Everything else stays. */
+export interface Change {
+  readonly members?: readonly Member[]
+  readonly witness?: WitnessSeat | null
+  readonly cause: Cause
+}
+
+/** The epoch after `now`, with `change` made. */
+export function nextEpoch(now: Membership, change: Change): Membership {
+  return canonical({
+    clusterId: now.clusterId,
+    epoch: (now.epoch + 1) as Epoch,
+    members: change.members ?? now.members,
+    witness: change.witness === undefined ? now.witness : change.witness,
+    preferredRoom: now.preferredRoom,
+    votesBefore: [...votesOf(now)],
+    cause: change.cause,
+  })
+}
+
+/** `now` with `nodes` in another standing. A fence also notes its epoch in `lastFence`. */
+export function withStanding(now: Membership, nodes: readonly NodeId[], standing: Standing): readonly Member[] {
+  const changed = new Set(nodes)
+  const epoch = (now.epoch + 1) as Epoch
+  return now.members.map((member) =>
+    changed.has(member.node) ? { ...member, standing, lastFence: standing === 'fenced' ? epoch : member.lastFence } : member,
+  )
+}
+
+export interface GenesisNode {
+  readonly node: NodeId
+  readonly room: Room
+  readonly incarnation: Incarnation
+  readonly addresses: readonly Address[]
+}
+
+/** Epoch 0, made once by `roomfence init`: every node votes. */
+export function genesis(
+  clusterId: ClusterId,
+  nodes: readonly GenesisNode[],
+  preferredRoom: Room,
+  witnessIncarnation: string | null,
+): Membership {
+  const bare: Membership = {
+    clusterId,
+    epoch: 0 as Epoch,
+    members: nodes.map((node) => ({ ...node, standing: 'voting', lastFence: 0 as Epoch })),
+    witness: witnessIncarnation === null ? null : { incarnation: witnessIncarnation, isVoting: true },
+    preferredRoom,
+    votesBefore: [],
+    cause: { kind: 'genesis' },
+  }
+  const sorted = canonical(bare)
+  return canonical({ ...sorted, votesBefore: [...votesOf(sorted)] })
+}
+
