@@ -1,0 +1,105 @@
+// What a link between two endpoints does to traffic now: the rules of the demo's faulty network, without sockets.
+
+/** One end of a link: the site it stands in (a room, `witness`, `api`) and, where it belongs to one, the node. Names are free. */
+export interface Endpoint {
+  readonly site: string
+  readonly node?: string
+}
+
+/** Faults of one direction. Percentages run from 0 to 100, times are milliseconds. */
+export interface Faults {
+  readonly cut: boolean
+  readonly lossPercent: number
+  readonly delayMs: number
+  /** Up to this much is added to the delay, evenly spread: datagrams may overtake each other. */
+  readonly jitterMs: number
+  readonly duplicatePercent: number
+}
+
+export const noFaults: Faults = { cut: false, lossPercent: 0, delayMs: 0, jitterMs: 0, duplicatePercent: 0 }
+
+interface Rule {
+  readonly from: string
+  readonly to: string
+  readonly faults: Partial<Faults>
+}
+
+/** `both` directions, or only from the first name to the second (`forward`). */
+export type Direction = 'both' | 'forward'
+
+export interface FaultTable {
+  /** What traffic from one endpoint to the other meets now; several rules that match are combined to the worse of each. */
+  between(from: Endpoint, to: Endpoint): Faults
+  /** Sets faults between two names; a name is a site or a node. They replace what was set for exactly these names and direction. */
+  set(from: string, to: string, faults: Partial<Faults>, direction?: Direction): void
+  clear(from: string, to: string): void
+  /** A name that neither sends nor receives: a node without power, a room without a network. */
+  isolate(name: string): void
+  restore(name: string): void
+  clearAll(): void
+  onChange(listener: () => void): () => void
+}
+
+const matches = (endpoint: Endpoint, name: string): boolean => endpoint.site === name || endpoint.node === name
+
+const worse = (first: Faults, second: Partial<Faults>): Faults => ({
+  cut: first.cut || (second.cut ?? false),
+  lossPercent: Math.max(first.lossPercent, second.lossPercent ?? 0),
+  delayMs: Math.max(first.delayMs, second.delayMs ?? 0),
+  jitterMs: Math.max(first.jitterMs, second.jitterMs ?? 0),
+  duplicatePercent: Math.max(first.duplicatePercent, second.duplicatePercent ?? 0),
+})
+
+/** A table of faults that can be changed while traffic flows. */
+export function createFaultTable(): FaultTable {
+  const rules = new Map<string, Rule>()
+  const isolated = new Set<string>()
+  const listeners = new Set<() => void>()
+  const changed = (): void => {
+    for (const listener of listeners) listener()
+  }
+  const put = (from: string, to: string, faults: Partial<Faults>): void => {
+    rules.set(`${from}>${to}`, { from, to, faults })
+  }
+  return {
+    between(from, to) {
+      for (const name of isolated) {
+        // A node reaches itself and its own processes even without a network.
+        if (matches(from, name) !== matches(to, name)) return { ...noFaults, cut: true }
+        if (matches(from, name) && from.node !== undefined && from.node !== to.node) return { ...noFaults, cut: true }
+      }
+      let faults = noFaults
+      for (const rule of rules.values()) {
+        if (matches(from, rule.from) && matches(to, rule.to)) faults = worse(faults, rule.faults)
+      }
+      return faults
+    },
+    set(from, to, faults, direction = 'both') {
+      put(from, to, faults)
+      if (direction === 'both') put(to, from, faults)
+      changed()
+    },
+    clear(from, to) {
+      rules.delete(`${from}>${to}`)
+      rules.delete(`${to}>${from}`)
+      changed()
+    },
+    isolate(name) {
+      isolated.add(name)
+      changed()
+    },
+    restore(name) {
+      isolated.delete(name)
+      changed()
+    },
+    clearAll() {
+      rules.clear()
+      isolated.clear()
+      changed()
+    },
+    onChange(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+  }
+}
