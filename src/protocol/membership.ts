@@ -45,6 +45,11 @@ export type Cause =
   | { readonly kind: 'no-op' }
   | { readonly kind: 'forced'; readonly nodes: readonly NodeId[]; readonly by: string }
 
+export interface FenceVotes {
+  readonly epoch: Epoch
+  readonly votes: readonly (readonly [VoterKey, number])[]
+}
+
 export interface Membership {
   readonly clusterId: ClusterId
   readonly epoch: Epoch
@@ -54,6 +59,8 @@ export interface Membership {
   readonly preferredRoom: Room
   /** Votes of the epoch before: this epoch is installed when majorities of both have learned it. */
   readonly votesBefore: readonly (readonly [VoterKey, number])[]
+  /** For each epoch that fenced a node which still is: the votes that node's permit was counted in. What its proof is made of. */
+  readonly fenceVotes: readonly FenceVotes[]
   readonly cause: Cause
 }
 
@@ -148,7 +155,7 @@ export function digestOf(membership: Membership): string {
 
 /** The membership as plain data with its fields in one order: what is hashed, stored and sent. */
 export function canonical(membership: Membership): Membership {
-  const { clusterId, epoch, witness, preferredRoom, votesBefore, cause } = membership
+  const { clusterId, epoch, witness, preferredRoom, votesBefore, fenceVotes, cause } = membership
   const members = [...membership.members]
     .sort((a, b) => (a.node < b.node ? -1 : a.node > b.node ? 1 : 0))
     .map(({ node, room, incarnation, addresses, standing, lastFence }) => ({
@@ -166,6 +173,7 @@ export function canonical(membership: Membership): Membership {
     witness: witness && { incarnation: witness.incarnation, isVoting: witness.isVoting },
     preferredRoom,
     votesBefore,
+    fenceVotes,
     cause,
   }
 }
@@ -181,13 +189,19 @@ export interface Change {
 
 /** The epoch after `now`, with `change` made. */
 export function nextEpoch(now: Membership, change: Change): Membership {
+  const epoch = (now.epoch + 1) as Epoch
+  const members = change.members ?? now.members
+  const votesBefore = [...votesOf(now)]
+  const fenceEpochs = new Set(members.filter((member) => member.standing === 'fenced').map((member) => member.lastFence))
+  const fenceVotes = now.fenceVotes.filter((fence) => fenceEpochs.has(fence.epoch))
   return canonical({
     clusterId: now.clusterId,
-    epoch: (now.epoch + 1) as Epoch,
-    members: change.members ?? now.members,
+    epoch,
+    members,
     witness: change.witness === undefined ? now.witness : change.witness,
     preferredRoom: now.preferredRoom,
-    votesBefore: [...votesOf(now)],
+    votesBefore,
+    fenceVotes: fenceEpochs.has(epoch) ? [...fenceVotes, { epoch, votes: votesBefore }] : fenceVotes,
     cause: change.cause,
   })
 }
@@ -222,6 +236,7 @@ export function genesis(
     witness: witnessIncarnation === null ? null : { incarnation: witnessIncarnation, isVoting: true },
     preferredRoom,
     votesBefore: [],
+    fenceVotes: [],
     cause: { kind: 'genesis' },
   }
   const sorted = canonical(bare)

@@ -27,6 +27,8 @@ export interface Statement {
   readonly witnessVersion: number
   /** Under maintenance or leaving: counts neither as dead nor as alive. */
   readonly isLeaving: boolean
+  /** This node reaches a Kubernetes API server: it can carry out a fence. */
+  readonly isApiReachable: boolean
 }
 
 export interface Heartbeat {

@@ -1,0 +1,283 @@
+/** What one agent knows: its durable part, which is on disk before anything is said of it, and the rest, which a restart forgets. */
+import type { BootId, Incarnation, NodeId, Room } from './ids.ts'
+import type { Address, Membership, VoterKey } from './membership.ts'
+import type { Accepted, Ballot, Message, Register, Statement, WitnessAnswer, WitnessRequest } from './messages.ts'
+import type { Timings } from './timings.ts'
+
+/** Who this agent is. */
+export interface Self {
+  readonly node: NodeId
+  readonly room: Room
+  readonly incarnation: Incarnation
+  readonly bootId: BootId
+  readonly addresses: readonly Address[]
+}
+
+/** Limits that a person set. A brake is a veto here, not a second thought after the choice. */
+export interface Brakes {
+  /** Decide and record, touch nothing: never prepares, accepts or swaps. */
+  readonly isDryRun: boolean
+  /** No fence while a person holds the brake. */
+  readonly isPaused: boolean
+  /** Largest share of all members that may be fenced at once, 0..1. */
+  readonly maxFencedShare: number
+}
+
+/** On disk. Each change is a new object, so that an adapter may write it while the protocol goes on. */
+export interface Durable {
+  readonly membership: Membership | null
+  /** For the epoch after `membership`; null: none. */
+  readonly promised: Ballot | null
+  readonly accepted: Accepted | null
+  /** Highest round this node ever used or saw. */
+  readonly round: number
+  /** Epoch under which this node's workloads were verified dead, -1: none. */
+  readonly killedEpoch: number
+  /** Highest register version seen, with the incarnation it belongs to. */
+  readonly witnessSeen: { readonly incarnation: string; readonly version: number } | null
+  /** Boot in which this was written: another one at start means that the node was rebooted since. */
+  readonly bootId: BootId
+}
+
+export type ContainmentLevel = 'none' | 'pause' | 'kill'
+
+/** What is known of one peer. Times: this node's clock, -Infinity for never. */
+export interface Contact {
+  heardAtMs: number
+  /** Last time that a DRBD connection to it was seen up. */
+  storageAtMs: number
+  /** Last time this node acked it: from then on it may run for a permit's length. */
+  ackedAtMs: number
+  statement: Statement | null
+  incarnation: Incarnation | null
+  epoch: number
+  digest: string
+  /** Since when it was heard and in sync without a gap. */
+  inSyncSinceMs: number
+  /** Boot known when this node's door to it closed. */
+  bootAtDoor: BootId | null
+  learnSentAtMs: number
+}
+
+export interface Attempt {
+  readonly ballot: Ballot
+  readonly proposal: Membership
+  readonly isFinishing: boolean
+  readonly startedAtMs: number
+  phase: 'prepare' | 'witness-read' | 'witness-swap' | 'accept'
+  phaseAtMs: number
+  value: Membership
+  highest: Ballot | null
+  hasAdopted: boolean
+  readonly promises: Set<VoterKey>
+  readonly accepts: Set<VoterKey>
+  witnessRequestId: number
+  needsWitness: boolean
+}
+
+export interface UnfenceRequest {
+  readonly nodes: readonly NodeId[]
+  readonly by: string
+  readonly askedAtMs: number
+}
+
+/** The witness as this agent sees it. */
+export interface WitnessView {
+  register: Register | null
+  /** Send time of the last read that the witness counted as an ack, and of the last that it answered at all. */
+  ackedAtMs: number
+  answeredAtMs: number
+  /** Since when it answers and is current, Infinity: not. */
+  currentSinceMs: number
+  isStale: boolean
+  askedAtMs: number
+  /** When this node first knew of a register value that closes the witness's door to the node. */
+  readonly doorAtMs: Map<NodeId, number>
+  nextId: number
+  readonly pending: Map<number, { readonly sentAtMs: number; readonly purpose: 'ack' | 'attempt' | 'teach' }>
+  failure: string | null
+}
+
+export interface State {
+  readonly self: Self
+  readonly timings: Timings
+  brakes: Brakes
+  readonly startedAtMs: number
+  /** The node was rebooted since the disk was written: nothing runs yet, and nothing may. */
+  readonly isFreshBoot: boolean
+  durable: Durable
+  /** Counts changes of `durable`; what is said waits until `persistedVersion` has caught up. */
+  durableVersion: number
+  persistedVersion: number
+  persistFailure: string | null
+  readonly held: { readonly version: number; readonly effect: Effect }[]
+  readonly contacts: Map<NodeId, Contact>
+  readonly grants: Map<VoterKey, number>
+  /** Permit carried over from the epoch before. */
+  carriedUntilMs: number
+  readonly sentAtMs: Map<number, number>
+  sequence: number
+  heartbeatAtMs: number
+  lastTickMs: number
+  awakeSinceMs: number
+  learnedAtMs: number
+  installedAtMs: number
+  isInstalled: boolean
+  attempt: Attempt | null
+  nextAttemptAtMs: number
+  acceptedSinceMs: number
+  readonly witness: WitnessView
+  readonly unfence: Map<NodeId, UnfenceRequest>
+  readonly joins: Map<NodeId, { readonly incarnation: Incarnation; readonly room: Room; readonly addresses: readonly Address[]; readonly atMs: number }>
+  /** When this node first knew, at the latest, that the epoch before a fence was installed: no proof counts from earlier. */
+  readonly floorMs: Map<NodeId, number>
+  /** Set while leaving: the heartbeat that first withdrew the watchdog, and who acked that or a later one. */
+  withdrawal: { readonly fromSequence: number; readonly ackedBy: Set<VoterKey> } | null
+  desireKey: string
+  desireSinceMs: number
+  hasHadPermit: boolean
+  registerAcceptedSinceMs: number
+  /** Answers of voters whose door to a fenced node is closed, converted to this node's clock. */
+  readonly doors: Map<VoterKey, Map<NodeId, { readonly ackedAtMs: number; readonly watchdogMs: number | null }>>
+  doorsAskedAtMs: number
+  readonly humanProof: Map<NodeId, string>
+  isApiReachable: boolean
+  watchdogMs: number | null
+  isInSync: boolean
+  isLeaving: boolean
+  desired: ContainmentLevel
+  desiredSinceMs: number
+  contained: { level: ContainmentLevel; isVerified: boolean }
+  hasConflict: boolean
+  lastVeto: string | null
+  random: number
+}
+
+export type Input =
+  | { readonly kind: 'tick' }
+  | { readonly kind: 'message'; readonly from: NodeId; readonly incarnation: Incarnation; readonly message: Message }
+  | { readonly kind: 'witness'; readonly answer: WitnessAnswer }
+  | { readonly kind: 'persisted'; readonly version: number }
+  | { readonly kind: 'persist-failed'; readonly reason: string }
+  /** DRBD connections that are up now, by peer node. */
+  | { readonly kind: 'storage'; readonly connected: readonly NodeId[]; readonly isInSync: boolean }
+  | { readonly kind: 'api'; readonly isReachable: boolean }
+  | { readonly kind: 'watchdog'; readonly timeoutMs: number | null }
+  | { readonly kind: 'contained'; readonly level: ContainmentLevel; readonly isVerified: boolean }
+  | { readonly kind: 'unfence'; readonly nodes: readonly NodeId[]; readonly by: string }
+  | { readonly kind: 'human-proof'; readonly nodes: readonly NodeId[]; readonly by: string }
+  | { readonly kind: 'brakes'; readonly brakes: Brakes }
+  | { readonly kind: 'leaving' }
+  /** A membership from outside the protocol's messages: genesis, read once by an agent whose disk is empty. */
+  | { readonly kind: 'genesis'; readonly membership: Membership }
+
+export type NoteCode =
+  | 'learned'
+  | 'fence-chosen'
+  | 'proposing'
+  | 'attempt-ended'
+  | 'veto'
+  | 'finishing'
+  | 'permit-lost'
+  | 'permit-regained'
+  | 'told-fenced'
+  | 'conflict'
+  | 'late'
+  | 'would-propose'
+  | 'witness-stale'
+  | 'door-closed'
+
+export type Effect =
+  | { readonly kind: 'persist'; readonly version: number; readonly durable: Durable }
+  /** To a node, this one included (delivered by the shell, never lost). */
+  | { readonly kind: 'send'; readonly to: NodeId; readonly message: Message }
+  | { readonly kind: 'witness'; readonly request: WitnessRequest }
+  /** Asked again at each change; the shell answers with `contained`. */
+  | { readonly kind: 'contain'; readonly level: ContainmentLevel }
+  /** Containment was not verified in time: the node must go. */
+  | { readonly kind: 'reboot'; readonly reason: string }
+  /** On disk by now: peers, failover and storage follow it. */
+  | { readonly kind: 'learned'; readonly membership: Membership; readonly before: Membership | null }
+  | { readonly kind: 'note'; readonly code: NoteCode; readonly text: string; readonly nodes?: readonly NodeId[] }
+
+export interface Step {
+  readonly state: State
+  readonly effects: readonly Effect[]
+}
+
+export interface StartOptions {
+  readonly self: Self
+  readonly timings: Timings
+  readonly brakes: Brakes
+  /** What the disk held, null for an empty one. */
+  readonly durable: Durable | null
+  readonly nowMs: number
+  /** Spreads the agents' moments; any number. */
+  readonly seed: number
+}
+
+export function start({ self, timings, brakes, durable, nowMs, seed }: StartOptions): State {
+  const isFreshBoot = durable !== null && durable.bootId !== self.bootId
+  return {
+    self,
+    timings,
+    brakes,
+    startedAtMs: nowMs,
+    isFreshBoot,
+    durable: durable
+      ? { ...durable, bootId: self.bootId }
+      : { membership: null, promised: null, accepted: null, round: 0, killedEpoch: -1, witnessSeen: null, bootId: self.bootId },
+    durableVersion: 0,
+    persistedVersion: 0,
+    persistFailure: null,
+    held: [],
+    contacts: new Map(),
+    grants: new Map(),
+    carriedUntilMs: -Infinity,
+    sentAtMs: new Map(),
+    sequence: 0,
+    heartbeatAtMs: -Infinity,
+    lastTickMs: nowMs,
+    awakeSinceMs: nowMs,
+    learnedAtMs: nowMs,
+    installedAtMs: Infinity,
+    isInstalled: false,
+    attempt: null,
+    nextAttemptAtMs: nowMs,
+    acceptedSinceMs: durable?.accepted ? nowMs : Infinity,
+    witness: {
+      register: null,
+      ackedAtMs: -Infinity,
+      answeredAtMs: -Infinity,
+      currentSinceMs: Infinity,
+      isStale: false,
+      askedAtMs: -Infinity,
+      doorAtMs: new Map(),
+      nextId: 1,
+      pending: new Map(),
+      failure: null,
+    },
+    unfence: new Map(),
+    joins: new Map(),
+    floorMs: new Map(),
+    withdrawal: null,
+    desireKey: '',
+    desireSinceMs: nowMs,
+    hasHadPermit: false,
+    registerAcceptedSinceMs: Infinity,
+    doors: new Map(),
+    doorsAskedAtMs: -Infinity,
+    humanProof: new Map(),
+    isApiReachable: true,
+    watchdogMs: null,
+    isInSync: false,
+    isLeaving: false,
+    desired: isFreshBoot ? 'pause' : 'none',
+    desiredSinceMs: nowMs,
+    contained: { level: 'none', isVerified: false },
+    hasConflict: false,
+    lastVeto: null,
+    random: seed >>> 0,
+  }
+}
+
