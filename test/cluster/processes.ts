@@ -112,6 +112,10 @@ const startReaper = (directory: string): { release: () => Promise<void> } => {
   }
 }
 
+/** `{ 'secure-port': 0 }` as `--secure-port=0`. */
+export const flags = (values: Readonly<Record<string, string | number | boolean>>): readonly string[] =>
+  Object.entries(values).map(([name, value]) => `--${name}=${value}`)
+
 /** `purpose` becomes a part of the directory's name. */
 export const keepProcesses = (purpose: string): ProcessKeeper => {
   const directory = mkdtempSync(join(tmpdir(), `roomfence-${purpose}-`))
@@ -174,7 +178,7 @@ export const keepProcesses = (purpose: string): ProcessKeeper => {
   }
 
   const stop = async (): Promise<void> => {
-    for (const program of [...running.values()].reverse()) await program.kill()
+    for (const program of [...running.values()].toReversed()) await program.kill()
     const left = markedProcesses(directory)
     for (const { pid } of left) process.kill(pid, 'SIGKILL')
     await reaper.release()

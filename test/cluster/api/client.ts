@@ -141,7 +141,7 @@ export const apiClient = ({ url, caPem, token }: Access, headers: Readonly<Recor
 
   const watch = <T extends ApiObject>(path: string, onEvent: (type: WatchType, object: T) => void = () => {}): WatchedObjects<T> => {
     const objects = new Map<string, T>()
-    let isStopped = false
+    const ending = new AbortController()
     let current: ClientRequest | undefined
     let tellListed = (): void => {}
     const listed = new Promise<void>((resolve) => (tellListed = resolve))
@@ -149,7 +149,7 @@ export const apiClient = ({ url, caPem, token }: Access, headers: Readonly<Recor
     const relist = async (): Promise<string> => {
       const list = await call<{ items: readonly T[]; metadata: { resourceVersion: string } }>('GET', path)
       const present = new Set(list.items.map((object) => object.metadata.uid))
-      for (const [uid, object] of [...objects]) {
+      for (const [uid, object] of objects) {
         if (present.has(uid)) continue
         objects.delete(uid)
         onEvent('DELETED', object)
@@ -169,7 +169,7 @@ export const apiClient = ({ url, caPem, token }: Access, headers: Readonly<Recor
       const query = new URLSearchParams({ watch: '1', allowWatchBookmarks: 'true', timeoutSeconds: '600', resourceVersion: from })
       const options = {
         method: 'GET',
-        path: `${path}${path.includes('?') ? '&' : '?'}${query}`,
+        path: `${path}${path.includes('?') ? '&' : '?'}${query.toString()}`,
         headers: { authorization: `Bearer ${token}` },
       }
       const response = await send(options, undefined, (request) => (current = request))
@@ -192,18 +192,18 @@ export const apiClient = ({ url, caPem, token }: Access, headers: Readonly<Recor
 
     const run = async (): Promise<void> => {
       let version: string | undefined
-      while (!isStopped) {
+      while (!ending.signal.aborted) {
         try {
           version ??= await relist()
           version = await follow(version)
         } catch {
           version = undefined
         }
-        if (version === undefined && !isStopped) await sleep(300)
+        if (version === undefined && !ending.signal.aborted) await sleep(300)
       }
     }
     const stop = (): void => {
-      isStopped = true
+      ending.abort()
       watches.delete(stop)
       current?.destroy()
     }

@@ -6,9 +6,9 @@ import { promisify } from 'node:util'
 import { type ApiClient, type ApiObject, isApiError } from '../api/client.ts'
 import type { Lease } from '../api/objects.ts'
 import { freePort } from '../ports.ts'
-import type { Program, ProgramStart } from '../processes.ts'
+import { flags, type Program, type ProgramStart } from '../processes.ts'
 import { sleep, until } from '../timing.ts'
-import type { Authority, KeyPair } from './certificates.ts'
+import type { AuthorityFiles } from './certificates.ts'
 
 export interface KubeVirtOptions {
   /** Merged into the KubeVirt object's `spec.configuration`. */
@@ -30,7 +30,7 @@ export interface KubeVirtSetting {
   readonly programs: (name: string) => string
   readonly startProgram: (program: ProgramStart) => Program
   readonly pki: string
-  readonly authority: Authority
+  readonly authority: AuthorityFiles
   readonly kubeconfigFor: (serviceAccount: string) => Promise<string>
   readonly options: KubeVirtOptions
 }
@@ -183,15 +183,22 @@ const installWebhooks = async ({ client, authority }: KubeVirtSetting, objects: 
   await until('the API server reaches virt-api', 60_000, async () => client.get('/apis/subresources.kubevirt.io/v1'), 200)
 }
 
-const startApi = async ({ programs, startProgram, kubeconfigFor }: KubeVirtSetting, serving: KeyPair, port: number): Promise<void> => {
+const startApi = async ({ programs, startProgram, kubeconfigFor, authority }: KubeVirtSetting, port: number): Promise<void> => {
+  const serving = authority.server('virt-api', ['virt-api.kubevirt.svc', 'virt-api.kubevirt.pod.cluster.local', 'localhost', '127.0.0.1'])
+  const forHandlers = authority.client('kubevirt.io:system:client:virt-handler')
   const virtApi = startProgram({
     name: 'virt-api',
     command: programs('virt-api'),
-    args: [
-      ...['--kubeconfig', await kubeconfigFor('kubevirt-apiserver'), '--listen', '127.0.0.1', '--port', String(port), '-v', '2'],
-      ...['--tls-cert-file', serving.certificateFile, '--tls-key-file', serving.keyFile],
-      ...['--handler-cert-file', serving.certificateFile, '--handler-key-file', serving.keyFile],
-    ],
+    args: flags({
+      kubeconfig: await kubeconfigFor('kubevirt-apiserver'),
+      listen: '127.0.0.1',
+      port,
+      v: 2,
+      'tls-cert-file': serving.certificateFile,
+      'tls-key-file': serving.keyFile,
+      'handler-cert-file': forHandlers.certificateFile,
+      'handler-key-file': forHandlers.keyFile,
+    }),
   })
   await until('virt-api answers', 60_000, async () => {
     if (!virtApi.isRunning()) throw new Error(`virt-api ended:\n${virtApi.logTail()}`)
@@ -206,41 +213,34 @@ export const startKubeVirt = async (setting: KubeVirtSetting): Promise<KubeVirt>
     .trimEnd()
     .split('\n')
     .map((line) => JSON.parse(line) as Installable)
-  const serving = authority.issue({
-    file: 'virt-api',
-    subject: '/CN=kubevirt.io:system:client:virt-handler',
-    alternativeNames: ['DNS:virt-api.kubevirt.svc', 'DNS:virt-api.kubevirt.pod.cluster.local', 'DNS:localhost', 'IP:127.0.0.1'],
-    usages: ['serverAuth', 'clientAuth'],
-  })
+  const serving = authority.server('virt-controller', ['localhost', '127.0.0.1'])
   await installBase(setting, objects)
 
   const unshare = ownHostName()
   const startController = async (name: string): Promise<Program> => {
-    const flags = [
-      ...[
-        '--kubeconfig',
-        await kubeconfigFor('kubevirt-controller'),
-        '--listen',
-        '127.0.0.1',
-        '--port',
-        String(await freePort()),
-        '-v',
-        '2',
-      ],
-      ...['--launcher-image', `registry.example/kubevirt/virt-launcher:${version}`],
-      ...['--exporter-image', `registry.example/kubevirt/virt-exportserver:${version}`],
-      ...['--prom-cert-file', serving.certificateFile, '--prom-key-file', serving.keyFile, ...(options.controllerFlags ?? [])],
+    const args = [
+      ...flags({
+        kubeconfig: await kubeconfigFor('kubevirt-controller'),
+        listen: '127.0.0.1',
+        port: await freePort(),
+        v: 2,
+        'launcher-image': `registry.example/kubevirt/virt-launcher:${version}`,
+        'exporter-image': `registry.example/kubevirt/virt-exportserver:${version}`,
+        'prom-cert-file': serving.certificateFile,
+        'prom-key-file': serving.keyFile,
+      }),
+      ...(options.controllerFlags ?? []),
     ]
     const program = programs('virt-controller')
     if (unshare === undefined) {
       if (name !== 'virt-controller') throw new Error(`virt-controller ${name}: this user may not unshare a host name (try as root)`)
-      return startProgram({ name, command: program, args: flags })
+      return startProgram({ name, command: program, args })
     }
-    return startProgram({ name, command: 'unshare', args: [...unshare, 'sh', '-c', 'hostname "$0"; exec "$@"', name, program, ...flags] })
+    return startProgram({ name, command: 'unshare', args: [...unshare, 'sh', '-c', 'hostname "$0"; exec "$@"', name, program, ...args] })
   }
   const apiPort = await freePort()
   const controller = await startController('virt-controller')
-  await startApi(setting, serving, apiPort)
+  await startApi(setting, apiPort)
   await installWebhooks(setting, objects, apiPort)
   await until('virt-controller leads', 60_000, async () => {
     if (!controller.isRunning()) throw new Error(`virt-controller ended:\n${controller.logTail()}`)

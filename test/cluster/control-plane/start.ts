@@ -11,9 +11,9 @@ import { type ApiClient, apiClient, isApiError } from '../api/client.ts'
 import type { Lease } from '../api/objects.ts'
 import { controlPlanePrograms } from '../build/programs.ts'
 import { freePort } from '../ports.ts'
-import { keepProcesses, type ProcessKeeper, type Program, type ProgramStart } from '../processes.ts'
+import { flags, keepProcesses, type ProcessKeeper, type Program, type ProgramStart } from '../processes.ts'
 import { until } from '../timing.ts'
-import { certificateAuthority, type KeyPair } from './certificates.ts'
+import { authorityFiles, type CredentialFiles } from './certificates.ts'
 import { type KubeVirt, type KubeVirtOptions, startKubeVirt } from './kubevirt.ts'
 
 export interface ControlPlaneOptions {
@@ -71,7 +71,7 @@ const writeKubeconfig = (file: string, server: string, caPem: string, user: Read
   return file
 }
 
-const withKey = ({ certificateFile, keyFile }: KeyPair): Record<string, string> => ({
+const withKey = ({ certificateFile, keyFile }: CredentialFiles): Record<string, string> => ({
   'client-certificate': certificateFile,
   'client-key': keyFile,
 })
@@ -109,22 +109,23 @@ const start = async (options: ControlPlaneOptions, programs: (name: string) => s
   startProgram({
     name: 'etcd',
     command: programs('etcd'),
-    args: [
-      ...['--name=test', `--data-dir=${join(directory, 'etcd')}`, '--unsafe-no-fsync', '--log-level=warn'],
-      ...[`--listen-client-urls=${etcdUrl}`, `--advertise-client-urls=${etcdUrl}`],
-      ...[`--listen-peer-urls=${etcdPeerUrl}`, `--initial-advertise-peer-urls=${etcdPeerUrl}`, `--initial-cluster=test=${etcdPeerUrl}`],
-    ],
+    args: flags({
+      name: 'test',
+      'data-dir': join(directory, 'etcd'),
+      'unsafe-no-fsync': true,
+      'log-level': 'warn',
+      'listen-client-urls': etcdUrl,
+      'advertise-client-urls': etcdUrl,
+      'listen-peer-urls': etcdPeerUrl,
+      'initial-advertise-peer-urls': etcdPeerUrl,
+      'initial-cluster': `test=${etcdPeerUrl}`,
+    }),
   })
 
-  const authority = certificateAuthority(pki)
+  const authority = authorityFiles(pki)
   const caPem = authority.pem
-  const serving = authority.issue({
-    file: 'kube-apiserver',
-    subject: '/CN=kube-apiserver',
-    alternativeNames: ['DNS:localhost', 'DNS:kubernetes.default.svc', 'IP:127.0.0.1', 'IP:10.96.0.1'],
-    usages: ['serverAuth'],
-  })
-  const frontProxy = authority.issue({ file: 'front-proxy', subject: '/CN=front-proxy-client', usages: ['clientAuth'] })
+  const serving = authority.server('kube-apiserver', ['localhost', 'kubernetes.default.svc', '127.0.0.1', '10.96.0.1'])
+  const frontProxy = authority.client('front-proxy-client')
   const serviceAccountKey = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const signingKeyFile = join(pki, 'service-account.key')
   const verifyingKeyFile = join(pki, 'service-account.pub')
@@ -140,35 +141,39 @@ const start = async (options: ControlPlaneOptions, programs: (name: string) => s
     name: 'kube-apiserver',
     command: programs('kube-apiserver'),
     args: [
-      ...[`--etcd-servers=${etcdUrl}`, '--bind-address=127.0.0.1', '--advertise-address=127.0.0.1', `--secure-port=${apiPort}`],
-      ...['--endpoint-reconciler-type=none', '--service-cluster-ip-range=10.96.0.0/16', '--allow-privileged=true', '--profiling=false'],
-      ...[
-        `--tls-cert-file=${serving.certificateFile}`,
-        `--tls-private-key-file=${serving.keyFile}`,
-        `--client-ca-file=${authority.certificateFile}`,
-      ],
-      ...[`--token-auth-file=${tokensFile}`, '--authorization-mode=RBAC', '--service-account-issuer=https://kubernetes.default.svc'],
-      ...[`--service-account-key-file=${verifyingKeyFile}`, `--service-account-signing-key-file=${signingKeyFile}`],
-      // how virt-api learns on whose behalf the API server forwards a subresource call
-      ...[`--proxy-client-cert-file=${frontProxy.certificateFile}`, `--proxy-client-key-file=${frontProxy.keyFile}`],
-      ...[`--requestheader-client-ca-file=${authority.certificateFile}`, '--requestheader-allowed-names=front-proxy-client'],
-      ...['--requestheader-username-headers=X-Remote-User', '--requestheader-group-headers=X-Remote-Group'],
-      '--requestheader-extra-headers-prefix=X-Remote-Extra-',
+      ...flags({
+        'etcd-servers': etcdUrl,
+        'bind-address': '127.0.0.1',
+        'advertise-address': '127.0.0.1',
+        'secure-port': apiPort,
+        'endpoint-reconciler-type': 'none',
+        'service-cluster-ip-range': '10.96.0.0/16',
+        'allow-privileged': true,
+        profiling: false,
+        'tls-cert-file': serving.certificateFile,
+        'tls-private-key-file': serving.keyFile,
+        'client-ca-file': authority.certificateFile,
+        'token-auth-file': tokensFile,
+        'authorization-mode': 'RBAC',
+        'service-account-issuer': 'https://kubernetes.default.svc',
+        'service-account-key-file': verifyingKeyFile,
+        'service-account-signing-key-file': signingKeyFile,
+        // how virt-api learns on whose behalf the API server forwards a subresource call
+        'proxy-client-cert-file': frontProxy.certificateFile,
+        'proxy-client-key-file': frontProxy.keyFile,
+        'requestheader-client-ca-file': authority.certificateFile,
+        'requestheader-allowed-names': 'front-proxy-client',
+        'requestheader-username-headers': 'X-Remote-User',
+        'requestheader-group-headers': 'X-Remote-Group',
+        'requestheader-extra-headers-prefix': 'X-Remote-Extra-',
+      }),
       ...(options.flags?.apiServer ?? []),
     ],
   })
-  const controllerManagerConfig = writeKubeconfig(
-    join(pki, 'controller-manager.kubeconfig'),
-    url,
-    caPem,
-    withKey(authority.issue({ file: 'controller-manager', subject: '/CN=system:kube-controller-manager', usages: ['clientAuth'] })),
-  )
-  const schedulerConfig = writeKubeconfig(
-    join(pki, 'scheduler.kubeconfig'),
-    url,
-    caPem,
-    withKey(authority.issue({ file: 'scheduler', subject: '/CN=system:kube-scheduler', usages: ['clientAuth'] })),
-  )
+  const certificateConfig = (name: string): string =>
+    writeKubeconfig(join(pki, `${name}.kubeconfig`), url, caPem, withKey(authority.client(`system:${name}`)))
+  const controllerManagerConfig = certificateConfig('kube-controller-manager')
+  const schedulerConfig = certificateConfig('kube-scheduler')
   const alive = (name: string): void => {
     const program = running.get(name)
     if (program !== undefined && !program.isRunning()) throw new Error(`${name} ended:\n${program.logTail()}`)
@@ -184,10 +189,16 @@ const start = async (options: ControlPlaneOptions, programs: (name: string) => s
       name,
       command: programs('kube-controller-manager'),
       args: [
-        ...[`--kubeconfig=${controllerManagerConfig}`, '--secure-port=0', '--leader-elect=true', '-v=2'], // port 0: serves nothing
-        ...[`--root-ca-file=${authority.certificateFile}`, `--service-account-private-key-file=${signingKeyFile}`],
-        ...['--use-service-account-credentials=true', '--service-cluster-ip-range=10.96.0.0/16'],
-        ...[`--cluster-signing-cert-file=${authority.certificateFile}`, `--cluster-signing-key-file=${authority.keyFile}`],
+        ...flags({
+          kubeconfig: controllerManagerConfig,
+          'secure-port': 0, // serves nothing
+          'leader-elect': true,
+          v: 2,
+          'root-ca-file': authority.certificateFile,
+          'service-account-private-key-file': signingKeyFile,
+          'use-service-account-credentials': true,
+          'service-cluster-ip-range': '10.96.0.0/16',
+        }),
         ...(options.flags?.controllerManager ?? []),
       ],
     })
@@ -195,7 +206,7 @@ const start = async (options: ControlPlaneOptions, programs: (name: string) => s
   startProgram({
     name: 'kube-scheduler',
     command: programs('kube-scheduler'),
-    args: [`--kubeconfig=${schedulerConfig}`, '--secure-port=0', '--leader-elect=true', '-v=2', ...(options.flags?.scheduler ?? [])],
+    args: [...flags({ kubeconfig: schedulerConfig, 'secure-port': 0, 'leader-elect': true, v: 2 }), ...(options.flags?.scheduler ?? [])],
   })
 
   const tokenFor = async (namespace: string, serviceAccount: string): Promise<string> => {
