@@ -1,0 +1,245 @@
+/**
+ * A collection of projected objects kept current by list and watch. Every way a watch can end has a name and is reported; it always goes on,
+ * except when it is stopped.
+ */
+import { type KubeClient, selectorQuery } from './client.ts'
+import { isKubeError, KubeError } from './errors.ts'
+
+/** Why a list or watch ended and was begun again. */
+export type WatchEnding =
+  | 'closed' /* by the server, as it does every few minutes */
+  | 'expired' /* 410: our resourceVersion is too old; listed anew */
+  | 'silent' /* neither event nor bookmark for too long */
+  | 'refused' /* 401 or 403 */
+  | 'absent' /* 404: this kind is not served here */
+  | 'throttled' /* 429 */
+  | 'broken' /* the connection failed or gave no answer */
+  | 'garbled' /* a line that is not an event */
+
+export interface CollectionOptions<T> {
+  readonly client: KubeClient
+  readonly path: string
+  readonly labelSelector?: string
+  readonly fieldSelector?: string
+  readonly project: (object: unknown) => T | undefined
+  readonly keyOf: (item: T) => string
+  /** The server is asked to end the watch after this; bookmarks come about once a minute. */
+  readonly watchMs?: number
+  readonly silenceMs?: number
+  readonly onChange?: (change: { readonly type: 'listed' | 'added' | 'modified' | 'deleted'; readonly item?: T }) => void
+  readonly onEnding?: (ending: WatchEnding, error: KubeError | undefined) => void
+}
+
+export interface Collection<T> {
+  items(): ReadonlyMap<string, T>
+  /** A first list has come in (or the kind is not served here). */
+  isFresh(): boolean
+  /** False while the kind is not served here (404). */
+  isServed(): boolean
+  whenFresh: Promise<void>
+  /** Takes what a call of our own answered, ahead of the watch. */
+  put(item: T): void
+  stop(): void
+}
+
+interface WatchLine {
+  readonly type?: string
+  readonly object?: { readonly metadata?: { readonly resourceVersion?: string }; readonly code?: number; readonly message?: string }
+}
+
+const firstPauseMs = 250
+const longestPauseMs = 10_000
+
+export function startCollection<T>(options: CollectionOptions<T>): Collection<T> {
+  const { client, path, project, keyOf, onChange, onEnding } = options
+  const stopping = new AbortController()
+  let items = new Map<string, T>()
+  let served = true
+  let fresh = false
+  let markFresh: () => void = () => {}
+  const whenFresh = new Promise<void>((resolve) => {
+    markFresh = resolve
+  })
+  const listed = (): void => {
+    fresh = true
+    markFresh()
+    onChange?.({ type: 'listed' })
+  }
+
+  const relist = async (): Promise<string> => {
+    const selectors = {
+      ...(options.labelSelector === undefined ? {} : { labelSelector: options.labelSelector }),
+      ...(options.fieldSelector === undefined ? {} : { fieldSelector: options.fieldSelector }),
+    }
+    const list = await client.list(path, { project, signal: stopping.signal, ...selectors })
+    items = new Map(list.items.map((item) => [keyOf(item), item]))
+    served = true
+    listed()
+    return list.resourceVersion
+  }
+
+  const take = (line: WatchLine): void => {
+    const item = project(line.object)
+    if (item === undefined) return
+    if (line.type === 'DELETED') {
+      items.delete(keyOf(item))
+      onChange?.({ type: 'deleted', item })
+      return
+    }
+    items.set(keyOf(item), item)
+    onChange?.({ type: line.type === 'ADDED' ? 'added' : 'modified', item })
+  }
+
+  /** Reads one watch to its end. Returns where to go on; rejects when a list is needed or the connection failed. */
+  const watchOnce = async (from: string): Promise<string> => {
+    let resourceVersion = from
+    const watchMs = options.watchMs ?? 300_000
+    const silenceMs = options.silenceMs ?? 90_000
+    const query = selectorQuery(options)
+    query.set('watch', 'true')
+    query.set('allowWatchBookmarks', 'true')
+    query.set('resourceVersion', from)
+    query.set('timeoutSeconds', String(Math.ceil(watchMs / 1_000)))
+    const silence = new AbortController()
+    let timer = setTimeout(() => {
+      silence.abort()
+    }, silenceMs)
+    try {
+      for await (const text of client.lines(`${path}?${query.toString()}`, AbortSignal.any([stopping.signal, silence.signal]))) {
+        clearTimeout(timer)
+        timer = setTimeout(() => {
+          silence.abort()
+        }, silenceMs)
+        const line = parseLine(path, text)
+        if (line.type === 'ERROR') throw watchError(path, line)
+        resourceVersion = line.object?.metadata?.resourceVersion ?? resourceVersion
+        if (line.type !== 'BOOKMARK') take(line)
+      }
+    } catch (error) {
+      if (silence.signal.aborted)
+        throw new KubeError('timeout', `watch of ${path}: silent for ${String(silenceMs)} ms`, {
+          ...watchOf(path),
+          status: 0,
+          reason: 'Silent',
+        })
+      // What came in is kept: a broken connection goes on from the last event seen, so nothing is lost and nothing listed twice.
+      if (isKubeError(error, 'unavailable') && resourceVersion !== from) return resourceVersion
+      throw error
+    } finally {
+      clearTimeout(timer)
+    }
+    return resourceVersion
+  }
+
+  const run = async (): Promise<void> => {
+    let resourceVersion: string | undefined
+    let pauseMs = firstPauseMs
+    while (!stopping.signal.aborted) {
+      try {
+        resourceVersion ??= await relist()
+        const startedMs = performance.now()
+        resourceVersion = await watchOnce(resourceVersion)
+        onEnding?.('closed', undefined)
+        // A server that closes at once must not be asked in a tight loop.
+        if (performance.now() - startedMs > 1_000) pauseMs = firstPauseMs
+        else await pause(pauseMs, stopping.signal)
+      } catch (error) {
+        if (stopping.signal.aborted) return
+        const typed =
+          error instanceof KubeError
+            ? error
+            : new KubeError('bad-answer', String(error), { ...watchOf(path), status: 0, reason: 'Unexpected', cause: error })
+        const ending = endingOf(typed)
+        onEnding?.(ending, typed)
+        if (ending === 'absent') {
+          items = new Map()
+          served = false
+          listed()
+        }
+        if (ending !== 'broken' && ending !== 'throttled') resourceVersion = undefined
+        await pause(ending === 'absent' ? longestPauseMs : (typed.retryAfterMs ?? (ending === 'expired' ? 0 : pauseMs)), stopping.signal)
+        pauseMs = Math.min(longestPauseMs, pauseMs * 2)
+      }
+    }
+  }
+  void run()
+
+  return {
+    items: () => items,
+    isFresh: () => fresh,
+    isServed: () => served,
+    whenFresh,
+    put: (item) => {
+      items.set(keyOf(item), item)
+    },
+    stop: () => {
+      stopping.abort()
+      markFresh()
+    },
+  }
+}
+
+const watchOf = (path: string) => ({ method: 'WATCH', path })
+
+function endingOf(error: KubeError): WatchEnding {
+  switch (error.code) {
+    case 'gone':
+      return 'expired'
+    case 'forbidden':
+    case 'unauthorized':
+      return 'refused'
+    case 'not-found':
+      return 'absent'
+    case 'too-many-requests':
+      return 'throttled'
+    case 'timeout':
+      return error.reason === 'Silent' ? 'silent' : 'broken'
+    case 'bad-answer':
+      return 'garbled'
+    case 'conflict':
+    case 'already-exists':
+    case 'invalid':
+    case 'unavailable':
+    case 'bad-request':
+    case 'server-error':
+    case 'aborted':
+      return 'broken'
+  }
+}
+
+function parseLine(path: string, text: string): WatchLine {
+  try {
+    return JSON.parse(text) as WatchLine
+  } catch (error) {
+    throw new KubeError('bad-answer', `watch of ${path}: not an event: ${text.slice(0, 80)}`, {
+      ...watchOf(path),
+      status: 200,
+      reason: 'NotJson',
+      cause: error,
+    })
+  }
+}
+
+function watchError(path: string, line: WatchLine): KubeError {
+  const code = line.object?.code ?? 0
+  const message = line.object?.message ?? 'an ERROR event without a message'
+  return new KubeError(code === 410 ? 'gone' : code === 429 ? 'too-many-requests' : 'server-error', `watch of ${path}: ${message}`, {
+    ...watchOf(path),
+    status: code,
+    reason: 'ErrorEvent',
+  })
+}
+
+/** Resolves early when stopped. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted || ms <= 0) return Promise.resolve()
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', done)
+      resolve()
+    }
+    const timer = setTimeout(done, ms)
+    signal.addEventListener('abort', done)
+  })
+}
