@@ -1,0 +1,127 @@
+/** Stand-in of the node lifecycle controller: a node not heard of goes Unknown, is tainted, its pods lose readiness. Zone rates are left out. */
+import {
+  amend,
+  conditionOf,
+  type Condition,
+  isReady,
+  type Lease,
+  locationOf,
+  type Node,
+  read,
+  readAll,
+  type Taint,
+  withCondition,
+} from './objects.ts'
+import { type ClusterContext, every, type Stop, stopAll, timestamp, watch } from './work-queue.ts'
+
+const monitorPeriodMs = 5_000
+const graceMs = 50_000
+const leaseNamespace = 'kube-node-lease'
+
+const unreachable = 'node.kubernetes.io/unreachable'
+const notReady = 'node.kubernetes.io/not-ready'
+const unschedulable = 'node.kubernetes.io/unschedulable'
+const ownKeys = [unreachable, notReady, unschedulable]
+
+/** The taints this controller wants on a node, from its Ready condition and spec.unschedulable. */
+export function wantedTaints(node: Node): Taint[] {
+  const ready = conditionOf(node, 'Ready')?.status
+  const taints: Taint[] = []
+  if (node.spec.unschedulable === true) taints.push({ key: unschedulable, effect: 'NoSchedule' })
+  // A node that never had a status counts as not ready.
+  const key = ready === 'Unknown' ? unreachable : ready === 'True' ? undefined : notReady
+  if (key !== undefined) taints.push({ key, effect: 'NoSchedule' }, { key, effect: 'NoExecute' })
+  return taints
+}
+
+export function startNodeLifecycle(context: ClusterContext): Stop {
+  const { store, clock } = context
+  /** When this controller last saw the node's lease or Ready heartbeat move, on its own clock: wall clocks are never compared. */
+  const lastMove = new Map<string, { atMs: number; renewTime: string; heartbeat: string }>()
+
+  const observe = (name: string, seen: { renewTime?: string | undefined; heartbeat?: string | undefined }): void => {
+    const before = lastMove.get(name)
+    const renewTime = seen.renewTime ?? before?.renewTime ?? ''
+    const heartbeat = seen.heartbeat ?? before?.heartbeat ?? ''
+    if (before?.renewTime === renewTime && before.heartbeat === heartbeat) return
+    lastMove.set(name, { atMs: clock.nowMs(), renewTime, heartbeat })
+  }
+
+  const taint = (node: Node): void => {
+    const wanted = wantedTaints(node)
+    const current = node.spec.taints ?? []
+    const isWanted = ({ key, effect }: Taint) => wanted.some((other) => other.key === key && other.effect === effect)
+    const isPresent = ({ key, effect }: Taint) => current.some((other) => other.key === key && other.effect === effect)
+    const kept = current.filter((candidate) => !ownKeys.includes(candidate.key) || isWanted(candidate))
+    const added = wanted.filter((candidate) => !isPresent(candidate))
+    if (kept.length === current.length && added.length === 0) return
+    amend(store, 'nodes', locationOf(node), (tainted) => {
+      const taints = [...kept, ...added.map((one) => ({ ...one, timeAdded: timestamp(context) }))]
+      if (taints.length === 0) delete tainted.spec.taints
+      else tainted.spec.taints = taints
+    })
+  }
+
+  const markUnknown = (node: Node): void => {
+    const now = timestamp(context)
+    amend(store, 'nodes', locationOf(node), (lost) => {
+      let conditions = lost.status?.conditions
+      for (const type of ['MemoryPressure', 'DiskPressure', 'PIDPressure', 'Ready']) {
+        const heartbeat = conditionOf(lost, type)?.lastHeartbeatTime
+        const next: Condition = {
+          type,
+          status: 'Unknown',
+          reason: 'NodeStatusUnknown',
+          message: 'Kubelet stopped posting node status.',
+          ...(heartbeat === undefined ? {} : { lastHeartbeatTime: heartbeat }),
+        }
+        conditions = withCondition(conditions, next, now)
+      }
+      lost.status = { ...lost.status, ...(conditions === undefined ? {} : { conditions }) }
+    })
+    for (const pod of readAll(store, 'pods')) {
+      if (pod.spec.nodeName !== node.metadata.name || !isReady(pod)) continue
+      amend(store, 'pods', locationOf(pod), (lost) => {
+        const conditions = withCondition(lost.status?.conditions, { type: 'Ready', status: 'False', lastProbeTime: null }, now)
+        lost.status = { ...lost.status, conditions }
+      })
+    }
+  }
+
+  const monitor = (): void => {
+    for (const node of readAll(store, 'nodes')) {
+      const moved = lastMove.get(node.metadata.name)
+      const isLost = moved !== undefined && clock.nowMs() - moved.atMs > graceMs * context.timeFactor
+      if (isLost && conditionOf(node, 'Ready')?.status !== 'Unknown') markUnknown(node)
+    }
+  }
+
+  const stopWatch = watch(store, ['nodes', 'leases'], ({ type, plural, object }) => {
+    const { name } = object.metadata
+    if (plural === 'leases') {
+      if (object.metadata.namespace === leaseNamespace && type !== 'DELETED') observe(name, { renewTime: (object as Lease).spec.renewTime })
+      return
+    }
+    if (type === 'DELETED') {
+      lastMove.delete(name)
+      return
+    }
+    observe(name, { heartbeat: conditionOf(object as Node, 'Ready')?.lastHeartbeatTime ?? 'none' })
+    taintSoon(name)
+  })
+  // Not within the event: the write that is being told of must be over.
+  const waiting = new Set<string>()
+  let cancelTaint: Stop | undefined
+  function taintSoon(name: string): void {
+    waiting.add(name)
+    cancelTaint ??= clock.after(0, () => {
+      cancelTaint = undefined
+      for (const one of waiting) {
+        waiting.delete(one)
+        const node = read(store, 'nodes', undefined, one)
+        if (node !== undefined) taint(node)
+      }
+    })
+  }
+  return stopAll(stopWatch, every(context, monitorPeriodMs, monitor, 25), () => cancelTaint?.())
+}
