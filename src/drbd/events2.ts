@@ -70,21 +70,10 @@ export function parseEvent(line: string): Event {
  * @throws DrbdInputError also when the line contradicts the state (a change to what does not exist): lines were lost, read everything again.
  */
 export function applyEvent(state: EventsState, event: Event): EventsState {
-  switch (event.object) {
-    case '-':
-      return { ...state, isComplete: true }
-    case 'skipped':
-      return { ...state, hasSkipped: true }
-    case 'helper':
-    case 'path':
-      return state
-    case 'resource':
-      return applyToResource(state, event)
-    case 'device':
-    case 'connection':
-    case 'peer-device':
-      return applyToPart(state, event)
-  }
+  if (event.object === '-') return { ...state, isComplete: true }
+  if (event.object === 'skipped') return { ...state, hasSkipped: true }
+  if (event.object === 'helper' || event.object === 'path') return state
+  return event.object === 'resource' ? applyToResource(state, event) : applyToPart(state, event)
 }
 
 /** In the order and form of `parseStatus`. */
@@ -92,40 +81,32 @@ export const mergedResources = ({ resources }: EventsState): readonly Resource[]
   [...resources.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1))
 
 function applyToResource(state: EventsState, event: Event): EventsState {
+  const { verb } = event
+  if (verb === 'call' || verb === 'response' || verb === '-') throw refused(event.line, `${verb} resource`, 'known together')
   const name = text(event, 'name')
   const known = state.resources.get(name)
   const resources = new Map(state.resources)
-  switch (event.verb) {
-    case 'destroy':
-      resources.delete(name)
-      return { ...state, resources }
-    case 'rename': {
-      if (known === undefined) throw refused(event.line, name, 'a resource that exists')
-      resources.delete(name)
-      const newName = text(event, 'new_name')
-      resources.set(newName, { ...known, name: newName })
-      return { ...state, resources }
-    }
-    case 'exists':
-    case 'create':
-    case 'change': {
-      if (event.verb === 'change' && known === undefined) throw refused(event.line, name, 'a resource that exists')
-      resources.set(name, {
-        name,
-        role: oneOf(event, 'role', roles, known?.role),
-        suspended: readSuspended(event, known?.suspended),
-        forceIoFailures: yesNo(event, 'force-io-failures', known?.forceIoFailures ?? false),
-        // `exists` again for a known resource is not a new one: its parts are listed by lines of their own.
-        volumes: known?.volumes ?? [],
-        connections: known?.connections ?? [],
-      })
-      return { ...state, resources }
-    }
-    case 'call':
-    case 'response':
-    case '-':
-      throw refused(event.line, `${event.verb} resource`, 'known together')
+  if (verb === 'destroy') {
+    resources.delete(name)
+    return { ...state, resources }
   }
+  if (known === undefined && (verb === 'change' || verb === 'rename')) throw refused(event.line, name, 'a resource that exists')
+  if (known !== undefined && verb === 'rename') {
+    const newName = text(event, 'new_name')
+    resources.delete(name)
+    resources.set(newName, { ...known, name: newName })
+    return { ...state, resources }
+  }
+  resources.set(name, {
+    name,
+    role: oneOf(event, 'role', roles, known?.role),
+    suspended: readSuspended(event, known?.suspended),
+    forceIoFailures: yesNo(event, 'force-io-failures', known?.forceIoFailures ?? false),
+    // `exists` again for a known resource is not a new one: its parts are listed by lines of their own.
+    volumes: known?.volumes ?? [],
+    connections: known?.connections ?? [],
+  })
+  return { ...state, resources }
 }
 
 function applyToPart(state: EventsState, event: Event): EventsState {
@@ -214,7 +195,7 @@ function readSuspended(event: Event, known: Suspended | undefined): Suspended {
 }
 
 function mustExist(event: Event, known: unknown): void {
-  if (event.verb === 'change' && known === undefined) throw refused(event.line, `${event.object}`, 'one that exists')
+  if (event.verb === 'change' && known === undefined) throw refused(event.line, event.object, 'one that exists')
 }
 
 function text(event: Event, key: string): string {
