@@ -1,5 +1,5 @@
 /** HTTP calls to the API server: kept-alive TLS, a time-out on every call, typed errors. Decides nothing. */
-import { Agent as HttpAgent } from 'node:http'
+import { type AgentOptions, Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
 import fetch, { type RequestInit, type Response } from 'node-fetch'
 import type { Credentials } from './credentials.ts'
@@ -85,24 +85,16 @@ const probeTimeoutMs = 2_000
 
 export function createKubeClient(options: KubeClientOptions): KubeClient {
   const { credentials } = options
-  const agentOptions = { keepAlive: true, maxSockets: 48, maxFreeSockets: 8, scheduling: 'lifo' as const }
-  const agent = credentials.server.startsWith('http:')
-    ? new HttpAgent(agentOptions)
-    : new HttpsAgent({
-        ...agentOptions,
-        ...(credentials.ca === undefined ? {} : { ca: credentials.ca }),
-        ...(credentials.cert === undefined ? {} : { cert: credentials.cert }),
-        ...(credentials.key === undefined ? {} : { key: credentials.key }),
-        ...(credentials.serverName === undefined ? {} : { servername: credentials.serverName }),
-        rejectUnauthorized: !credentials.skipTlsVerify,
-      })
+  const agent = agentOf(credentials, { keepAlive: true, maxSockets: 48, maxFreeSockets: 8, scheduling: 'lifo' })
+  // Watches keep their connections to themselves, or they would use up those of the calls.
+  const watchAgent = agentOf(credentials, { keepAlive: false })
 
-  const send = async (call: Call, signal: AbortSignal): Promise<Response> => {
+  const send = async (call: Call, signal: AbortSignal, through: HttpAgent = agent): Promise<Response> => {
     const attempt = async (reread: boolean): Promise<Response> => {
       const authorization = await credentials.authorization(reread)
       const init: RequestInit = {
         method: call.method,
-        agent,
+        agent: through,
         signal,
         headers: {
           accept: call.accept ?? 'application/json',
@@ -190,7 +182,7 @@ export function createKubeClient(options: KubeClientOptions): KubeClient {
         opening.abort()
       }, openTimeoutMs)
       try {
-        const answer = await send(call, AbortSignal.any([signal, opening.signal]))
+        const answer = await send(call, AbortSignal.any([signal, opening.signal]), watchAgent)
         if (answer.status >= 400) throw errorOfAnswer(call, answer.status, await answer.text(), answer.headers.get('retry-after'))
         clearTimeout(timer)
         if (answer.body !== null) yield* linesOf(answer.body as AsyncIterable<Uint8Array>)
@@ -204,8 +196,21 @@ export function createKubeClient(options: KubeClientOptions): KubeClient {
     },
     close: () => {
       agent.destroy()
+      watchAgent.destroy()
     },
   }
+}
+
+function agentOf(credentials: Credentials, options: AgentOptions): HttpAgent {
+  if (credentials.server.startsWith('http:')) return new HttpAgent(options)
+  return new HttpsAgent({
+    ...options,
+    ...(credentials.ca === undefined ? {} : { ca: credentials.ca }),
+    ...(credentials.cert === undefined ? {} : { cert: credentials.cert }),
+    ...(credentials.key === undefined ? {} : { key: credentials.key }),
+    ...(credentials.serverName === undefined ? {} : { servername: credentials.serverName }),
+    rejectUnauthorized: !credentials.skipTlsVerify,
+  })
 }
 
 async function listPages<T>(getPage: (path: string) => Promise<unknown>, path: string, options: ListOptions<T>): Promise<Listed<T>> {

@@ -204,6 +204,8 @@ function endingOf(error: KubeError): WatchEnding {
     case 'server-error':
     case 'aborted':
       return 'broken'
+    default:
+      return error.code satisfies never
   }
 }
 

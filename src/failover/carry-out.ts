@@ -1,0 +1,235 @@
+/** Carries out the steps of a plan: bounded concurrency that adapts to the API server, preconditions understood, nothing decided. */
+import type { KubeClient } from '../kubernetes/client.ts'
+import { isKubeError, isTransient, KubeError } from '../kubernetes/errors.ts'
+import { type NodeView, nodeView, type Taint, paths } from '../kubernetes/resources.ts'
+import { releaseLease } from './leases.ts'
+import { type FailoverClock, type FailoverConfig, touchAnnotation } from './order.ts'
+import type { Stage, Step } from './steps.ts'
+import { fencedEpoch, withTaint } from './taints.ts'
+
+export type StepOutcome = 'done' | 'gone' | 'replaced' | 'dry-run'
+
+/** A node carries the taint of a later fence: this one is out of date and must do nothing more. */
+export class SupersededError extends Error {
+  readonly code = 'superseded'
+  readonly byEpoch: number
+  constructor(node: string, byEpoch: number) {
+    super(`node ${node} is fenced by epoch ${String(byEpoch)} already, which is later than this fence`)
+    this.name = 'SupersededError'
+    this.byEpoch = byEpoch
+  }
+}
+
+export interface CarryOutOptions {
+  readonly client: KubeClient
+  readonly config: FailoverConfig
+  readonly clock: FailoverClock
+  readonly epoch: number
+  readonly dryRun: boolean
+  readonly signal: AbortSignal
+  readonly onDone: (step: Step, outcome: StepOutcome) => void
+  readonly onFailed: (step: Step, error: KubeError) => void
+}
+
+export interface Round {
+  readonly done: readonly Step[]
+  readonly failed: readonly { readonly step: Step; readonly error: KubeError }[]
+  /** The API server does not answer: what was left of the plan was not tried. */
+  readonly isApiAway: boolean
+  readonly retryAfterMs: number | undefined
+}
+
+export interface Carrier {
+  run(stages: readonly Stage[]): Promise<Round>
+  /** Calls under way at once at most, now. */
+  concurrency(): number
+}
+
+const failuresUntilAway = 3
+const slowMs = 1_000
+/** While the watch has not yet shown what a step did, the next plan names it again. */
+const settleMs = 2_000
+
+export function createCarrier(options: CarryOutOptions): Carrier {
+  const { config, clock, signal } = options
+  let limit = Math.min(8, config.maxConcurrency)
+  const doneAtMs = new Map<string, number>()
+
+  const adapt = (error: unknown, durationMs: number): void => {
+    if (isKubeError(error, 'too-many-requests')) limit = Math.max(1, Math.floor(limit / 2))
+    else if (error !== undefined || durationMs > slowMs) limit = Math.max(1, limit - 1)
+    else limit = Math.min(config.maxConcurrency, limit + 0.25)
+  }
+
+  const run = async (stages: readonly Stage[]): Promise<Round> => {
+    const done: Step[] = []
+    const failed: { step: Step; error: KubeError }[] = []
+    const failedKeys = new Set<string>()
+    let transientInARow = 0
+    let isApiAway = false
+    let retryAfterMs: number | undefined
+
+    const one = async (step: Step): Promise<void> => {
+      if (step.needs !== undefined && failedKeys.has(step.needs)) {
+        failedKeys.add(step.key)
+        return
+      }
+      const startedMs = clock.nowMs()
+      if (startedMs - (doneAtMs.get(step.key) ?? -Infinity) < settleMs) return
+      try {
+        const outcome = options.dryRun ? 'dry-run' : await carryOutStep(step, options)
+        adapt(undefined, clock.nowMs() - startedMs)
+        transientInARow = 0
+        doneAtMs.set(step.key, clock.nowMs())
+        done.push(step)
+        options.onDone(step, outcome)
+      } catch (error) {
+        if (!(error instanceof KubeError)) throw error
+        if (error.code === 'aborted') return
+        adapt(error, clock.nowMs() - startedMs)
+        failedKeys.add(step.key)
+        failed.push({ step, error })
+        options.onFailed(step, error)
+        if (error.retryAfterMs !== undefined) retryAfterMs = Math.max(retryAfterMs ?? 0, error.retryAfterMs)
+        // virt-api being away says nothing of the API server.
+        if (step.kind !== 'vm' && isTransient(error) && ++transientInARow >= failuresUntilAway) isApiAway = true
+      }
+    }
+
+    for (const stage of stages) {
+      const queue = [...stage.steps]
+      const isOver = (): boolean => signal.aborted || isApiAway || retryAfterMs !== undefined
+      const worker = async (rank: number): Promise<void> => {
+        while (!isOver() && rank < limit) {
+          const step = queue.shift()
+          if (step === undefined) return
+          await one(step)
+        }
+      }
+      // Steps that need another of their own stage come after it: a worker takes them one by one.
+      if (stage.steps.some((step) => step.needs !== undefined && stage.steps.some((other) => other.key === step.needs))) await worker(0)
+      else await Promise.all(Array.from({ length: Math.min(config.maxConcurrency, queue.length) }, (_, rank) => worker(rank)))
+      while (!isOver() && queue.length > 0) await worker(0)
+      if (isOver()) break
+      if (stage.barrier && stage.steps.some((step) => failedKeys.has(step.key))) break
+    }
+    for (const [key, atMs] of doneAtMs) if (clock.nowMs() - atMs > settleMs) doneAtMs.delete(key)
+    return { done, failed, isApiAway, retryAfterMs }
+  }
+
+  return { run, concurrency: () => Math.floor(limit) }
+}
+
+async function carryOutStep(step: Step, { client, epoch, signal, config, clock }: CarryOutOptions): Promise<StepOutcome> {
+  const call = { signal, timeoutMs: config.requestTimeoutMs }
+  switch (step.kind) {
+    case 'taint':
+      return taintNode(client, step.node, step.taint, epoch, call)
+    case 'release-lease':
+      return releaseLease(client, step.lease, signal)
+    case 'tolerate':
+      return unlessReplaced(
+        client.patchMerge(
+          paths.pod(step.pod.namespace, step.pod.name),
+          { metadata: { uid: step.pod.uid, resourceVersion: step.pod.resourceVersion }, spec: { tolerations: step.tolerations } },
+          call,
+        ),
+      )
+    case 'fail-pod':
+      return unlessReplaced(
+        client.patchMerge(
+          `${paths.pod(step.pod.namespace, step.pod.name)}/status`,
+          {
+            metadata: { uid: step.pod.uid },
+            status: { phase: 'Failed', reason: 'NodeFenced', message: 'its node was fenced by roomfence and has stopped' },
+          },
+          call,
+        ),
+      )
+    case 'delete-pod':
+      return unlessReplaced(
+        client.delete(paths.pod(step.pod.namespace, step.pod.name), { uid: step.pod.uid, gracePeriodSeconds: 0, ...call }),
+      )
+    case 'vm':
+      return carryOutVmStep(client, step, clock.isoTime(), call)
+    default:
+      return step satisfies never
+  }
+}
+
+type CallLimits = { readonly signal: AbortSignal; readonly timeoutMs: number }
+
+/** 404: it is gone, which is what was wanted. 409 to a uid precondition: another object has its name, and that one is not ours to touch. */
+async function unlessReplaced(call: Promise<unknown>): Promise<StepOutcome> {
+  try {
+    await call
+    return 'done'
+  } catch (error) {
+    if (isKubeError(error, 'not-found')) return 'gone'
+    if (isKubeError(error, 'conflict')) return 'replaced'
+    throw error
+  }
+}
+
+const taintAttempts = 10
+
+/** Adds the taint to the list as it is now; others write it, too, all the more during an outage. */
+async function taintNode(client: KubeClient, name: string, taint: Taint, epoch: number, call: CallLimits): Promise<StepOutcome> {
+  for (let attempt = 1; ; attempt++) {
+    let node: NodeView
+    try {
+      node = nodeView(await client.get(paths.node(name), call))
+    } catch (error) {
+      if (isKubeError(error, 'not-found')) return 'gone'
+      throw error
+    }
+    const fencedBy = fencedEpoch(node.taints)
+    if (fencedBy !== undefined && fencedBy > epoch) throw new SupersededError(name, fencedBy)
+    const taints = withTaint(node.taints, taint)
+    if (taints === node.taints) return 'done'
+    try {
+      await client.patchMerge(paths.node(name), { metadata: { resourceVersion: node.resourceVersion }, spec: { taints } }, call)
+      return 'done'
+    } catch (error) {
+      if (!isKubeError(error, 'conflict') || attempt >= taintAttempts) throw error
+    }
+  }
+}
+
+async function carryOutVmStep(
+  client: KubeClient,
+  step: Step & { readonly kind: 'vm' },
+  isoTime: string,
+  call: CallLimits,
+): Promise<StepOutcome> {
+  const { namespace, name } = step.workload
+  switch (step.action.kind) {
+    case 'start':
+      try {
+        await client.putSubresource(paths.startVirtualMachine(namespace, name), {}, call)
+        return 'done'
+      } catch (error) {
+        if (isKubeError(error, 'server-error') && error.message.includes('already underway')) return 'done'
+        if (isKubeError(error, 'conflict') && error.message.includes('already running')) return 'done'
+        throw error
+      }
+    case 'delete-vmi':
+      return unlessReplaced(client.delete(paths.virtualMachineInstance(namespace, name), { uid: step.action.uid, ...call }))
+    case 'touch-vmi': {
+      const path = paths.virtualMachineInstance(namespace, name)
+      const body = { metadata: { uid: step.workload.uid, annotations: { [touchAnnotation]: isoTime } } }
+      // The dry run fails for as long as KubeVirt's webhook is away; nothing is changed then.
+      return unlessReplaced(client.patchMerge(path, body, { ...call, dryRun: true }).then(() => client.patchMerge(path, body, call)))
+    }
+    case 'skip-backoff':
+      try {
+        await client.patchJson(`${paths.virtualMachine(namespace, name)}/status`, [{ op: 'remove', path: '/status/startFailure' }], call)
+        return 'done'
+      } catch (error) {
+        if (isKubeError(error, 'invalid', 'not-found')) return 'gone'
+        throw error
+      }
+    default:
+      return step.action satisfies never
+  }
+}

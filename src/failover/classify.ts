@@ -1,0 +1,181 @@
+/** What each pod of a fenced node is, and so whether, when and on which proof it may be cleared (docs/protocol.md, "Carrying it out"). Pure. */
+import type { PersistentVolumeView, PodView, VirtualMachineInstanceView, VirtualMachineView } from '../kubernetes/resources.ts'
+import {
+  type FailoverConfig,
+  fencedTaintKey,
+  optOutAnnotation,
+  outOfServiceTaintKey,
+  type PodSelector,
+  priorityAnnotation,
+  type VolumeName,
+} from './order.ts'
+import { fullName, type Snapshot } from './snapshot.ts'
+
+/** Cleared in this order. `hotplug` pods are swept up last: their owner's garbage collection takes them. */
+export type PodClass = 'control' | 'launcher' | 'migration-target' | 'stateful' | 'job' | 'other' | 'hotplug'
+
+/** The least that must be proved before the pod may be cleared. */
+export type ProofNeeded =
+  /** Nothing of it can be harmed by a second copy. */
+  | { readonly kind: 'none' }
+  /** At most one may run, or it can write storage that DRBD does not freeze. */
+  | { readonly kind: 'node'; readonly why: string }
+  /** Its shared storage is DRBD alone: frozen storage is proof enough. */
+  | { readonly kind: 'storage'; readonly resources: readonly string[] }
+
+export interface ClassifiedPod {
+  readonly pod: PodView
+  readonly podClass: PodClass
+  /** Why it is left alone, if it is. */
+  readonly skipped: string | undefined
+  /** It was opted out by a person: it is also made immune to Kubernetes' own eviction. */
+  readonly optedOut: boolean
+  readonly proofNeeded: ProofNeeded
+  /** Shared volumes it can write: what the data gate is asked about. */
+  readonly volumes: readonly VolumeName[]
+  /** The instance it belongs to, for launchers, targets and hot-plug pods. */
+  readonly vmi: VirtualMachineInstanceView | undefined
+  readonly vm: VirtualMachineView | undefined
+  readonly priority: number
+  /** Place among the control pods; 0 for all others. */
+  readonly controlRank: number
+}
+
+export function classifyPods(
+  snapshot: Pick<Snapshot, 'pods' | 'vms' | 'vmis' | 'volumesByClaim'>,
+  config: FailoverConfig,
+): readonly ClassifiedPod[] {
+  const vmiByUid = new Map([...snapshot.vmis.values()].map((vmi) => [vmi.uid, vmi]))
+  const podByUid = new Map(snapshot.pods.map((pod) => [pod.uid, pod]))
+  return snapshot.pods.map((pod) => {
+    const owningPod = pod.owner?.kind === 'Pod' ? podByUid.get(pod.owner.uid) : pod
+    const vmi = owningPod?.owner?.kind === 'VirtualMachineInstance' ? vmiByUid.get(owningPod.owner.uid) : undefined
+    const vm = vmi === undefined ? undefined : snapshot.vms.get(fullName(vmi))
+    const optedOut = [pod, vmi, vm].some((object) => isTrue(object?.annotations[optOutAnnotation]))
+    const podClass = classOf(pod, vmi, config)
+    const storage = sharedStorage(pod, podClass === 'hotplug' ? undefined : vmi, snapshot.volumesByClaim)
+    return {
+      pod,
+      podClass,
+      skipped: skipReason(pod, optedOut),
+      optedOut,
+      proofNeeded: proofNeeded(pod, podClass, storage, config),
+      volumes: storage.volumes,
+      vmi,
+      vm,
+      priority: priorityOf(pod, vmi, vm),
+      controlRank: Math.max(
+        0,
+        config.controlPods.findIndex((selector) => matches(pod, selector)),
+      ),
+    }
+  })
+}
+
+const isTrue = (value: string | undefined): boolean => value !== undefined && value !== 'false'
+
+/** Why a pod is never touched, whoever asks. */
+export function skipReason(pod: PodView, optedOut: boolean): string | undefined {
+  if (pod.annotations['kubernetes.io/config.mirror'] !== undefined)
+    return 'a static pod: its mirror in the API says nothing of it, and the kubelet makes it again'
+  if (pod.owner?.kind === 'DaemonSet') return 'a DaemonSet pod: it belongs to its node'
+  // A launcher is never left out for its tolerations: its VM has nothing else that brings it back.
+  if (pod.owner?.kind !== 'VirtualMachineInstance' && toleratesEverything(pod))
+    return 'it tolerates every taint: it is meant to stay on its node'
+  if (optedOut) return `opted out (${optOutAnnotation})`
+  return undefined
+}
+
+function toleratesEverything(pod: PodView): boolean {
+  const covers = (key: string): boolean =>
+    pod.tolerations.some(
+      (toleration) =>
+        toleration.operator === 'Exists' &&
+        (toleration.key === undefined || toleration.key === '' || toleration.key === key) &&
+        (toleration.effect === undefined || toleration.effect === '' || toleration.effect === 'NoSchedule'),
+    )
+  return covers(outOfServiceTaintKey) && covers(fencedTaintKey)
+}
+
+function classOf(pod: PodView, vmi: VirtualMachineInstanceView | undefined, config: FailoverConfig): PodClass {
+  if (config.controlPods.some((selector) => matches(pod, selector))) return 'control'
+  switch (pod.owner?.kind) {
+    case 'VirtualMachineInstance':
+      // A label stays on the pod after its migration ended, so the instance's node decides.
+      return vmi !== undefined && vmi.nodeName !== '' && vmi.nodeName !== pod.nodeName ? 'migration-target' : 'launcher'
+    case 'StatefulSet':
+      return 'stateful'
+    case 'Job':
+      return 'job'
+    case 'Pod':
+      return 'hotplug'
+    case undefined:
+    default:
+      if (pod.labels['kubevirt.io'] === 'hotplug-disk') return 'hotplug'
+      return pod.volumes.some((volume) => !volume.readOnly) ? 'stateful' : 'other'
+  }
+}
+
+export function matches(pod: PodView, selector: PodSelector): boolean {
+  if (selector.namespace !== undefined && selector.namespace !== pod.namespace) return false
+  return Object.entries(selector.labels).every(([label, value]) =>
+    value === '' ? pod.labels[label] !== undefined : pod.labels[label] === value,
+  )
+}
+
+interface SharedStorage {
+  readonly volumes: readonly VolumeName[]
+  /** A claim whose volume could not be found: it might be anything. */
+  readonly unknown: readonly string[]
+}
+
+function sharedStorage(
+  pod: PodView,
+  vmi: VirtualMachineInstanceView | undefined,
+  volumesByClaim: ReadonlyMap<string, PersistentVolumeView>,
+): SharedStorage {
+  const volumes = new Map<string, VolumeName>()
+  const unknown = new Set<string>()
+  const addClaim = (claim: string): void => {
+    const volume = volumesByClaim.get(`${pod.namespace}/${claim}`)
+    if (volume === undefined) unknown.add(claim)
+    else if (!volume.isNodeLocal && !isReadOnly(volume))
+      volumes.set(`${volume.driver} ${volume.handle || volume.name}`, { driver: volume.driver, handle: volume.handle })
+  }
+  for (const volume of pod.volumes) {
+    if (volume.readOnly) continue
+    if (volume.kind === 'claim') addClaim(volume.claim)
+    else volumes.set(`${volume.driver} inline`, { driver: volume.driver, handle: '' })
+  }
+  // Hot-plugged disks are claims of the instance, not of its launcher.
+  for (const claim of vmi?.claims ?? []) addClaim(claim)
+  return { volumes: [...volumes.values()], unknown: [...unknown] }
+}
+
+const isReadOnly = (volume: PersistentVolumeView): boolean =>
+  volume.accessModes.length > 0 && volume.accessModes.every((mode) => mode === 'ReadOnlyMany')
+
+/**
+ * A pod without shared storage may be cleared on the fence alone, unless its name promises that there is one of it: StatefulSet pods and VMs.
+ * Storage that cannot be looked up is taken for the worst.
+ */
+function proofNeeded(pod: PodView, podClass: PodClass, storage: SharedStorage, config: FailoverConfig): ProofNeeded {
+  if (storage.unknown.length > 0) return { kind: 'node', why: `no volume is known for claim ${storage.unknown.join(', ')}` }
+  const other = storage.volumes.find((volume) => !config.drbdDrivers.includes(volume.driver) || volume.handle === '')
+  if (other !== undefined) return { kind: 'node', why: `its storage (${other.driver}) is not DRBD` }
+  if (storage.volumes.length > 0) return { kind: 'storage', resources: storage.volumes.map((volume) => volume.handle).sort() }
+  if (podClass === 'launcher' || podClass === 'migration-target')
+    return { kind: 'node', why: 'a VM runs at most once, and this one has no storage that could be frozen' }
+  if (pod.owner?.kind === 'StatefulSet') return { kind: 'node', why: 'a StatefulSet promises at most one pod of a name' }
+  return { kind: 'none' }
+}
+
+/** Higher is earlier: the annotation on VM, instance or pod, else the pod's PriorityClass value. */
+function priorityOf(pod: PodView, vmi: VirtualMachineInstanceView | undefined, vm: VirtualMachineView | undefined): number {
+  for (const object of [vm, vmi, pod]) {
+    const text = object?.annotations[priorityAnnotation]
+    const value = text === undefined || text.trim() === '' ? Number.NaN : Number(text)
+    if (Number.isFinite(value)) return value
+  }
+  return pod.priority
+}

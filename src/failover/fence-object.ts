@@ -1,0 +1,187 @@
+/** The `Fence` custom resource (`fences.roomfence.io`, cluster-scoped): the written record from which any agent can go on. deploy/crds holds its schema. */
+import type { ClusterId, Epoch, NodeId, Room } from '../protocol/ids.ts'
+import { isKubeError } from '../kubernetes/errors.ts'
+import type { KubeClient } from '../kubernetes/client.ts'
+import { paths } from '../kubernetes/resources.ts'
+import type { FenceOrder, Proof } from './order.ts'
+
+export interface FenceSpec {
+  readonly epoch: number
+  readonly clusterId: string
+  readonly nodes: readonly string[]
+  readonly rooms: readonly string[]
+  readonly reason: string
+  readonly dryRun: boolean
+}
+
+export interface RecordedNode {
+  readonly name: string
+  readonly uid: string
+  /** The boot that was fenced: another one later is proof that it ended. Empty when the node's object was gone. */
+  readonly bootId: string
+  readonly fenced: boolean
+  readonly outOfService: boolean
+  readonly proof: Proof['kind'] | ''
+  readonly waitingFor: string
+}
+
+export type WorkloadState = 'waiting' | 'held' | 'skipped' | 'ordered' | 'running' | 'stopped' | 'failed' | 'cleared'
+
+/** A VM or another workload that is more than a replaceable pod. What is here must be known before its pod is cleared: the cluster forgets it then. */
+export interface RecordedWorkload {
+  readonly kind: 'VirtualMachine' | 'VirtualMachineInstance' | 'Pod'
+  readonly namespace: string
+  readonly name: string
+  /** The instance's (or pod's) uid at the time of the fence: it is followed by this, never by name. */
+  readonly uid: string
+  readonly node: string
+  readonly priority: number
+  /** VMs: as it was at the time of the fence. */
+  readonly runStrategy: string
+  readonly phaseBefore: string
+  readonly state: WorkloadState
+  readonly proof: Proof['kind'] | ''
+  readonly reason: string
+  readonly newNode: string
+  /** A start was asked for: never twice. */
+  readonly startAsked: boolean
+  readonly at: string
+}
+
+export interface RecordedLease {
+  readonly namespace: string
+  readonly name: string
+  readonly holder: string
+  readonly node: string
+  readonly released: boolean
+}
+
+export interface RecordedUnfence {
+  readonly node: string
+  readonly by: string
+  readonly at: string
+  readonly epoch: number
+  readonly overridden: readonly string[]
+}
+
+export interface FenceStatus {
+  /** `Recorded`: nothing done yet. `Waiting`: for a proof, or with held workloads. `Finished`: every workload has settled. */
+  readonly phase: 'Recorded' | 'Acting' | 'Waiting' | 'Finished' | 'Unfenced'
+  readonly carriedOutBy: string
+  readonly message: string
+  readonly nodes: readonly RecordedNode[]
+  readonly workloads: readonly RecordedWorkload[]
+  readonly leases: readonly RecordedLease[]
+  readonly stuck: readonly string[]
+  readonly unfenced: readonly RecordedUnfence[]
+  readonly counts: { readonly pods: number; readonly vms: number; readonly running: number; readonly held: number }
+  readonly startedAt: string
+  readonly updatedAt: string
+  readonly finishedAt: string
+}
+
+export interface Fence {
+  readonly name: string
+  readonly uid: string
+  readonly resourceVersion: string
+  readonly spec: FenceSpec
+  readonly status: FenceStatus
+}
+
+export const emptyFenceStatus: FenceStatus = {
+  phase: 'Recorded',
+  carriedOutBy: '',
+  message: '',
+  nodes: [],
+  workloads: [],
+  leases: [],
+  stuck: [],
+  unfenced: [],
+  counts: { pods: 0, vms: 0, running: 0, held: 0 },
+  startedAt: '',
+  updatedAt: '',
+  finishedAt: '',
+}
+
+export const fenceSpecOf = (order: FenceOrder): FenceSpec => ({
+  epoch: order.epoch,
+  clusterId: order.clusterId,
+  nodes: [...order.nodes].sort(),
+  rooms: [...order.rooms].sort(),
+  reason: order.reason.slice(0, 1_024),
+  dryRun: order.dryRun,
+})
+
+/** The order that a Fence object stands for, to be carried on by another agent. */
+export const orderOf = (fence: Fence, carriedOutBy: NodeId): FenceOrder => ({
+  id: fence.name,
+  epoch: fence.spec.epoch as Epoch,
+  clusterId: fence.spec.clusterId as ClusterId,
+  nodes: fence.spec.nodes as readonly NodeId[],
+  rooms: fence.spec.rooms as readonly Room[],
+  reason: fence.spec.reason,
+  carriedOutBy,
+  dryRun: fence.spec.dryRun,
+})
+
+export function fenceOf(object: unknown): Fence {
+  const raw = object as {
+    readonly metadata: { readonly name: string; readonly uid: string; readonly resourceVersion: string }
+    readonly spec: FenceSpec
+    readonly status?: Partial<FenceStatus>
+  }
+  return {
+    name: raw.metadata.name,
+    uid: raw.metadata.uid,
+    resourceVersion: raw.metadata.resourceVersion,
+    spec: raw.spec,
+    status: { ...emptyFenceStatus, ...raw.status },
+  }
+}
+
+export async function readFence(client: KubeClient, name: string): Promise<Fence | undefined> {
+  try {
+    return fenceOf(await client.get(paths.fence(name)))
+  } catch (error) {
+    if (isKubeError(error, 'not-found')) return undefined
+    throw error
+  }
+}
+
+/** Reads the fence or makes it. `resumed` when another agent, or an earlier life of this one, had written it. */
+export async function ensureFence(client: KubeClient, order: FenceOrder): Promise<{ readonly fence: Fence; readonly resumed: boolean }> {
+  const found = await readFence(client, order.id)
+  if (found !== undefined) return { fence: found, resumed: true }
+  try {
+    const created = await client.create(paths.fences, {
+      apiVersion: 'roomfence.io/v1',
+      kind: 'Fence',
+      metadata: { name: order.id, labels: { 'app.kubernetes.io/managed-by': 'roomfence' } },
+      spec: fenceSpecOf(order),
+    })
+    return { fence: fenceOf(created), resumed: false }
+  } catch (error) {
+    if (!isKubeError(error, 'already-exists')) throw error
+    const other = await readFence(client, order.id)
+    if (other === undefined) throw error
+    return { fence: other, resumed: true }
+  }
+}
+
+/** Writes the status if nobody wrote since it was read; else rejects with `conflict`. */
+export async function writeFenceStatus(client: KubeClient, fence: Fence, status: FenceStatus): Promise<Fence> {
+  const written = await client.patchMerge(`${paths.fence(fence.name)}/status`, {
+    metadata: { resourceVersion: fence.resourceVersion },
+    status,
+  })
+  return fenceOf(written)
+}
+
+export async function listFences(client: KubeClient): Promise<readonly Fence[]> {
+  const { items } = await client.list(paths.fences, { project: fenceOf })
+  return items
+}
+
+/** Fences that someone began and nobody finished: whoever is to carry out fences now goes on with them. */
+export const unfinished = (fences: readonly Fence[]): readonly Fence[] =>
+  fences.filter((fence) => fence.status.phase !== 'Finished' && fence.status.phase !== 'Unfenced')

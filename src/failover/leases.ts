@@ -1,0 +1,42 @@
+/** Leader-election Leases whose holder died with a fenced node: released, so that a standby leads at once instead of after 15-32 s. */
+import type { KubeClient } from '../kubernetes/client.ts'
+import { isKubeError } from '../kubernetes/errors.ts'
+import { type LeaseView, type PodView, paths } from '../kubernetes/resources.ts'
+import type { RecordedLease } from './fence-object.ts'
+
+/** Where kubelets show that they live: no leader election, and none of ours to touch. */
+export const nodeLeaseNamespace = 'kube-node-lease'
+
+/**
+ * The leases held by a pod of these, or by a process on one of the nodes. Holders call themselves by pod name, or by host name, followed by `_` and
+ * a random part or not (client-go, KubeVirt, CSI sidecars).
+ */
+export function leasesHeldOn(nodes: readonly string[], pods: readonly PodView[], leases: readonly LeaseView[]): readonly RecordedLease[] {
+  const nodeByHolder = new Map<string, string>(nodes.map((node) => [node, node]))
+  for (const pod of pods) nodeByHolder.set(pod.name, pod.nodeName)
+  return leases.flatMap((lease) => {
+    if (lease.namespace === nodeLeaseNamespace || lease.holder === '') return []
+    const node = nodeByHolder.get(lease.holder) ?? nodeByHolder.get(lease.holder.split('_')[0] ?? '')
+    return node === undefined ? [] : [{ namespace: lease.namespace, name: lease.name, holder: lease.holder, node, released: false }]
+  })
+}
+
+/** Empties the holder if it is still the dead one. @returns `replaced` when another leads already. */
+export async function releaseLease(client: KubeClient, lease: RecordedLease, signal: AbortSignal): Promise<'done' | 'gone' | 'replaced'> {
+  try {
+    await client.patchJson(
+      paths.lease(lease.namespace, lease.name),
+      [
+        { op: 'test', path: '/spec/holderIdentity', value: lease.holder },
+        { op: 'replace', path: '/spec/holderIdentity', value: '' },
+      ],
+      { signal },
+    )
+    return 'done'
+  } catch (error) {
+    if (isKubeError(error, 'not-found')) return 'gone'
+    // A failed test answers 422: someone else leads.
+    if (isKubeError(error, 'invalid', 'conflict')) return 'replaced'
+    throw error
+  }
+}

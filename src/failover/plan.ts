@@ -1,0 +1,426 @@
+/**
+ * The plan of a fence on the cluster: what may be done now, in which order, and why (docs/protocol.md, "Carrying it out"). Pure.
+ *
+ * It is made anew after every change from the cluster as it is and the Fence object alone, so it is idempotent, and any agent can go on from any point.
+ */
+import { type ClassifiedPod, classifyPods } from './classify.ts'
+import type { FenceStatus, RecordedNode, RecordedWorkload } from './fence-object.ts'
+import { leasesHeldOn } from './leases.ts'
+import { type DataGate, type FailoverConfig, type FenceOrder, outOfServiceTaintKey, type Proofs } from './order.ts'
+import { decidePod, type PodVerdict } from './pod-verdict.ts'
+import { recordWorkloads } from './record.ts'
+import { fullName, type Snapshot } from './snapshot.ts'
+import type { Stage, Step } from './steps.ts'
+import { fencedTaint, hasTaint, immuneTolerations, isOutOfService, outOfServiceTaint } from './taints.ts'
+import { followVm } from './vm.ts'
+
+export interface PlanInput {
+  readonly order: FenceOrder
+  readonly snapshot: Snapshot
+  readonly proofs: Proofs
+  readonly dataGate: DataGate
+  readonly config: FailoverConfig
+  readonly nowMs: number
+  /** Since when this agent has seen each subject wait (`Plan.subjects` of the plans before). */
+  readonly sinceMs: ReadonlyMap<string, number>
+  /** Wall-clock time, for the record only. */
+  readonly isoTime: string
+}
+
+export interface Plan {
+  /** In order. A stage marked as a barrier is wholly done before the next begins. */
+  readonly stages: readonly Stage[]
+  /** To be written before anything of this plan is done. */
+  readonly status: FenceStatus
+  /** Subjects whose waiting time counts. */
+  readonly subjects: ReadonlySet<string>
+  /** The soonest proof that will hold by itself. */
+  readonly lookAgainInMs: number | undefined
+  readonly verdicts: readonly PodVerdict[]
+  readonly unplaced: readonly { readonly workload: string; readonly reason: string }[]
+}
+
+export function planFailover(given: PlanInput): Plan {
+  // A node that was un-fenced is none of this fence's any more, whatever the order says.
+  const unfenced = new Set(given.snapshot.recorded.unfenced.map((entry) => entry.node))
+  const input = unfenced.size === 0 ? given : withoutNodes(given, unfenced)
+  const { order, snapshot, config } = input
+  const pods = classifyPods(snapshot, config)
+  const verdicts = judgePods(pods, input)
+  const subjects = new Set<string>()
+  const ageMs = (subject: string): number => {
+    subjects.add(subject)
+    return input.nowMs - (input.sinceMs.get(subject) ?? input.nowMs)
+  }
+
+  const untainted = order.nodes.flatMap((name) => {
+    const node = snapshot.nodes.get(name)
+    return node === undefined || hasTaint(node.taints, fencedTaint(order.epoch)) ? [] : [name]
+  })
+  const outOfService = outOfServiceNodes(input, verdicts)
+  const waves = vmWaves(verdicts, snapshot.recorded.workloads, config, ageMs)
+  const deletedNow = new Set(waves.flat().map((verdict) => verdict.pod.uid))
+  const recorded = recordWorkloads(input, pods, verdicts, deletedNow)
+  const followed = followVms(input, recorded, ageMs)
+  const leases = mergeLeases(input)
+
+  const stages: Stage[] = [
+    {
+      name: 'fenced taints',
+      barrier: true,
+      steps: untainted.map((node) => ({
+        kind: 'taint',
+        key: `taint ${node} fenced`,
+        node,
+        taint: fencedTaint(order.epoch),
+        why: 'nothing may be scheduled back to a fenced node',
+      })),
+    },
+    { name: 'immunity', barrier: false, steps: immunitySteps(verdicts) },
+    {
+      name: 'out of service',
+      barrier: false,
+      steps: outOfService.eligible
+        .filter((node) => !isOutOfService(snapshot.nodes.get(node)?.taints ?? []))
+        .map((node) => ({
+          kind: 'taint',
+          key: outOfServiceKey(node),
+          node,
+          taint: outOfServiceTaint,
+          why: 'every storage workload on it has its proof',
+        })),
+    },
+    {
+      name: 'leader leases',
+      barrier: false,
+      steps: leases
+        .filter((lease) => !lease.released && input.proofs.node(lease.node as FenceOrder['nodes'][number]).held)
+        .map((lease) => ({
+          kind: 'release-lease',
+          key: `lease ${fullName(lease)} ${lease.holder}`,
+          lease,
+          why: `its holder ${lease.holder} stopped with node ${lease.node}`,
+        })),
+    },
+    { name: 'control pods', barrier: false, steps: clearSteps(verdicts, ['control']) },
+    ...waves.map((wave, index): Stage => ({ name: `VM wave ${String(index + 1)}`, barrier: false, steps: wave.map(clearStep) })),
+    { name: 'stateful pods', barrier: false, steps: clearSteps(verdicts, ['stateful']) },
+    { name: 'jobs', barrier: false, steps: jobSteps(verdicts) },
+    { name: 'other pods', barrier: false, steps: clearSteps(verdicts, ['other']) },
+    { name: 'virtual machines', barrier: false, steps: followed.steps },
+    { name: 'hot-plug pods left over', barrier: false, steps: hotplugSteps(verdicts, snapshot) },
+  ]
+
+  const stuck = stuckThings(input, verdicts, ageMs)
+  const waiting = verdicts.filter((verdict) => verdict.kind === 'waiting')
+  const status = nextStatus(input, {
+    stages,
+    verdicts,
+    workloads: followed.workloads,
+    nodes: nodeRecords(input, outOfService.waitingFor),
+    leases,
+    stuck: stuck.told,
+    isOpen: stuck.isOpen,
+  })
+  const readyIn = waiting.flatMap((verdict) => (verdict.readyInMs === undefined ? [] : [verdict.readyInMs]))
+  return {
+    stages: stages.filter((stage) => stage.steps.length > 0),
+    status,
+    subjects,
+    lookAgainInMs: readyIn.length === 0 ? undefined : Math.max(0, Math.min(...readyIn)),
+    verdicts,
+    unplaced: followed.unplaced,
+  }
+}
+
+function withoutNodes(input: PlanInput, left: ReadonlySet<string>): PlanInput {
+  return {
+    ...input,
+    order: { ...input.order, nodes: input.order.nodes.filter((node) => !left.has(node)) },
+    snapshot: {
+      ...input.snapshot,
+      pods: input.snapshot.pods.filter((pod) => !left.has(pod.nodeName)),
+      volumeAttachments: input.snapshot.volumeAttachments.filter((attachment) => !left.has(attachment.nodeName)),
+    },
+  }
+}
+
+/** A VM waits for all of its pods on fenced nodes: its launcher is not cleared while its migration target, or a second launcher, is not proved. */
+function judgePods(pods: readonly ClassifiedPod[], input: PlanInput): readonly PodVerdict[] {
+  const verdicts = pods.map((pod) => decidePod(pod, input))
+  const slowest = new Map<string, PodVerdict>()
+  for (const verdict of verdicts) {
+    const vmi = verdict.classified.vmi?.uid
+    if (vmi !== undefined && verdict.classified.podClass !== 'hotplug' && verdict.kind !== 'ready') slowest.set(vmi, verdict)
+  }
+  return verdicts.map((verdict) => {
+    const other = slowest.get(verdict.classified.vmi?.uid ?? '')
+    if (other === undefined || verdict.kind !== 'ready') return verdict
+    const reason = `${fullName(other.pod)} of the same VM: ${other.reason}`
+    // A pod that finalizers hold up is cleared as far as we can: the others need not wait for it.
+    if (other.kind === 'stuck') return verdict
+    return {
+      ...verdict,
+      kind: other.kind === 'skipped' ? 'held' : other.kind,
+      reason,
+      ...(other.readyInMs === undefined ? {} : { readyInMs: other.readyInMs }),
+    }
+  })
+}
+
+const outOfServiceKey = (node: string): string => `taint ${node} ${outOfServiceTaintKey}`
+
+const clearStep = (verdict: PodVerdict): Step => ({
+  kind: 'delete-pod',
+  key: `delete ${verdict.pod.uid}`,
+  pod: verdict.pod,
+  proof: verdict.proof,
+  needs: outOfServiceKey(verdict.pod.nodeName),
+  vm: verdict.classified.podClass === 'launcher' ? fullName(verdict.classified.vmi ?? verdict.pod) : undefined,
+  why: verdict.reason,
+})
+
+const clearSteps = (verdicts: readonly PodVerdict[], classes: readonly ClassifiedPod['podClass'][]): readonly Step[] =>
+  verdicts
+    .filter((verdict) => verdict.kind === 'ready' && classes.includes(verdict.classified.podClass))
+    .sort((a, b) => a.classified.controlRank - b.classified.controlRank || byPriority(a, b))
+    .map(clearStep)
+
+const byPriority = (a: PodVerdict, b: PodVerdict): number =>
+  b.classified.priority - a.classified.priority || compareText(fullName(a.pod), fullName(b.pod))
+const compareText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
+
+/** VMs by priority, `waveSize` at a time, a VM's pods together. With the readiness gate one wave only, and none while the one before still starts. */
+function vmWaves(
+  verdicts: readonly PodVerdict[],
+  recorded: readonly RecordedWorkload[],
+  config: FailoverConfig,
+  ageMs: (subject: string) => number,
+): readonly (readonly PodVerdict[])[] {
+  const podsByVm = new Map<string, PodVerdict[]>()
+  const ready = verdicts
+    .filter(
+      (verdict) =>
+        verdict.kind === 'ready' && (verdict.classified.podClass === 'launcher' || verdict.classified.podClass === 'migration-target'),
+    )
+    .sort(byPriority)
+  for (const verdict of ready) {
+    const vm = verdict.classified.vmi?.uid ?? verdict.pod.uid
+    podsByVm.set(vm, [...(podsByVm.get(vm) ?? []), verdict])
+  }
+  const waves: PodVerdict[][] = []
+  const vms = [...podsByVm.values()]
+  for (let from = 0; from < vms.length; from += config.waveSize) waves.push(vms.slice(from, from + config.waveSize).flat())
+  if (!config.waveReadinessGate) return waves
+  const present = new Set(verdicts.map((verdict) => verdict.classified.vmi?.uid))
+  const isStarting = recorded.some(
+    (workload) => workload.state === 'ordered' && !present.has(workload.uid) && ageMs(`wave ${workload.uid}`) < config.waveReadyMs,
+  )
+  // A wave that was begun is finished whatever its first VMs do: its pods are recorded as ordered before any is deleted.
+  const begun = new Set(recorded.flatMap((workload) => (workload.state === 'ordered' ? [workload.uid] : [])))
+  const rest = waves.flat().filter((verdict) => begun.has(verdict.classified.vmi?.uid ?? ''))
+  if (rest.length > 0) return [rest]
+  return isStarting ? [] : waves.slice(0, 1)
+}
+
+/** Job pods must have ended before their tracking finalizer goes; a pod is deleted only after its phase was set. */
+function jobSteps(verdicts: readonly PodVerdict[]): readonly Step[] {
+  const ready = verdicts.filter((verdict) => verdict.kind === 'ready' && verdict.classified.podClass === 'job').sort(byPriority)
+  return ready.flatMap((verdict): readonly Step[] => {
+    const key = `fail ${verdict.pod.uid}`
+    const hasEnded = verdict.pod.phase === 'Failed' || verdict.pod.phase === 'Succeeded'
+    const fail: Step = {
+      kind: 'fail-pod',
+      key,
+      pod: verdict.pod,
+      needs: outOfServiceKey(verdict.pod.nodeName),
+      why: 'a Job counts a pod only when it has ended',
+    }
+    const clear = clearStep(verdict)
+    return hasEnded ? [clear] : [fail, { ...clear, needs: key }]
+  })
+}
+
+/** Left to their owner's garbage collection; swept up when their launcher has gone and they have not. */
+function hotplugSteps(verdicts: readonly PodVerdict[], snapshot: Snapshot): readonly Step[] {
+  const uids = new Set(snapshot.pods.map((pod) => pod.uid))
+  return verdicts
+    .filter((verdict) => verdict.kind === 'ready' && verdict.classified.podClass === 'hotplug' && !uids.has(verdict.pod.owner?.uid ?? ''))
+    .map(clearStep)
+}
+
+function immunitySteps(verdicts: readonly PodVerdict[]): readonly Step[] {
+  return verdicts.flatMap((verdict): readonly Step[] => {
+    const { pod, classified } = verdict
+    // A short wait for the clock is far from Kubernetes' five minutes; a wait without an end is a hold.
+    const staysLong =
+      verdict.kind === 'held' || (verdict.kind === 'waiting' && (verdict.readyInMs === undefined || verdict.readyInMs > 60_000))
+    if ((!staysLong && !classified.optedOut) || pod.isTerminating) return []
+    if (classified.skipped !== undefined && !classified.optedOut) return []
+    const tolerations = immuneTolerations(pod.tolerations)
+    if (tolerations === undefined) return []
+    return [
+      { kind: 'tolerate', key: `tolerate ${pod.uid}`, pod, tolerations, why: `kept from Kubernetes' own eviction: ${verdict.reason}` },
+    ]
+  })
+}
+
+/**
+ * The nodes on which podgc and attach-detach may release what is terminating. They act on whatever is there, so every pod and attachment with storage must
+ * have its proof, and nothing that is held or opted out may be terminating already.
+ */
+function outOfServiceNodes(
+  { order, snapshot, proofs, config }: PlanInput,
+  verdicts: readonly PodVerdict[],
+): { readonly eligible: readonly string[]; readonly waitingFor: ReadonlyMap<string, string> } {
+  const waitingFor = new Map<string, string>()
+  const blocks = (node: string, reason: string): void => {
+    if (!waitingFor.has(node)) waitingFor.set(node, reason)
+  }
+  for (const verdict of verdicts) {
+    const { pod, classified } = verdict
+    if (classified.proofNeeded.kind === 'none') continue
+    if (classified.skipped !== undefined) {
+      if (pod.isTerminating) blocks(pod.nodeName, `${fullName(pod)} is terminating and is to be left alone: ${classified.skipped}`)
+    } else if (!verdict.isProved) blocks(pod.nodeName, `${fullName(pod)}: ${verdict.reason}`)
+    else if (pod.isTerminating && verdict.kind === 'held')
+      blocks(pod.nodeName, `${fullName(pod)} is held and terminating already: ${verdict.reason}`)
+  }
+  const volumes = new Map([...snapshot.volumesByClaim.values()].map((volume) => [volume.name, volume]))
+  for (const attachment of snapshot.volumeAttachments) {
+    const volume = volumes.get(attachment.persistentVolume)
+    const node = attachment.nodeName as FenceOrder['nodes'][number]
+    const isDrbd = volume !== undefined && volume.handle !== '' && config.drbdDrivers.includes(volume.driver)
+    const answer = isDrbd ? proofs.workload(node, [volume.handle]) : proofs.node(node)
+    if (!answer.held) blocks(node, `volume ${attachment.persistentVolume} is attached: ${answer.reason}`)
+  }
+  return { eligible: order.nodes.filter((node) => snapshot.nodes.has(node) && !waitingFor.has(node)), waitingFor }
+}
+
+function followVms(
+  { snapshot, order, config }: PlanInput,
+  workloads: readonly RecordedWorkload[],
+  ageMs: (subject: string) => number,
+): { readonly workloads: readonly RecordedWorkload[]; readonly steps: readonly Step[]; readonly unplaced: Plan['unplaced'] } {
+  const fencedNodes = new Set<string>(order.nodes)
+  const podOwners = new Set(snapshot.pods.map((pod) => pod.owner?.uid))
+  const steps: Step[] = []
+  const unplaced: { workload: string; reason: string }[] = []
+  const next = workloads.map((workload): RecordedWorkload => {
+    if (workload.kind === 'Pod' || workload.state !== 'ordered' || podOwners.has(workload.uid)) return workload
+    const name = fullName(workload)
+    const vmi = snapshot.vmis.get(name)
+    const followUp = followVm(
+      { record: workload, vm: snapshot.vms.get(name), vmi, fencedNodes, clearedForMs: ageMs(`cleared ${workload.uid}`) },
+      config,
+    )
+    if (followUp.unplaced === true) unplaced.push({ workload: name, reason: followUp.reason })
+    if (followUp.action !== undefined && workload.proof === '') {
+      return {
+        ...workload,
+        state: 'failed',
+        reason: `its pod went by other hands before there was a proof, so nothing more is done for it: ${followUp.reason}`,
+      }
+    }
+    if (followUp.action !== undefined) {
+      steps.push({ kind: 'vm', key: `${followUp.action.kind} ${workload.uid}`, workload, action: followUp.action, why: followUp.reason })
+    }
+    return { ...workload, state: followUp.state, reason: followUp.reason, newNode: followUp.newNode }
+  })
+  return { workloads: next, steps, unplaced }
+}
+
+function mergeLeases({ snapshot, order }: PlanInput): FenceStatus['leases'] {
+  const known = snapshot.recorded.leases
+  const isKnown = new Set(known.map((lease) => `${fullName(lease)} ${lease.holder}`))
+  const found = leasesHeldOn(order.nodes, snapshot.pods, snapshot.leases).filter(
+    (lease) => !isKnown.has(`${fullName(lease)} ${lease.holder}`),
+  )
+  // Who leads by now is in the lease itself: a holder that changed needs no release.
+  const holders = new Map(snapshot.leases.map((lease) => [fullName(lease), lease.holder]))
+  return [...known, ...found].map((lease) => {
+    const holder = holders.get(fullName(lease))
+    return holder === undefined || holder === lease.holder ? lease : { ...lease, released: true }
+  })
+}
+
+function nodeRecords({ order, snapshot, proofs }: PlanInput, waitingFor: ReadonlyMap<string, string>): readonly RecordedNode[] {
+  const before = new Map(snapshot.recorded.nodes.map((node) => [node.name, node]))
+  return [...order.nodes].sort(compareText).map((name) => {
+    const node = snapshot.nodes.get(name)
+    const known = before.get(name)
+    const answer = proofs.node(name)
+    return {
+      name,
+      uid: known?.uid || node?.uid || '',
+      bootId: known?.bootId || node?.bootId || '',
+      fenced: node !== undefined && hasTaint(node.taints, fencedTaint(order.epoch)),
+      outOfService: node !== undefined && isOutOfService(node.taints),
+      proof: answer.held ? answer.proof.kind : (known?.proof ?? ''),
+      waitingFor: node === undefined ? 'its Node object does not exist' : (waitingFor.get(name) ?? ''),
+    }
+  })
+}
+
+/** What stands still for reasons that are not ours to remove: finalizers of others, attachments that nobody detaches. Told of, never forced. */
+function stuckThings(
+  { snapshot, config }: PlanInput,
+  verdicts: readonly PodVerdict[],
+  ageMs: (subject: string) => number,
+): { readonly told: readonly string[]; readonly isOpen: boolean } {
+  const told: string[] = []
+  let isOpen = false
+  const heldVolumes = new Set(
+    verdicts.flatMap((verdict) =>
+      verdict.kind === 'ready'
+        ? []
+        : verdict.pod.volumes.flatMap((volume) => (volume.kind === 'claim' ? [`${verdict.pod.namespace}/${volume.claim}`] : [])),
+    ),
+  )
+  for (const verdict of verdicts) if (verdict.kind === 'stuck') told.push(`pod ${fullName(verdict.pod)}: ${verdict.reason}`)
+  const claimOf = new Map([...snapshot.volumesByClaim].map(([claim, volume]) => [volume.name, claim]))
+  for (const attachment of snapshot.volumeAttachments) {
+    if (heldVolumes.has(claimOf.get(attachment.persistentVolume) ?? '')) continue
+    if (ageMs(`attachment ${attachment.uid}`) < config.volumeAttachmentDeadlineMs) {
+      isOpen = true
+      continue
+    }
+    const by = attachment.finalizers.length > 0 ? ` (finalizers: ${attachment.finalizers.join(', ')})` : ''
+    told.push(
+      `VolumeAttachment ${attachment.name} on ${attachment.nodeName}: ${attachment.attacher} has not detached ${attachment.persistentVolume}${by}`,
+    )
+  }
+  return { told, isOpen }
+}
+
+interface StatusParts extends Pick<FenceStatus, 'workloads' | 'nodes' | 'leases' | 'stuck'> {
+  readonly stages: readonly Stage[]
+  readonly verdicts: readonly PodVerdict[]
+  readonly isOpen: boolean
+}
+
+function nextStatus({ snapshot, order, isoTime }: PlanInput, parts: StatusParts): FenceStatus {
+  const { recorded } = snapshot
+  const { workloads, verdicts, stages } = parts
+  const held = workloads.filter((workload) => workload.state === 'held').length
+  const waiting = verdicts.filter((verdict) => verdict.kind === 'waiting' || verdict.kind === 'held').length
+  const stuckPods = verdicts.some((verdict) => verdict.kind === 'stuck')
+  const acting =
+    stages.some((stage) => stage.steps.length > 0) || workloads.some((workload) => workload.state === 'ordered') || parts.isOpen
+  const phase = acting ? 'Acting' : waiting > 0 || stuckPods ? 'Waiting' : 'Finished'
+  const vms = workloads.filter((workload) => workload.kind !== 'Pod')
+  const running = vms.filter((workload) => workload.state === 'running').length
+  return {
+    ...recorded,
+    phase,
+    carriedOutBy: order.carriedOutBy,
+    message: `${String(running)} of ${String(vms.length)} VMs run elsewhere; ${String(waiting)} pods wait or are held; ${String(parts.stuck.length)} stuck`,
+    nodes: parts.nodes,
+    workloads,
+    leases: parts.leases,
+    stuck: parts.stuck,
+    counts: { pods: verdicts.length, vms: vms.length, running, held },
+    startedAt: recorded.startedAt === '' ? isoTime : recorded.startedAt,
+    finishedAt: phase === 'Finished' ? recorded.finishedAt || isoTime : '',
+  }
+}

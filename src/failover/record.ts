@@ -1,0 +1,149 @@
+/** What is written down of each workload before it is touched: once its pod is gone, the cluster no longer knows that it ever ran. Pure. */
+import type { ClassifiedPod } from './classify.ts'
+import type { FenceStatus, RecordedLease, RecordedWorkload, WorkloadState } from './fence-object.ts'
+import type { FenceOrder } from './order.ts'
+import type { PodVerdict } from './pod-verdict.ts'
+import { fullName, type Snapshot } from './snapshot.ts'
+
+interface Recording {
+  readonly snapshot: Snapshot
+  readonly order: FenceOrder
+  readonly isoTime: string
+}
+
+const isSettled = (state: WorkloadState): boolean => state === 'running' || state === 'stopped' || state === 'failed' || state === 'cleared'
+
+/**
+ * The workloads recorded before, brought up to date, and those that are new. A fact of before the fence (uid, runStrategy, phase, node) is never
+ * written over: after the first step the cluster shows something else.
+ *
+ * @param clearedNow uids of VM pods that the present plan clears
+ */
+export function recordWorkloads(
+  { snapshot, order, isoTime }: Recording,
+  pods: readonly ClassifiedPod[],
+  verdicts: readonly PodVerdict[],
+  clearedNow: ReadonlySet<string>,
+): readonly RecordedWorkload[] {
+  const verdictsByUid = new Map<string, PodVerdict[]>()
+  for (const verdict of verdicts) {
+    const uid = workloadUid(verdict.classified)
+    verdictsByUid.set(uid, [...(verdictsByUid.get(uid) ?? []), verdict])
+  }
+  const known = new Map(snapshot.recorded.workloads.map((workload) => [workload.uid, workload]))
+  const firstSeen = [
+    ...pods.filter(isWorthRecording).map((pod) => firstRecord(pod, isoTime)),
+    ...podlessVmis(snapshot, order, pods, isoTime),
+  ]
+  for (const workload of firstSeen) if (!known.has(workload.uid)) known.set(workload.uid, workload)
+  return [...known.values()].map((workload) => {
+    const next = bringUpToDate(workload, verdictsByUid.get(workload.uid) ?? [], clearedNow)
+    return next.state === workload.state && next.proof === workload.proof ? next : { ...next, at: isoTime }
+  })
+}
+
+const workloadUid = ({ vmi, pod, podClass }: ClassifiedPod): string => (vmi !== undefined && podClass === 'launcher' ? vmi.uid : pod.uid)
+
+const isWorthRecording = ({ podClass, proofNeeded, optedOut, skipped, vmi }: ClassifiedPod): boolean =>
+  (podClass === 'launcher' && vmi !== undefined) ||
+  optedOut ||
+  (skipped === undefined && proofNeeded.kind !== 'none' && podClass !== 'hotplug')
+
+function firstRecord({ pod, vmi, vm, priority, podClass }: ClassifiedPod, isoTime: string): RecordedWorkload {
+  const isVm = vmi !== undefined && podClass === 'launcher'
+  const object = isVm ? vmi : pod
+  return {
+    kind: isVm ? (vmi.owner?.kind === 'VirtualMachine' ? 'VirtualMachine' : 'VirtualMachineInstance') : 'Pod',
+    namespace: object.namespace,
+    name: object.name,
+    uid: object.uid,
+    node: pod.nodeName,
+    priority,
+    runStrategy: vm?.runStrategy ?? '',
+    phaseBefore: isVm ? vmi.phase : pod.phase,
+    state: 'waiting',
+    proof: '',
+    reason: '',
+    newNode: '',
+    startAsked: false,
+    at: isoTime,
+  }
+}
+
+/** Instances that still count as running on a fenced node though their pod is gone: someone force-deleted it, or the API server was set back in time. */
+function podlessVmis(snapshot: Snapshot, order: FenceOrder, pods: readonly ClassifiedPod[], isoTime: string): readonly RecordedWorkload[] {
+  const withPod = new Set(pods.map((pod) => pod.vmi?.uid))
+  return [...snapshot.vmis.values()].flatMap((vmi): readonly RecordedWorkload[] => {
+    if (withPod.has(vmi.uid) || vmi.phase === 'Failed' || vmi.phase === 'Succeeded' || !order.nodes.some((node) => node === vmi.nodeName))
+      return []
+    const vm = snapshot.vms.get(fullName(vmi))
+    return [
+      {
+        kind: vmi.owner?.kind === 'VirtualMachine' ? 'VirtualMachine' : 'VirtualMachineInstance',
+        namespace: vmi.namespace,
+        name: vmi.name,
+        uid: vmi.uid,
+        node: vmi.nodeName,
+        priority: 0,
+        runStrategy: vm?.runStrategy ?? '',
+        phaseBefore: vmi.phase,
+        state: 'ordered',
+        proof: '',
+        reason: 'its pod was gone already',
+        newNode: '',
+        startAsked: false,
+        at: isoTime,
+      },
+    ]
+  })
+}
+
+/**
+ * Two agents' records of one fence, made one: what was written first of a workload stands, a start that either asked for was asked for, and what has
+ * settled stays settled.
+ */
+export function mergeStatus(remote: FenceStatus, local: FenceStatus): FenceStatus {
+  const localWorkloads = new Map(local.workloads.map((workload) => [workload.uid, workload]))
+  const merged = remote.workloads.map((workload) => {
+    const ours = localWorkloads.get(workload.uid)
+    localWorkloads.delete(workload.uid)
+    if (ours === undefined) return workload
+    const later =
+      isSettled(workload.state) || !isSettled(ours.state)
+        ? workload
+        : { ...workload, state: ours.state, reason: ours.reason, newNode: ours.newNode, at: ours.at }
+    return { ...later, startAsked: workload.startAsked || ours.startAsked, proof: workload.proof === '' ? ours.proof : workload.proof }
+  })
+  const leaseKey = (lease: RecordedLease): string => `${fullName(lease)} ${lease.holder}`
+  const leases = new Map([...local.leases, ...remote.leases].map((lease) => [leaseKey(lease), lease]))
+  for (const lease of local.leases) if (lease.released) leases.set(leaseKey(lease), lease)
+  return {
+    ...remote,
+    workloads: [...merged, ...localWorkloads.values()],
+    leases: [...leases.values()],
+    nodes: remote.nodes.length > 0 ? remote.nodes : local.nodes,
+    startedAt: remote.startedAt === '' ? local.startedAt : remote.startedAt,
+  }
+}
+
+function bringUpToDate(workload: RecordedWorkload, verdicts: readonly PodVerdict[], clearedNow: ReadonlySet<string>): RecordedWorkload {
+  if (isSettled(workload.state)) return workload
+  const first = verdicts[0]
+  // No pod of it is left on the fenced nodes.
+  if (first === undefined)
+    return workload.kind === 'Pod' ? { ...workload, state: 'cleared', reason: '' } : { ...workload, state: 'ordered' }
+  const open = verdicts.find((verdict) => verdict.kind !== 'ready' && verdict.kind !== 'stuck')
+  if (open === undefined) {
+    const proof = first.proof === 'none' ? workload.proof : first.proof
+    // With the readiness gate a VM may be ready and yet wait for its wave.
+    const isOrdered =
+      workload.state === 'ordered' ||
+      workload.kind === 'Pod' ||
+      verdicts.some((verdict) => clearedNow.has(verdict.pod.uid) || verdict.kind === 'stuck')
+    return isOrdered
+      ? { ...workload, state: 'ordered', proof, reason: first.reason }
+      : { ...workload, state: 'waiting', proof, reason: 'waits for the wave before it' }
+  }
+  const state: WorkloadState = open.kind === 'held' ? 'held' : open.kind === 'skipped' ? 'skipped' : 'waiting'
+  return { ...workload, state, reason: open.reason }
+}

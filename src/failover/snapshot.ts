@@ -1,0 +1,31 @@
+/** What was read of the cluster before a plan is made: plain data, nothing asked of anyone. */
+import type {
+  LeaseView,
+  NodeView,
+  PersistentVolumeView,
+  PodView,
+  VirtualMachineInstanceView,
+  VirtualMachineView,
+  VolumeAttachmentView,
+} from '../kubernetes/resources.ts'
+import type { FenceStatus } from './fence-object.ts'
+
+export interface Snapshot {
+  /** The nodes of the fence that exist; a node whose object is gone is absent. */
+  readonly nodes: ReadonlyMap<string, NodeView>
+  /** All pods bound to nodes of the fence. */
+  readonly pods: readonly PodView[]
+  /** By `namespace/claim`. */
+  readonly volumesByClaim: ReadonlyMap<string, PersistentVolumeView>
+  /** By `namespace/name`; all of the cluster. Empty where KubeVirt is not installed. */
+  readonly vms: ReadonlyMap<string, VirtualMachineView>
+  readonly vmis: ReadonlyMap<string, VirtualMachineInstanceView>
+  /** Those of the fence's nodes. */
+  readonly volumeAttachments: readonly VolumeAttachmentView[]
+  /** Leader-election Leases: all but the kubelets' own. */
+  readonly leases: readonly LeaseView[]
+  /** What the Fence object says was known and done before. */
+  readonly recorded: FenceStatus
+}
+
+export const fullName = (object: { readonly namespace: string; readonly name: string }): string => `${object.namespace}/${object.name}`

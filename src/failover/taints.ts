@@ -1,0 +1,54 @@
+/** Taints of ours on a node's list, which is one atomic list that others write too. Pure. */
+import type { Taint, Toleration } from '../kubernetes/resources.ts'
+import { fencedTaintKey, outOfServiceTaintKey, outOfServiceTaintValue } from './order.ts'
+
+export const fencedTaint = (epoch: number): Taint => ({ key: fencedTaintKey, value: String(epoch), effect: 'NoSchedule' })
+/** NoSchedule: podgc and attach-detach look at the key alone, while NoExecute makes taint eviction delete replacements by name. */
+export const outOfServiceTaint: Taint = { key: outOfServiceTaintKey, value: outOfServiceTaintValue, effect: 'NoSchedule' }
+
+export const isOurs = (taint: Taint): boolean =>
+  taint.key === fencedTaintKey || (taint.key === outOfServiceTaintKey && taint.value === outOfServiceTaintValue)
+
+export const hasTaint = (taints: readonly Taint[], wanted: Taint): boolean =>
+  taints.some((taint) => taint.key === wanted.key && taint.value === wanted.value && taint.effect === wanted.effect)
+
+/** Out-of-service by anyone's hand: it works by its key alone. */
+export const isOutOfService = (taints: readonly Taint[]): boolean => taints.some((taint) => taint.key === outOfServiceTaintKey)
+
+/** The epoch of our taint; undefined without one or with one that is no number. */
+export function fencedEpoch(taints: readonly Taint[]): number | undefined {
+  const value = Number(taints.find((taint) => taint.key === fencedTaintKey)?.value ?? Number.NaN)
+  return Number.isInteger(value) ? value : undefined
+}
+
+/** The list with the taint, every foreign one kept. A foreign out-of-service taint of the same effect stays as it is: two of a kind are refused. */
+export function withTaint(taints: readonly Taint[], added: Taint): readonly Taint[] {
+  const same = taints.find((taint) => taint.key === added.key && taint.effect === added.effect)
+  if (same !== undefined && (!isOurs(same) || same.value === added.value)) return taints
+  return [...taints.filter((taint) => taint !== same), added]
+}
+
+export const withoutOurs = (taints: readonly Taint[]): readonly Taint[] => taints.filter((taint) => !isOurs(taint))
+
+const evictionKeys = ['node.kubernetes.io/unreachable', 'node.kubernetes.io/not-ready'] as const
+
+/**
+ * Tolerations under which Kubernetes' own eviction leaves the pod alone for good. Taint eviction takes the *shortest* time of all tolerations that match,
+ * so the default 300 s must lose their limit: adding another would change nothing. A pod's tolerations can be added and their seconds changed, nothing else.
+ *
+ * @returns undefined when the pod is immune already.
+ */
+export function immuneTolerations(tolerations: readonly Toleration[]): readonly Toleration[] | undefined {
+  const coversKey = (toleration: Toleration, key: string): boolean =>
+    (toleration.key === key || ((toleration.key ?? '') === '' && toleration.operator === 'Exists')) &&
+    (toleration.effect === 'NoExecute' || (toleration.effect ?? '') === '') &&
+    (toleration.operator === 'Exists' || (toleration.value ?? '') === '')
+  const changed = tolerations.map((toleration): Toleration => {
+    if (toleration.tolerationSeconds === undefined || !evictionKeys.some((key) => coversKey(toleration, key))) return toleration
+    const { tolerationSeconds: _limit, ...unlimited } = toleration
+    return unlimited
+  })
+  const missing = evictionKeys.filter((key) => !changed.some((toleration) => coversKey(toleration, key)))
+  if (missing.length === 0 && changed.every((toleration, index) => toleration === tolerations[index])) return undefined
+  return [...changed, ...missing.map((key): Toleration => ({ key, operator: 'Exists', effect: 'NoExecute' }))]
+}
