@@ -96,7 +96,8 @@ export function votesOf(membership: Membership): Votes {
     const weight = room === favoured ? ROOM_WEIGHT + TIE_BREAK : ROOM_WEIGHT
     for (const voter of voters) votes.set(nodeVoter(voter.node, voter.incarnation), weight / voters.length)
   }
-  if (hasWitness && membership.witness) votes.set(witnessVoter(membership.witness.incarnation), isEven ? ROOM_WEIGHT + TIE_BREAK : TIE_BREAK)
+  if (hasWitness && membership.witness)
+    votes.set(witnessVoter(membership.witness.incarnation), isEven ? ROOM_WEIGHT + TIE_BREAK : TIE_BREAK)
   else if (!isEven) {
     const first = votes.keys().next().value
     if (first !== undefined) votes.set(first, (votes.get(first) ?? 0) + TIE_BREAK)
@@ -242,4 +243,3 @@ export function genesis(
   const sorted = canonical(bare)
   return canonical({ ...sorted, votesBefore: [...votesOf(sorted)] })
 }
-

@@ -107,10 +107,9 @@ export interface AcceptedAnswer {
   readonly kind: 'accepted'
   readonly ballot: Ballot
   readonly epoch: Epoch
-  readonly doors: readonly DoorStatement[]
 }
 
-/** Any agent that carries out a fence collects these, the proposer or not. */
+/** Any agent that carries out a fence collects these, the proposer or not. `epoch`: the answerer must have learned it. */
 export interface AskDoors {
   readonly kind: 'ask-doors'
   readonly epoch: Epoch
@@ -118,6 +117,7 @@ export interface AskDoors {
 
 export interface Doors {
   readonly kind: 'doors'
+  /** What the answerer has learned; the doors are those of nodes fenced in it. */
   readonly epoch: Epoch
   readonly doors: readonly DoorStatement[]
 }
@@ -135,7 +135,20 @@ export interface Join {
   readonly addresses: Membership['members'][number]['addresses']
 }
 
-export type Message = Heartbeat | Ack | Learn | Want | Prepare | PromiseAnswer | Refusal | Accept | AcceptedAnswer | AskDoors | Doors | Goodbye | Join
+export type Message =
+  | Heartbeat
+  | Ack
+  | Learn
+  | Want
+  | Prepare
+  | PromiseAnswer
+  | Refusal
+  | Accept
+  | AcceptedAnswer
+  | AskDoors
+  | Doors
+  | Goodbye
+  | Join
 
 /** The witness's register: a linearizable value, no logic (docs/protocol.md, "The witness"). */
 export interface Register {
@@ -156,4 +169,3 @@ export type WitnessAnswer =
   | { readonly kind: 'swapped'; readonly id: number; readonly version: number }
   | { readonly kind: 'conflict'; readonly id: number; readonly register: Register }
   | { readonly kind: 'failed'; readonly id: number; readonly reason: string }
-

@@ -1,6 +1,6 @@
 /** What one agent knows: its durable part, which is on disk before anything is said of it, and the rest, which a restart forgets. */
 import type { BootId, Incarnation, NodeId, Room } from './ids.ts'
-import type { Address, Membership, VoterKey } from './membership.ts'
+import { type Address, fencedNodes, type Membership, type VoterKey } from './membership.ts'
 import type { Accepted, Ballot, Message, Register, Statement, WitnessAnswer, WitnessRequest } from './messages.ts'
 import type { Timings } from './timings.ts'
 
@@ -72,7 +72,8 @@ export interface Attempt {
   readonly promises: Set<VoterKey>
   readonly accepts: Set<VoterKey>
   witnessRequestId: number
-  needsWitness: boolean
+  /** When the witness's swap of this value was confirmed, null: not asked. */
+  swappedAtMs: number | null
 }
 
 export interface UnfenceRequest {
@@ -128,7 +129,10 @@ export interface State {
   acceptedSinceMs: number
   readonly witness: WitnessView
   readonly unfence: Map<NodeId, UnfenceRequest>
-  readonly joins: Map<NodeId, { readonly incarnation: Incarnation; readonly room: Room; readonly addresses: readonly Address[]; readonly atMs: number }>
+  readonly joins: Map<
+    NodeId,
+    { readonly incarnation: Incarnation; readonly room: Room; readonly addresses: readonly Address[]; readonly atMs: number }
+  >
   /** When this node first knew, at the latest, that the epoch before a fence was installed: no proof counts from earlier. */
   readonly floorMs: Map<NodeId, number>
   /** Set while leaving: the heartbeat that first withdrew the watchdog, and who acked that or a later one. */
@@ -259,7 +263,7 @@ export function start({ self, timings, brakes, durable, nowMs, seed }: StartOpti
     },
     unfence: new Map(),
     joins: new Map(),
-    floorMs: new Map(),
+    floorMs: new Map(durable?.membership ? fencedNodes(durable.membership).map((node) => [node, nowMs]) : []),
     withdrawal: null,
     desireKey: '',
     desireSinceMs: nowMs,
@@ -280,4 +284,3 @@ export function start({ self, timings, brakes, durable, nowMs, seed }: StartOpti
     random: seed >>> 0,
   }
 }
-

@@ -1,0 +1,91 @@
+/** The voter's half of choosing an epoch: promises and accepted values, on disk before they are answered (docs/protocol.md, "Choosing"). Pure. */
+import type { NodeId } from './ids.ts'
+import { fencedNodes, memberOf, type Membership, nodeVoter, votesOf } from './membership.ts'
+import type { Accept, Ballot, DoorStatement, Prepare, RefusalReason } from './messages.ts'
+import { contactOf } from './contact.ts'
+import { teach } from './learning.ts'
+import { changeDurable, note, type Outbox, send } from './outbox.ts'
+import type { State } from './state.ts'
+import { vetoOf } from './veto.ts'
+
+export function compareBallots(a: Ballot, b: Ballot): number {
+  if (a.round !== b.round) return a.round - b.round
+  if (a.node !== b.node) return a.node < b.node ? -1 : 1
+  return a.incarnation < b.incarnation ? -1 : a.incarnation > b.incarnation ? 1 : 0
+}
+
+function isVoter(state: State, membership: Membership): boolean {
+  return votesOf(membership).has(nodeVoter(state.self.node, state.self.incarnation))
+}
+
+/** The present membership if `target` is the epoch after it; otherwise tells the sender, or asks it. */
+function membershipBefore(state: State, out: Outbox, from: NodeId, target: number, nowMs: number): Membership | null {
+  const membership = state.durable.membership
+  if (!membership) return null
+  if (target <= membership.epoch) {
+    teach(state, out, from, nowMs)
+    return null
+  }
+  if (target > membership.epoch + 1) {
+    send(state, out, from, { kind: 'want', epoch: membership.epoch })
+    return null
+  }
+  return membership
+}
+
+export function onPrepare(state: State, out: Outbox, from: NodeId, { ballot, proposal, isFinishing }: Prepare, nowMs: number): void {
+  const membership = membershipBefore(state, out, from, proposal.epoch, nowMs)
+  if (!membership || (!isVoter(state, membership) && !isVoter(state, proposal))) return
+  const refuse = (reason: RefusalReason): void => send(state, out, from, { kind: 'refusal', ballot, epoch: proposal.epoch, reason })
+  const { promised } = state.durable
+  if (promised && compareBallots(ballot, promised) < 0) return refuse({ code: 'ballot', promised })
+  const veto = isFinishing && !state.brakes.isDryRun ? null : vetoOf(state, membership, proposal, nowMs)
+  if (veto !== null) {
+    if (from !== state.self.node) note(out, 'veto', veto)
+    return refuse({ code: 'veto', text: veto })
+  }
+  changeDurable(state, out, { promised: ballot, round: Math.max(state.durable.round, ballot.round) })
+  send(state, out, from, { kind: 'promise', ballot, epoch: proposal.epoch, accepted: state.durable.accepted })
+}
+
+/** From here on this voter's door to every node that the value fences is closed. */
+export function onAccept(state: State, out: Outbox, from: NodeId, { ballot, membership: value }: Accept, nowMs: number): void {
+  const membership = membershipBefore(state, out, from, value.epoch, nowMs)
+  if (!membership || (!isVoter(state, membership) && !isVoter(state, value))) return
+  if (state.brakes.isDryRun || memberOf(value, state.self.node)?.standing === 'fenced') return
+  const { promised } = state.durable
+  if (promised && compareBallots(ballot, promised) < 0)
+    return send(state, out, from, { kind: 'refusal', ballot, epoch: value.epoch, reason: { code: 'ballot', promised } })
+  changeDurable(state, out, {
+    promised: ballot,
+    accepted: { ballot, membership: value },
+    round: Math.max(state.durable.round, ballot.round),
+  })
+  if (state.acceptedSinceMs === Infinity) state.acceptedSinceMs = nowMs
+  const fenced = fencedNodes(value)
+  for (const node of fenced) {
+    const contact = contactOf(state, node)
+    if (contact.bootAtDoor === null) contact.bootAtDoor = contact.statement?.bootId ?? null
+  }
+  if (fenced.length > 0) note(out, 'door-closed', `acks ${fenced.join(', ')} no more`, fenced)
+  send(state, out, from, { kind: 'accepted', ballot, epoch: value.epoch })
+}
+
+/** Whether this voter may ack `node`: not once it accepted or learned a membership that fences it. */
+export function isDoorOpen(state: State, node: NodeId): boolean {
+  const { membership, accepted } = state.durable
+  if (!membership || memberOf(membership, node)?.standing === 'fenced') return false
+  return accepted === null || memberOf(accepted.membership, node)?.standing !== 'fenced'
+}
+
+/**
+ * What this voter knows of the right to run of the nodes that are fenced in the membership it learned. A value that was only accepted says
+ * nothing: its door may open again, and close again for another ballot.
+ */
+export function doorStatements(state: State, nowMs: number): readonly DoorStatement[] {
+  const { membership } = state.durable
+  return (membership ? fencedNodes(membership) : []).map((node) => {
+    const contact = contactOf(state, node)
+    return { node, ackedAgoMs: nowMs - Math.max(contact.ackedAtMs, state.startedAtMs), watchdogMs: contact.statement?.watchdogMs ?? null }
+  })
+}

@@ -1,0 +1,95 @@
+/** What is known of the others: who was heard, over what, and who is silent (docs/protocol.md, "Suspicion"). Pure. */
+import type { NodeId, Room } from './ids.ts'
+import { type Member, type Membership, memberOf } from './membership.ts'
+import type { Contact, State } from './state.ts'
+
+export function contactOf(state: State, node: NodeId): Contact {
+  const known = state.contacts.get(node)
+  if (known) return known
+  const fresh: Contact = {
+    heardAtMs: -Infinity,
+    storageAtMs: -Infinity,
+    ackedAtMs: -Infinity,
+    statement: null,
+    incarnation: null,
+    epoch: -1,
+    digest: '',
+    inSyncSinceMs: Infinity,
+    bootAtDoor: null,
+    learnSentAtMs: -Infinity,
+  }
+  state.contacts.set(node, fresh)
+  return fresh
+}
+
+export const isHeard = (state: State, node: NodeId, nowMs: number): boolean =>
+  node === state.self.node || nowMs - contactOf(state, node).heardAtMs <= state.timings.detectMs
+
+/** Last sign of life on any path: a heartbeat or a DRBD connection that is up. */
+export const lastLifeMs = (contact: Contact): number => Math.max(contact.heardAtMs, contact.storageAtMs)
+
+/**
+ * How long this agent has listened to `node` and heard nothing. Time in which the agent itself was late, stopped or not started is
+ * not silence of the other.
+ */
+export function silentForMs(state: State, node: NodeId, nowMs: number): number {
+  return nowMs - Math.max(lastLifeMs(contactOf(state, node)), state.awakeSinceMs)
+}
+
+const isLeaving = (state: State, node: NodeId): boolean => contactOf(state, node).statement?.isLeaving === true
+
+/** What to fence: every silent room whole, else the nodes that were silent for the longer time. Empty: nobody. */
+export function suspects(
+  state: State,
+  membership: Membership,
+  nowMs: number,
+): { readonly nodes: readonly NodeId[]; readonly rooms: readonly Room[] } {
+  const { detectMs, detectNodeMs } = state.timings
+  const running = new Map<Room, Member[]>()
+  for (const member of membership.members) {
+    if (member.standing === 'fenced') continue
+    const inRoom = running.get(member.room)
+    if (inRoom) inRoom.push(member)
+    else running.set(member.room, [member])
+  }
+  const nodes: NodeId[] = []
+  const rooms: Room[] = []
+  for (const [room, members] of running) {
+    if (members.some((member) => member.node === state.self.node)) continue
+    const isSilent = members.every((member) => silentForMs(state, member.node, nowMs) >= detectMs)
+    if (!isSilent || members.every((member) => isLeaving(state, member.node))) continue
+    rooms.push(room)
+    nodes.push(...members.map((member) => member.node))
+  }
+  for (const members of running.values())
+    for (const { node, room } of members)
+      if (node !== state.self.node && !rooms.includes(room) && !isLeaving(state, node) && silentForMs(state, node, nowMs) >= detectNodeMs)
+        nodes.push(node)
+  return { nodes, rooms }
+}
+
+/** Place of this agent among the unfenced ones that it hears, by name: the others wait longer, so that one acts first. */
+export function rankOf(state: State, membership: Membership, nowMs: number): number {
+  let rank = 0
+  for (const { node, standing } of membership.members)
+    if (standing !== 'fenced' && node < state.self.node && isHeard(state, node, nowMs) && !isLeaving(state, node)) rank += 1
+  return rank
+}
+
+/** The agent that carries out a fence: the first by name that is in contact and reaches the API. Two at once do no harm. */
+export function coordinator(state: State, nowMs: number): NodeId | null {
+  const membership = state.durable.membership
+  if (!membership) return null
+  const inContact = membership.members.filter(
+    ({ node, standing }) =>
+      standing !== 'fenced' && isHeard(state, node, nowMs) && (node === state.self.node ? !state.isLeaving : !isLeaving(state, node)),
+  )
+  const reaching = inContact.filter(({ node }) =>
+    node === state.self.node ? state.isApiReachable : contactOf(state, node).statement?.isApiReachable === true,
+  )
+  return (reaching[0] ?? inContact[0])?.node ?? null
+}
+
+export function isMember(membership: Membership, node: NodeId, incarnation: string | null): boolean {
+  return incarnation !== null && memberOf(membership, node)?.incarnation === incarnation
+}

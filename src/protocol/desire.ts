@@ -1,0 +1,148 @@
+/** What this agent would have the next epoch change, if anything (docs/protocol.md, "A fence, step by step", "Vote shift"). Pure. */
+import type { NodeId } from './ids.ts'
+import { type Member, type Membership, memberOf, nextEpoch, withStanding } from './membership.ts'
+import { contactOf, isHeard, isMember, rankOf, suspects } from './contact.ts'
+import { note, type Outbox } from './outbox.ts'
+import { propose } from './proposer.ts'
+import { holdsPermit } from './running.ts'
+import type { State } from './state.ts'
+import { vetoOf } from './veto.ts'
+import { hearsEveryRoom, isWitnessInReach } from './witness-view.ts'
+
+/** Agents of a higher rank wait this many heartbeats a rank longer, so that one proposes and the others need not. */
+const STAGGER_HEARTBEATS = 0.8
+
+/** Starts at most one attempt: first what is half finished, then a fence, then what people and nodes ask for. */
+export function pursue(state: State, out: Outbox, nowMs: number): void {
+  const membership = state.durable.membership
+  if (!membership || state.attempt || nowMs < state.nextAttemptAtMs || state.hasConflict) return
+  if (!state.isInstalled || memberOf(membership, state.self.node)?.standing === 'fenced') return
+  if (!isMember(membership, state.self.node, state.self.incarnation)) return
+  const half = lingering(state, nowMs)
+  if (half) {
+    if (isTurn(state, membership, 'finish', nowMs))
+      propose(state, out, membership, nextEpoch(membership, { cause: { kind: 'no-op' } }), true, nowMs)
+    return
+  }
+  if (!holdsPermit(state, nowMs) || nowMs - state.awakeSinceMs < state.timings.heartbeatMs) return
+  const wanted = desire(state, membership, nowMs)
+  if (!wanted) {
+    state.desireKey = ''
+    return
+  }
+  if (!isTurn(state, membership, `${wanted.cause.kind}:${JSON.stringify(wanted.cause)}`, nowMs)) return
+  // One's own reasons against it count first: an agent that would not vote for it has nothing to ask the others.
+  const veto = vetoOf(state, membership, wanted, nowMs)
+  if (veto !== null) {
+    state.nextAttemptAtMs = nowMs + 2 * state.timings.heartbeatMs
+    if (veto !== state.lastVeto)
+      note(out, state.brakes.isDryRun ? 'would-propose' : 'veto', `epoch ${wanted.epoch} (${wanted.cause.kind}): ${veto}`)
+    state.lastVeto = veto
+    return
+  }
+  propose(state, out, membership, wanted, false, nowMs)
+}
+
+/** An accepted value, here or in the witness, that nobody learned for a while. */
+function lingering(state: State, nowMs: number): boolean {
+  const sinceMs = Math.min(state.durable.accepted ? state.acceptedSinceMs : Infinity, state.registerAcceptedSinceMs)
+  return nowMs - sinceMs > state.timings.lingerMs
+}
+
+function isTurn(state: State, membership: Membership, key: string, nowMs: number): boolean {
+  if (state.desireKey !== key) {
+    state.desireKey = key
+    state.desireSinceMs = nowMs
+  }
+  return nowMs - state.desireSinceMs >= rankOf(state, membership, nowMs) * STAGGER_HEARTBEATS * state.timings.heartbeatMs
+}
+
+function desire(state: State, now: Membership, nowMs: number): Membership | null {
+  return (
+    wantsFence(state, now, nowMs) ??
+    wantsUnfence(state, now, nowMs) ??
+    wantsWitness(state, now, nowMs) ??
+    wantsVotes(state, now, nowMs) ??
+    wantsJoin(state, now, nowMs)
+  )
+}
+
+function wantsFence(state: State, now: Membership, nowMs: number): Membership | null {
+  const { nodes, rooms } = suspects(state, now, nowMs)
+  if (nodes.length === 0) return null
+  const reason = rooms.length > 0 ? `room ${rooms.join(', ')} silent on every path` : `${nodes.join(', ')} silent on every path`
+  return nextEpoch(now, { members: withStanding(now, nodes, 'fenced'), cause: { kind: 'fence', nodes, by: state.self.node, reason } })
+}
+
+function wantsUnfence(state: State, now: Membership, nowMs: number): Membership | null {
+  const nodes: NodeId[] = []
+  let by = ''
+  for (const [node, request] of state.unfence) {
+    const member = memberOf(now, node)
+    const { statement, incarnation } = contactOf(state, node)
+    if (member?.standing !== 'fenced' || !isHeard(state, node, nowMs) || incarnation !== member.incarnation) continue
+    if (!statement || statement.killedEpoch < member.lastFence) continue
+    nodes.push(node)
+    by = request.by
+  }
+  return nodes.length === 0
+    ? null
+    : nextEpoch(now, { members: withStanding(now, nodes, 'observing'), cause: { kind: 'unfence', nodes, by } })
+}
+
+function wantsWitness(state: State, now: Membership, nowMs: number): Membership | null {
+  const seat = now.witness
+  if (!seat) return null
+  const { witnessShiftMs, witnessReturnMs } = state.timings
+  const view = state.witness
+  if (seat.isVoting) {
+    const lostForMs = nowMs - Math.max(view.ackedAtMs, state.awakeSinceMs, state.learnedAtMs)
+    const isLost = lostForMs > witnessShiftMs || (view.isStale && nowMs - view.currentSinceMs > 2 * state.timings.witnessReadMs)
+    if (!isLost || !hearsEveryRoom(state, now, nowMs)) return null
+    return nextEpoch(now, { witness: { ...seat, isVoting: false }, cause: { kind: 'vote-shift', witness: 'out' } })
+  }
+  const isCurrent = view.register !== null && (view.isStale || view.register.membership.epoch === now.epoch)
+  if (!isCurrent || !isWitnessInReach(state, nowMs) || nowMs - view.currentSinceMs < witnessReturnMs || !hearsEveryRoom(state, now, nowMs))
+    return null
+  const incarnation = view.isStale ? `w${now.epoch + 1}` : seat.incarnation
+  return nextEpoch(now, { witness: { incarnation, isVoting: true }, cause: { kind: 'vote-shift', witness: 'in' } })
+}
+
+/** Nodes that run without a vote get it when every unfenced node of their room is heard and in sync for a while. */
+function wantsVotes(state: State, now: Membership, nowMs: number): Membership | null {
+  const isSettled = ({ node, incarnation }: Member): boolean => {
+    if (node === state.self.node) return state.isInSync
+    const contact = contactOf(state, node)
+    return contact.incarnation === incarnation && isHeard(state, node, nowMs) && nowMs - contact.inSyncSinceMs >= state.timings.settleMs
+  }
+  const nodes: NodeId[] = []
+  for (const member of now.members) {
+    if (member.standing !== 'observing') continue
+    const hasVoters = now.members.some((other) => other.room === member.room && other.standing === 'voting')
+    const needed = hasVoters ? [member] : now.members.filter((other) => other.room === member.room && other.standing === 'observing')
+    if (needed.every(isSettled)) nodes.push(member.node)
+  }
+  return nodes.length === 0 ? null : nextEpoch(now, { members: withStanding(now, nodes, 'voting'), cause: { kind: 'votes-back', nodes } })
+}
+
+/** A new node, or one that lost its disk and is another incarnation now. A fenced one stays fenced. */
+function wantsJoin(state: State, now: Membership, nowMs: number): Membership | null {
+  for (const [node, join] of state.joins) {
+    if (nowMs - join.atMs > state.timings.detectMs) continue
+    const before = memberOf(now, node)
+    if (before?.incarnation === join.incarnation) continue
+    const member: Member = {
+      node,
+      room: join.room,
+      incarnation: join.incarnation,
+      addresses: join.addresses,
+      standing: before?.standing === 'fenced' ? 'fenced' : 'observing',
+      lastFence: before?.lastFence ?? (0 as Member['lastFence']),
+    }
+    return nextEpoch(now, {
+      members: [...now.members.filter((other) => other.node !== node), member],
+      cause: { kind: 'join', nodes: [node] },
+    })
+  }
+  return null
+}

@@ -1,0 +1,107 @@
+/** Learning an epoch, and knowing that it is installed (docs/protocol.md, "Learning", "Installed"). Pure. */
+import type { NodeId } from './ids.ts'
+import {
+  digestOf,
+  fencedNodes,
+  isMajority,
+  type Membership,
+  memberOf,
+  newlyFenced,
+  nodeVoter,
+  type Votes,
+  votesBeforeOf,
+  votesOf,
+  witnessVoter,
+} from './membership.ts'
+import { contactOf } from './contact.ts'
+import { changeDurable, emitLearned, note, type Outbox, send } from './outbox.ts'
+import { grantSelf, mayRunUntilMs, reviewContainment } from './running.ts'
+import type { State } from './state.ts'
+
+/** Takes over a higher epoch, to disk first; with it all doors. A lower one is ignored for ever. */
+export function learn(state: State, out: Outbox, membership: Membership, nowMs: number): void {
+  const before = state.durable.membership
+  if (before && before.clusterId !== membership.clusterId) {
+    if (!state.hasConflict) note(out, 'conflict', `a membership of another cluster (${membership.clusterId}) was offered and refused`)
+    return
+  }
+  if (before && membership.epoch <= before.epoch) {
+    if (membership.epoch === before.epoch && digestOf(membership) !== digestOf(before)) declareConflict(state, out, membership)
+    return
+  }
+  const floorMs = Math.max(state.startedAtMs, nowMs)
+  const proposed = state.attempt?.phase === 'accept' && digestOf(state.attempt.value) === digestOf(membership)
+  const carriedMs = Math.min(mayRunUntilMs(state), nowMs + state.timings.permitMs)
+  const fresh = before ? newlyFenced(before, membership) : fencedNodes(membership)
+  for (const node of fresh) {
+    // Who proposed a fence knew the epoch before to be installed since then; who only learns of it counts from now.
+    state.floorMs.set(node, proposed ? state.installedAtMs : floorMs)
+    const contact = contactOf(state, node)
+    if (contact.bootAtDoor === null) contact.bootAtDoor = contact.statement?.bootId ?? null
+  }
+  changeDurable(state, out, { membership, promised: null, accepted: null })
+  state.acceptedSinceMs = Infinity
+  state.attempt = null
+  state.learnedAtMs = nowMs
+  state.isInstalled = false
+  state.installedAtMs = Infinity
+  state.grants.clear()
+  state.carriedUntilMs = carriedMs
+  state.hasConflict = false
+  for (const node of [...state.unfence.keys()]) if (memberOf(membership, node)?.standing !== 'fenced') state.unfence.delete(node)
+  for (const node of [...state.joins.keys()])
+    if (memberOf(membership, node)?.incarnation === state.joins.get(node)?.incarnation) state.joins.delete(node)
+  const fenced = new Set<NodeId>(fencedNodes(membership))
+  for (const node of [...state.floorMs.keys()]) if (!fenced.has(node)) forgetFence(state, node)
+  grantSelf(state)
+  note(out, 'learned', `epoch ${membership.epoch} (${membership.cause.kind})`)
+  emitLearned(state, out, { kind: 'learned', membership, before })
+  reviewContainment(state, out, nowMs)
+  noteInstalled(state, nowMs)
+}
+
+function forgetFence(state: State, node: NodeId): void {
+  state.floorMs.delete(node)
+  state.humanProof.delete(node)
+  state.witness.doorAtMs.delete(node)
+  contactOf(state, node).bootAtDoor = null
+  for (const doors of state.doors.values()) doors.delete(node)
+}
+
+/** The same number with another content: two forced epochs. Nobody may run until a person picks. */
+export function declareConflict(state: State, out: Outbox, other: Membership): void {
+  if (state.hasConflict) return
+  state.hasConflict = true
+  note(out, 'conflict', `two memberships of epoch ${other.epoch}: this node contains itself until a person picks one`)
+}
+
+/** Who is known to have learned the present epoch, or a higher one. */
+function hasLearned(state: State, membership: Membership, voters: Votes): (voter: string) => boolean {
+  const learned = new Set<string>([nodeVoter(state.self.node, state.self.incarnation)])
+  for (const [node, contact] of state.contacts)
+    if (contact.incarnation !== null && contact.epoch >= membership.epoch) learned.add(nodeVoter(node, contact.incarnation))
+  const { register } = state.witness
+  if (register && !state.witness.isStale && register.membership.epoch >= membership.epoch && voters.has(witnessVoter(register.incarnation)))
+    learned.add(witnessVoter(register.incarnation))
+  return (voter) => learned.has(voter)
+}
+
+/** Notes the moment from which the present epoch is known to be installed: majorities of both its votes and those before learned it. */
+export function noteInstalled(state: State, nowMs: number): void {
+  const membership = state.durable.membership
+  if (!membership || state.isInstalled || state.persistedVersion < state.durableVersion) return
+  const before = votesBeforeOf(membership)
+  const now = votesOf(membership)
+  if (!isMajority(now, hasLearned(state, membership, now)) || !isMajority(before, hasLearned(state, membership, before))) return
+  state.isInstalled = true
+  state.installedAtMs = nowMs
+}
+
+/** Sends the membership to a peer that is behind, not more often than a few times a second. */
+export function teach(state: State, out: Outbox, node: NodeId, nowMs: number): void {
+  const membership = state.durable.membership
+  const contact = contactOf(state, node)
+  if (!membership || nowMs - contact.learnSentAtMs < state.timings.heartbeatMs / 2) return
+  contact.learnSentAtMs = nowMs
+  send(state, out, node, { kind: 'learn', membership })
+}

@@ -1,0 +1,42 @@
+/** What a step gives out, in order. Nothing is said of the durable state before it is on disk. Pure. */
+import type { NodeId } from './ids.ts'
+import type { Message, WitnessRequest } from './messages.ts'
+import type { ContainmentLevel, Durable, Effect, NoteCode, State } from './state.ts'
+
+export type Outbox = Effect[]
+
+/** Sends wait for the disk: a promise, a vote or an epoch that a crash could forget must not have been told. */
+function emit(state: State, out: Outbox, effect: Effect): void {
+  if (state.persistedVersion < state.durableVersion) state.held.push({ version: state.durableVersion, effect })
+  else out.push(effect)
+}
+
+export const send = (state: State, out: Outbox, to: NodeId, message: Message): void => emit(state, out, { kind: 'send', to, message })
+
+export const askWitness = (state: State, out: Outbox, request: WitnessRequest): void => emit(state, out, { kind: 'witness', request })
+
+export const emitLearned = (state: State, out: Outbox, effect: Extract<Effect, { kind: 'learned' }>): void => emit(state, out, effect)
+
+/** Containment never waits for a disk. */
+export const contain = (out: Outbox, level: ContainmentLevel): void => void out.push({ kind: 'contain', level })
+
+export const note = (out: Outbox, code: NoteCode, text: string, nodes?: readonly NodeId[]): void =>
+  void out.push(nodes ? { kind: 'note', code, text, nodes } : { kind: 'note', code, text })
+
+export function changeDurable(state: State, out: Outbox, change: Partial<Durable>): void {
+  state.durable = { ...state.durable, ...change }
+  state.durableVersion += 1
+  out.push({ kind: 'persist', version: state.durableVersion, durable: state.durable })
+}
+
+export function persisted(state: State, out: Outbox, version: number): void {
+  state.persistFailure = null
+  state.persistedVersion = Math.max(state.persistedVersion, version)
+  let released = 0
+  for (const { version: needed, effect } of state.held) {
+    if (needed > state.persistedVersion) break
+    out.push(effect)
+    released += 1
+  }
+  state.held.splice(0, released)
+}

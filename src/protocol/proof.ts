@@ -1,0 +1,110 @@
+/** Proof that a fenced node has stopped (docs/protocol.md, "Proof that the other side has stopped"). Pure; this node's monotonic ms. */
+import type { NodeId } from './ids.ts'
+import { isMajority, memberOf, type VoterKey } from './membership.ts'
+import type { DoorStatement } from './messages.ts'
+import { contactOf } from './contact.ts'
+import type { State } from './state.ts'
+import { silentAfterMs } from './timings.ts'
+
+export type NodeProof =
+  | { readonly isHeld: true; readonly kind: 'timed' | 'killed' | 'human'; readonly sinceMs: number; readonly text: string }
+  | { readonly isHeld: false; readonly reason: string; readonly readyAtMs: number | null }
+
+/** Notes a voter's answer on this node's clock. The answer was under way for a while: counting from its arrival only adds safety. */
+export function addDoors(state: State, voter: VoterKey, doors: readonly DoorStatement[], nowMs: number): void {
+  const { clockRateError: r } = state.timings
+  const known = state.doors.get(voter) ?? new Map<NodeId, { ackedAtMs: number; watchdogMs: number | null }>()
+  for (const { node, ackedAgoMs, watchdogMs } of doors) {
+    const ackedAtMs = nowMs - Math.max(0, ackedAgoMs) * ((1 - r) / (1 + r))
+    const before = known.get(node)
+    // The door is closed: what was said first, at the latest, stays true. A watchdog that was once withdrawn stays withdrawn.
+    if (before) known.set(node, { ackedAtMs: Math.min(before.ackedAtMs, ackedAtMs), watchdogMs: worse(before.watchdogMs, watchdogMs) })
+    else known.set(node, { ackedAtMs, watchdogMs })
+  }
+  state.doors.set(voter, known)
+}
+
+const worse = (a: number | null, b: number | null): number | null => (a === null || b === null ? null : Math.max(a, b))
+
+/** What proves that everything on `node` has stopped, or why that is not known yet. */
+export function nodeProof(state: State, node: NodeId, nowMs: number): NodeProof {
+  const membership = state.durable.membership
+  const member = membership && memberOf(membership, node)
+  if (!member || member.standing !== 'fenced') return { isHeld: false, reason: `${node} is not in a committed fence`, readyAtMs: null }
+  const human = state.humanProof.get(node)
+  if (human !== undefined) return { isHeld: true, kind: 'human', sinceMs: nowMs, text: `${human} confirmed ${node} dead` }
+  const contact = contactOf(state, node)
+  const { statement } = contact
+  if (statement && contact.incarnation === member.incarnation && statement.killedEpoch >= member.lastFence)
+    return {
+      isHeld: true,
+      kind: 'killed',
+      sinceMs: contact.heardAtMs,
+      text: `${node} says that it killed its workloads under epoch ${statement.killedEpoch}`,
+    }
+  if (statement && contact.bootAtDoor !== null && statement.bootId !== contact.bootAtDoor)
+    return { isHeld: true, kind: 'killed', sinceMs: contact.heardAtMs, text: `${node} was rebooted since its fence` }
+  return timedProof(state, node, member.lastFence, nowMs)
+}
+
+function timedProof(state: State, node: NodeId, fenceEpoch: number, nowMs: number): NodeProof {
+  const votes = state.durable.membership?.fenceVotes.find((fence) => fence.epoch === fenceEpoch)?.votes
+  const floorMs = state.floorMs.get(node)
+  if (!votes || floorMs === undefined)
+    return { isHeld: false, reason: `the votes before epoch ${fenceEpoch} are not known here`, readyAtMs: null }
+  const weights = new Map(votes)
+  const closed: { voter: VoterKey; ackedAtMs: number; watchdogMs: number }[] = []
+  let unprotected = 0
+  for (const voter of weights.keys()) {
+    const door = state.doors.get(voter)?.get(node)
+    if (!door) continue
+    if (door.watchdogMs === null) unprotected += 1
+    else closed.push({ voter, ackedAtMs: door.ackedAtMs, watchdogMs: door.watchdogMs })
+  }
+  // The register keeps no word of watchdogs: its door only helps to end the permit. A withdrawal needs a majority without it.
+  const witnessDoorMs = state.witness.doorAtMs.get(node)
+  const witness = [...weights.keys()].find((voter) => voter.startsWith('witness/'))
+  if (witness && witnessDoorMs !== undefined) closed.push({ voter: witness, ackedAtMs: witnessDoorMs, watchdogMs: 0 })
+  closed.sort((a, b) => a.ackedAtMs - b.ackedAtMs)
+  const chosen = new Set<VoterKey>()
+  let ackedAtMs = floorMs
+  let watchdogMs = 0
+  for (const door of closed) {
+    chosen.add(door.voter)
+    ackedAtMs = Math.max(ackedAtMs, door.ackedAtMs)
+    watchdogMs = Math.max(watchdogMs, door.watchdogMs)
+    if (!isMajority(weights, (voter) => chosen.has(voter))) continue
+    const readyAtMs = ackedAtMs + silentAfterMs(state.timings, watchdogMs)
+    if (nowMs >= readyAtMs)
+      return {
+        isHeld: true,
+        kind: 'timed',
+        sinceMs: readyAtMs,
+        text: `${node} was last acked ${Math.round(nowMs - ackedAtMs)} ms ago and its watchdog fires after ${watchdogMs} ms`,
+      }
+    return {
+      isHeld: false,
+      reason: `waiting until the permit of ${node} and its watchdog (${watchdogMs} ms) have certainly run out`,
+      readyAtMs,
+    }
+  }
+  const reason =
+    unprotected > 0
+      ? `${node} has no working watchdog that a majority knows of: its fence waits for another proof (freeze mode, power off, its own word, or a person: roomfence confirm-dead)`
+      : `collecting from the voters when they last acked ${node}`
+  return { isHeld: false, reason, readyAtMs: null }
+}
+
+/** Whether more answers of voters are wanted for a timed proof of any fenced node. */
+export function wantsDoors(state: State): boolean {
+  const membership = state.durable.membership
+  if (!membership) return false
+  return membership.members.some((member) => {
+    if (member.standing !== 'fenced') return false
+    const votes = membership.fenceVotes.find((fence) => fence.epoch === member.lastFence)?.votes
+    if (!votes) return false
+    const has = (voter: VoterKey): boolean =>
+      state.doors.get(voter)?.has(member.node) === true || (voter.startsWith('witness/') && state.witness.doorAtMs.has(member.node))
+    return !isMajority(new Map(votes), has)
+  })
+}

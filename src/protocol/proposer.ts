@@ -1,0 +1,239 @@
+/** The proposer's half of choosing an epoch (docs/protocol.md, "Choosing", "Arbitrate"): prepare, ask the witness last, accept, tell. Pure. */
+import type { NodeId } from './ids.ts'
+import {
+  digestOf,
+  isMajority,
+  memberOf,
+  type Membership,
+  newlyFenced,
+  nodeVoter,
+  type VoterKey,
+  votesOf,
+  witnessVoter,
+} from './membership.ts'
+import type { AcceptedAnswer, Ballot, PromiseAnswer, Refusal, Register, WitnessAnswer } from './messages.ts'
+import { compareBallots } from './acceptor.ts'
+import { isHeard } from './contact.ts'
+import { learn } from './learning.ts'
+import { askWitness, changeDurable, note, type Outbox, send } from './outbox.ts'
+import type { Attempt, State } from './state.ts'
+
+/** How long a proposer waits for promises before it concludes that the witness's vote is needed, in heartbeats. */
+const PROMISE_WAIT_HEARTBEATS = 0.6
+
+function random(state: State): number {
+  let x = state.random || 0x9e3779b9
+  x ^= x << 13
+  x ^= x >>> 17
+  x ^= x << 5
+  state.random = x >>> 0
+  return state.random / 4294967296
+}
+
+export function propose(state: State, out: Outbox, now: Membership, proposal: Membership, isFinishing: boolean, nowMs: number): void {
+  const ballot: Ballot = { round: state.durable.round + 1, node: state.self.node, incarnation: state.self.incarnation }
+  changeDurable(state, out, { round: ballot.round })
+  state.attempt = {
+    ballot,
+    proposal,
+    isFinishing,
+    startedAtMs: nowMs,
+    phase: 'prepare',
+    phaseAtMs: nowMs,
+    value: proposal,
+    highest: null,
+    hasAdopted: false,
+    promises: new Set(),
+    accepts: new Set(),
+    witnessRequestId: 0,
+    swappedAtMs: null,
+  }
+  note(out, isFinishing ? 'finishing' : 'proposing', describe(now, proposal))
+  for (const node of voterNodes(now, proposal)) send(state, out, node, { kind: 'prepare', ballot, proposal, isFinishing })
+}
+
+export const describe = (now: Membership, next: Membership): string => {
+  const fenced = newlyFenced(now, next)
+  return `epoch ${next.epoch}: ${next.cause.kind}${fenced.length > 0 ? ` of ${fenced.join(', ')}` : ''}`
+}
+
+/** Nodes with a vote in either membership, without those that the proposal fences: they never agree. */
+function voterNodes(now: Membership, next: Membership): readonly NodeId[] {
+  const votes = [votesOf(now), votesOf(next)]
+  const nodes = new Set<NodeId>()
+  for (const membership of [now, next])
+    for (const member of membership.members) {
+      const voter = nodeVoter(member.node, member.incarnation)
+      if (votes.some((vote) => vote.has(voter)) && memberOf(next, member.node)?.standing !== 'fenced') nodes.add(member.node)
+    }
+  return [...nodes]
+}
+
+function end(state: State, out: Outbox, attempt: Attempt, reason: string, nowMs: number): void {
+  state.attempt = null
+  state.nextAttemptAtMs = nowMs + state.timings.heartbeatMs * (1 + 2 * random(state))
+  note(out, 'attempt-ended', `epoch ${attempt.proposal.epoch}: ${reason}`)
+}
+
+export function onPromise(state: State, out: Outbox, voter: VoterKey, message: PromiseAnswer, nowMs: number): void {
+  const { attempt } = state
+  if (!attempt || compareBallots(attempt.ballot, message.ballot) !== 0 || attempt.phase === 'accept') return
+  attempt.promises.add(voter)
+  if (message.accepted) adopt(attempt, message.accepted.ballot, message.accepted.membership)
+  advance(state, out, nowMs)
+}
+
+function adopt(attempt: Attempt, ballot: Ballot, value: Membership): void {
+  if (value.epoch !== attempt.proposal.epoch || (attempt.highest && compareBallots(ballot, attempt.highest) <= 0)) return
+  attempt.highest = ballot
+  attempt.value = value
+  attempt.hasAdopted = true
+}
+
+export function onRefusal(state: State, out: Outbox, from: NodeId, { ballot, reason }: Refusal, nowMs: number): void {
+  const { attempt } = state
+  if (!attempt || compareBallots(attempt.ballot, ballot) !== 0) return
+  if (reason.code === 'ballot') {
+    raiseRound(state, out, reason.promised.round)
+    return end(state, out, attempt, `${from} promised a higher ballot`, nowMs)
+  }
+  if (reason.code === 'veto') {
+    state.lastVeto = reason.text
+    return end(state, out, attempt, `veto: ${reason.text}`, nowMs)
+  }
+}
+
+function raiseRound(state: State, out: Outbox, round: number): void {
+  if (round > state.durable.round) changeDurable(state, out, { round })
+}
+
+/** Moves the attempt on as far as what is known allows. Called after each answer and at each tick. */
+export function advance(state: State, out: Outbox, nowMs: number): void {
+  const { attempt } = state
+  const now = state.durable.membership
+  if (!attempt || !now) return
+  const allowedMs = state.timings.attemptMs + (attempt.phase === 'prepare' ? arbitrationDelayMs(state, now, attempt) : 0)
+  if (nowMs - attempt.phaseAtMs > allowedMs) return end(state, out, attempt, `no answer in phase ${attempt.phase}`, nowMs)
+  if (attempt.phase === 'prepare') advancePrepare(state, out, now, attempt, nowMs)
+  else if (attempt.phase === 'accept') advanceAccept(state, out, now, attempt, nowMs)
+}
+
+function advancePrepare(state: State, out: Outbox, now: Membership, attempt: Attempt, nowMs: number): void {
+  const { promises, value } = attempt
+  if (memberOf(value, state.self.node)?.standing === 'fenced')
+    return end(state, out, attempt, 'the value found fences this node: others finish it', nowMs)
+  const has = (voter: VoterKey): boolean => promises.has(voter)
+  if (isMajority(votesOf(now), has) && isMajority(votesOf(value), has)) return toAccept(state, out, now, attempt, nowMs)
+  const seat = now.witness
+  if (!seat?.isVoting || state.witness.isStale) return
+  const witness = witnessVoter(seat.incarnation)
+  const hasWith = (voter: VoterKey): boolean => voter === witness || promises.has(voter)
+  if (!isMajority(votesOf(now), hasWith) || !isMajority(votesOf(value), hasWith)) return
+  const waitMs = state.timings.heartbeatMs * PROMISE_WAIT_HEARTBEATS
+  const isAnswered = voterNodes(now, value).every((node) => !isHeard(state, node, nowMs) || promises.has(keyOf(now, node)))
+  if (!isAnswered && nowMs - attempt.startedAtMs < waitMs) return
+  if (nowMs - attempt.startedAtMs < arbitrationDelayMs(state, now, attempt)) return
+  attempt.phase = 'witness-read'
+  attempt.phaseAtMs = nowMs
+  attempt.witnessRequestId = requestId(state, nowMs)
+  askWitness(state, out, { kind: 'read', id: attempt.witnessRequestId, epoch: now.epoch, digest: digestOf(now) })
+}
+
+const keyOf = (membership: Membership, node: NodeId): VoterKey => {
+  const member = memberOf(membership, node)
+  return member ? nodeVoter(node, member.incarnation) : (`${node}/` as VoterKey)
+}
+
+/** The room that is not preferred asks later, and so does one that could not carry the fence out since it reaches no API server. */
+function arbitrationDelayMs(state: State, now: Membership, attempt: Attempt): number {
+  if (newlyFenced(now, attempt.value).length === 0 && !attempt.isFinishing) return 0
+  const delays = (state.self.room === now.preferredRoom ? 0 : 1) + (state.isApiReachable ? 0 : 1.5)
+  return state.timings.arbitrationDelayMs * delays
+}
+
+export function requestId(state: State, nowMs: number, purpose: 'ack' | 'attempt' | 'teach' = 'attempt'): number {
+  const id = state.witness.nextId
+  state.witness.nextId += 1
+  state.witness.pending.set(id, { sentAtMs: nowMs, purpose })
+  return id
+}
+
+/** A read is no promise: the value is swapped into the register first, and the others accept only after that swap held. */
+export function onWitnessAnswer(state: State, out: Outbox, answer: WitnessAnswer, nowMs: number): void {
+  const { attempt } = state
+  const now = state.durable.membership
+  if (!attempt || !now || answer.id !== attempt.witnessRequestId) return
+  if (answer.kind === 'failed') return end(state, out, attempt, `the witness: ${answer.reason}`, nowMs)
+  if (answer.kind === 'conflict') {
+    if (answer.register.accepted) raiseRound(state, out, answer.register.accepted.ballot.round)
+    return end(state, out, attempt, 'another proposer wrote to the witness first', nowMs)
+  }
+  if (answer.kind === 'swapped') {
+    if (attempt.phase !== 'witness-swap') return
+    const seat = now.witness
+    if (seat) attempt.accepts.add(witnessVoter(seat.incarnation))
+    attempt.swappedAtMs = nowMs
+    return toAccept(state, out, now, attempt, nowMs)
+  }
+  if (attempt.phase === 'witness-read') swap(state, out, now, attempt, answer.register, nowMs)
+}
+
+function swap(state: State, out: Outbox, now: Membership, attempt: Attempt, register: Register, nowMs: number): void {
+  if (register.incarnation !== now.witness?.incarnation || state.witness.isStale)
+    return end(state, out, attempt, 'the witness register is another one', nowMs)
+  if (register.membership.epoch > now.epoch) {
+    learn(state, out, register.membership, nowMs)
+    return
+  }
+  const accepted = register.accepted
+  if (accepted && accepted.membership.epoch === attempt.proposal.epoch) {
+    if (compareBallots(accepted.ballot, attempt.ballot) >= 0) {
+      raiseRound(state, out, accepted.ballot.round)
+      return end(state, out, attempt, 'the witness holds a higher ballot', nowMs)
+    }
+    adopt(attempt, accepted.ballot, accepted.membership)
+    if (memberOf(attempt.value, state.self.node)?.standing === 'fenced')
+      return end(state, out, attempt, 'the witness holds a value that fences this node: others finish it', nowMs)
+  }
+  const witness = witnessVoter(register.incarnation)
+  const has = (voter: VoterKey): boolean => voter === witness || attempt.promises.has(voter)
+  if (!isMajority(votesOf(now), has) || !isMajority(votesOf(attempt.value), has))
+    return end(state, out, attempt, 'no majority for the value that the witness holds', nowMs)
+  attempt.phase = 'witness-swap'
+  attempt.phaseAtMs = nowMs
+  attempt.witnessRequestId = requestId(state, nowMs)
+  askWitness(state, out, {
+    kind: 'swap',
+    id: attempt.witnessRequestId,
+    expectedVersion: register.version,
+    register: { incarnation: register.incarnation, membership: now, accepted: { ballot: attempt.ballot, membership: attempt.value } },
+  })
+}
+
+function toAccept(state: State, out: Outbox, now: Membership, attempt: Attempt, nowMs: number): void {
+  attempt.phase = 'accept'
+  attempt.phaseAtMs = nowMs
+  for (const node of voterNodes(now, attempt.value))
+    send(state, out, node, { kind: 'accept', ballot: attempt.ballot, membership: attempt.value })
+}
+
+export function onAccepted(state: State, out: Outbox, voter: VoterKey, message: AcceptedAnswer, nowMs: number): void {
+  const { attempt } = state
+  if (!attempt || attempt.phase !== 'accept' || compareBallots(attempt.ballot, message.ballot) !== 0) return
+  attempt.accepts.add(voter)
+  advance(state, out, nowMs)
+}
+
+function advanceAccept(state: State, out: Outbox, now: Membership, attempt: Attempt, nowMs: number): void {
+  const has = (voter: VoterKey): boolean => attempt.accepts.has(voter)
+  if (!isMajority(votesOf(now), has) || !isMajority(votesOf(attempt.value), has)) return
+  const fenced = newlyFenced(now, attempt.value)
+  if (fenced.length > 0) note(out, 'fence-chosen', describe(now, attempt.value), fenced)
+  const chosen = attempt.value
+  // From that swap on the register never held another value for this epoch: its door is closed since then.
+  const { swappedAtMs } = attempt
+  if (swappedAtMs !== null) for (const node of fenced) state.witness.doorAtMs.set(node, swappedAtMs)
+  learn(state, out, chosen, nowMs)
+  for (const member of chosen.members)
+    if (member.node !== state.self.node) send(state, out, member.node, { kind: 'learn', membership: chosen })
+}

@@ -1,0 +1,89 @@
+/** May this node run, may it pet its watchdog, and what must its containment be (docs/protocol.md, "Permit", "Containment"). Pure. */
+import { memberOf, nodeVoter, votesOf } from './membership.ts'
+import { contain, note, type Outbox } from './outbox.ts'
+import { permitUntilMs } from './permit.ts'
+import type { ContainmentLevel, State } from './state.ts'
+
+/** Until when this node may run, monotonic ms; `-Infinity`: it may not. */
+export function mayRunUntilMs(state: State): number {
+  const membership = state.durable.membership
+  if (!membership || state.hasConflict || mustKill(state)) return -Infinity
+  const member = memberOf(membership, state.self.node)
+  if (member?.incarnation !== state.self.incarnation) return -Infinity
+  return Math.max(permitUntilMs(votesOf(membership), state.grants), state.carriedUntilMs)
+}
+
+export const holdsPermit = (state: State, nowMs: number): boolean => mayRunUntilMs(state) > nowMs
+
+/** Fenced now, or fenced in an epoch that it skipped and has not killed for. */
+export function mustKill(state: State): boolean {
+  const membership = state.durable.membership
+  const member = membership && memberOf(membership, state.self.node)
+  if (!member) return false
+  return member.standing === 'fenced' || (member.lastFence > 0 && member.lastFence > state.durable.killedEpoch)
+}
+
+function desiredLevel(state: State, nowMs: number): ContainmentLevel {
+  if (mustKill(state)) return 'kill'
+  if (!state.durable.membership) return state.isFreshBoot ? 'pause' : 'none'
+  if (holdsPermit(state, nowMs)) return 'none'
+  // An agent that was restarted on a running node finds workloads whose permit it cannot know: it asks before it pauses, and does not pet.
+  const isStarting =
+    !state.isFreshBoot && !state.hasHadPermit && !state.hasConflict && nowMs - state.startedAtMs < state.timings.restartGraceMs
+  return isStarting ? 'none' : 'pause'
+}
+
+/** Brings containment in line with the permit. Called at every tick and after whatever may have changed it. */
+export function reviewContainment(state: State, out: Outbox, nowMs: number): void {
+  const level = desiredLevel(state, nowMs)
+  if (level === 'none' && state.durable.membership) state.hasHadPermit = state.hasHadPermit || holdsPermit(state, nowMs)
+  if (level !== state.desired) {
+    const before = state.desired
+    state.desired = level
+    state.desiredSinceMs = nowMs
+    state.contained = { level: 'none', isVerified: false }
+    contain(out, level)
+    if (level === 'pause') note(out, 'permit-lost', 'the grants still valid are no majority: workloads are paused')
+    if (level === 'kill')
+      note(out, 'told-fenced', `fenced in epoch ${state.durable.membership?.epoch}: workloads are killed`, [state.self.node])
+    if (level === 'none' && before !== 'none') note(out, 'permit-regained', 'a majority acked: workloads go on')
+    return
+  }
+  const isVerified = state.contained.level === level && state.contained.isVerified
+  if (level !== 'none' && !isVerified && nowMs - state.desiredSinceMs > state.timings.killMs) {
+    state.desiredSinceMs = nowMs
+    out.push({ kind: 'reboot', reason: `${level} was not verified within ${state.timings.killMs} ms` })
+  }
+}
+
+/**
+ * Whether the watchdog may be petted at this very moment; ask immediately before each pet. Between the end of the permit and a verified
+ * pause nobody pets.
+ */
+export function mayPet(state: State, nowMs: number): boolean {
+  if (state.desired === 'none') return holdsPermit(state, nowMs)
+  return state.contained.level === state.desired && state.contained.isVerified
+}
+
+/** Whether the watchdog may be closed: the withdrawal of its protection was acked by a majority, or nothing can run anyway. */
+export function mayCloseWatchdog(state: State): boolean {
+  const membership = state.durable.membership
+  if (!membership) return true
+  if (!state.withdrawal) return false
+  const votes = votesOf(membership)
+  let total = 0
+  let acked = 0
+  for (const [voter, weight] of votes) {
+    total += weight
+    if (state.withdrawal.ackedBy.has(voter)) acked += weight
+  }
+  return acked * 2 > total
+}
+
+/** A voter counts its own vote while its door to itself is open: it learns a fence of itself, it never accepts one. */
+export function grantSelf(state: State): void {
+  const membership = state.durable.membership
+  if (!membership) return
+  const self = nodeVoter(state.self.node, state.self.incarnation)
+  if (votesOf(membership).has(self)) state.grants.set(self, Infinity)
+}

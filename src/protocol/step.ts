@@ -1,0 +1,254 @@
+/** The protocol's one entry: state and one input give the next state and what to do (docs/protocol.md). Pure; shared by agent and simulator. */
+import type { Incarnation, NodeId, Room } from './ids.ts'
+import { digestOf, memberOf, type Membership, nodeVoter, votesOf } from './membership.ts'
+import type { Ack, Heartbeat, Message, Statement } from './messages.ts'
+import { doorStatements, isDoorOpen, onAccept, onPrepare } from './acceptor.ts'
+import { contactOf, coordinator, isMember } from './contact.ts'
+import { pursue } from './desire.ts'
+import { declareConflict, learn, noteInstalled, teach } from './learning.ts'
+import { changeDurable, note, type Outbox, persisted, send } from './outbox.ts'
+import { addGrant } from './permit.ts'
+import { addDoors, wantsDoors } from './proof.ts'
+import { advance, onAccepted, onPromise, onRefusal } from './proposer.ts'
+import { grantSelf, reviewContainment } from './running.ts'
+import type { Input, State, Step } from './state.ts'
+import { hearWitnessVersion, onWitness, pollWitness, teachWitness } from './witness-view.ts'
+
+/**
+ * One step. The given state is used up: the same object is changed and returned, because the simulator takes millions of steps.
+ *
+ * @param nowMs this node's monotonic clock, never less than at the step before.
+ */
+export function step(state: State, input: Input, nowMs: number): Step {
+  const out: Outbox = []
+  switch (input.kind) {
+    case 'tick':
+      onTick(state, out, nowMs)
+      break
+    case 'message':
+      onMessage(state, out, input.from, input.incarnation, input.message, nowMs)
+      break
+    case 'witness':
+      onWitness(state, out, input.answer, nowMs)
+      break
+    case 'persisted':
+      persisted(state, out, input.version)
+      noteInstalled(state, nowMs)
+      break
+    case 'persist-failed':
+      state.persistFailure = input.reason
+      break
+    case 'storage':
+      for (const node of input.connected) contactOf(state, node).storageAtMs = nowMs
+      state.isInSync = input.isInSync
+      break
+    case 'api':
+      state.isApiReachable = input.isReachable
+      break
+    case 'watchdog':
+      state.watchdogMs = input.timeoutMs
+      break
+    case 'contained':
+      onContained(state, out, input, nowMs)
+      break
+    case 'unfence':
+      for (const node of input.nodes) state.unfence.set(node, { nodes: input.nodes, by: input.by, askedAtMs: nowMs })
+      break
+    case 'human-proof':
+      for (const node of input.nodes) state.humanProof.set(node, input.by)
+      break
+    case 'brakes':
+      state.brakes = input.brakes
+      break
+    case 'leaving':
+      state.isLeaving = true
+      state.withdrawal = { fromSequence: state.sequence + 1, ackedBy: new Set() }
+      state.heartbeatAtMs = -Infinity
+      onTick(state, out, nowMs)
+      break
+    case 'genesis':
+      if (!state.durable.membership) learn(state, out, input.membership, nowMs)
+      break
+  }
+  return { state, effects: out }
+}
+
+function onTick(state: State, out: Outbox, nowMs: number): void {
+  if (nowMs - state.lastTickMs > state.timings.lateMs) {
+    state.awakeSinceMs = nowMs
+    note(out, 'late', `this agent was ${Math.round(nowMs - state.lastTickMs)} ms late: it accuses nobody for a while`)
+  }
+  state.lastTickMs = nowMs
+  grantSelf(state)
+  noteInstalled(state, nowMs)
+  reviewContainment(state, out, nowMs)
+  if (nowMs - state.heartbeatAtMs >= state.timings.heartbeatMs) sendHeartbeats(state, out, nowMs)
+  pollWitness(state, out, nowMs)
+  teachWitness(state, out, nowMs)
+  advance(state, out, nowMs)
+  if (!state.isLeaving) pursue(state, out, nowMs)
+  askDoors(state, out, nowMs)
+  // A disk that failed is tried again: until it answers nothing is said that it should remember.
+  if (state.persistFailure !== null && state.held.length > 0) {
+    state.persistFailure = null
+    changeDurable(state, out, {})
+  }
+}
+
+export function statementOf(state: State): Statement {
+  return {
+    bootId: state.self.bootId,
+    watchdogMs: state.isLeaving ? null : state.watchdogMs,
+    killedEpoch: state.durable.killedEpoch,
+    isInSync: state.isInSync,
+    witnessVersion: state.durable.witnessSeen?.version ?? -1,
+    isLeaving: state.isLeaving,
+    isApiReachable: state.isApiReachable,
+  }
+}
+
+function sendHeartbeats(state: State, out: Outbox, nowMs: number): void {
+  const { membership } = state.durable
+  state.heartbeatAtMs = nowMs
+  if (!membership) return
+  state.sequence += 1
+  state.sentAtMs.set(state.sequence, nowMs)
+  for (const sequence of state.sentAtMs.keys()) {
+    if (sequence > state.sequence - 32) break
+    state.sentAtMs.delete(sequence)
+  }
+  const heartbeat: Heartbeat = {
+    kind: 'heartbeat',
+    sequence: state.sequence,
+    epoch: membership.epoch,
+    digest: digestOf(membership),
+    statement: statementOf(state),
+  }
+  for (const { node } of membership.members) if (node !== state.self.node) send(state, out, node, heartbeat)
+  const isIn = isMember(membership, state.self.node, state.self.incarnation)
+  if (isIn) return
+  const { room, addresses } = state.self
+  for (const { node } of membership.members) if (node !== state.self.node) send(state, out, node, { kind: 'join', room, addresses })
+}
+
+function askDoors(state: State, out: Outbox, nowMs: number): void {
+  const { membership } = state.durable
+  if (
+    !membership ||
+    coordinator(state, nowMs) !== state.self.node ||
+    nowMs - state.doorsAskedAtMs < state.timings.heartbeatMs ||
+    !wantsDoors(state)
+  )
+    return
+  state.doorsAskedAtMs = nowMs
+  for (const { node, standing } of membership.members)
+    if (standing !== 'fenced') send(state, out, node, { kind: 'ask-doors', epoch: membership.epoch })
+}
+
+function onContained(state: State, out: Outbox, input: Extract<Input, { kind: 'contained' }>, nowMs: number): void {
+  if (input.level !== state.desired) return
+  state.contained = { level: input.level, isVerified: input.isVerified }
+  const { membership, killedEpoch } = state.durable
+  if (input.level === 'kill' && input.isVerified && membership && killedEpoch < membership.epoch) {
+    changeDurable(state, out, { killedEpoch: membership.epoch })
+    state.heartbeatAtMs = -Infinity
+    reviewContainment(state, out, nowMs)
+  }
+}
+
+function onMessage(state: State, out: Outbox, from: NodeId, incarnation: Incarnation, message: Message, nowMs: number): void {
+  const contact = contactOf(state, from)
+  if (from !== state.self.node) {
+    if (contact.incarnation !== incarnation) {
+      contact.incarnation = incarnation
+      contact.epoch = -1
+      contact.digest = ''
+      contact.inSyncSinceMs = Infinity
+    }
+    if (message.kind !== 'goodbye') contact.heardAtMs = nowMs
+  }
+  const voter = nodeVoter(from, incarnation)
+  switch (message.kind) {
+    case 'heartbeat':
+      return onHeartbeat(state, out, from, incarnation, message, nowMs)
+    case 'ack':
+      return onAck(state, out, from, incarnation, message, nowMs)
+    case 'learn':
+      return learn(state, out, message.membership, nowMs)
+    case 'want': {
+      const { membership } = state.durable
+      if (membership && membership.epoch > message.epoch) send(state, out, from, { kind: 'learn', membership })
+      return
+    }
+    case 'prepare':
+      return onPrepare(state, out, from, message, nowMs)
+    case 'promise':
+      return onPromise(state, out, voter, message, nowMs)
+    case 'refusal':
+      return onRefusal(state, out, from, message, nowMs)
+    case 'accept':
+      return onAccept(state, out, from, message, nowMs)
+    case 'accepted':
+      return onAccepted(state, out, voter, message, nowMs)
+    case 'ask-doors': {
+      const { membership } = state.durable
+      if (membership && membership.epoch >= message.epoch)
+        send(state, out, from, { kind: 'doors', epoch: membership.epoch, doors: doorStatements(state, nowMs) })
+      return
+    }
+    case 'doors': {
+      const { membership } = state.durable
+      if (membership && message.epoch >= membership.epoch) addDoors(state, voter, message.doors, nowMs)
+      return
+    }
+    case 'goodbye':
+      contact.statement = message.statement
+      return
+    case 'join':
+      state.joins.set(from, { incarnation, room: message.room as Room, addresses: message.addresses, atMs: nowMs })
+      return
+  }
+}
+
+function onHeartbeat(state: State, out: Outbox, from: NodeId, incarnation: Incarnation, heartbeat: Heartbeat, nowMs: number): void {
+  const contact = contactOf(state, from)
+  contact.statement = heartbeat.statement
+  contact.epoch = heartbeat.epoch
+  contact.digest = heartbeat.digest
+  if (!heartbeat.statement.isInSync) contact.inSyncSinceMs = Infinity
+  else if (contact.inSyncSinceMs === Infinity) contact.inSyncSinceMs = nowMs
+  const { membership } = state.durable
+  if (!membership) return send(state, out, from, { kind: 'want', epoch: -1 as Heartbeat['epoch'] })
+  hearWitnessVersion(state, out, heartbeat.statement.witnessVersion)
+  if (heartbeat.epoch > membership.epoch) return send(state, out, from, { kind: 'want', epoch: membership.epoch })
+  if (heartbeat.epoch < membership.epoch) return teach(state, out, from, nowMs)
+  if (heartbeat.digest !== digestOf(membership)) return conflictWith(state, out, membership)
+  noteInstalled(state, nowMs)
+  if (!mayAck(state, membership, from, incarnation)) return
+  contact.ackedAtMs = nowMs
+  send(state, out, from, { kind: 'ack', sequence: heartbeat.sequence, epoch: membership.epoch, digest: heartbeat.digest })
+}
+
+const conflictWith = (state: State, out: Outbox, membership: Membership): void => declareConflict(state, out, membership)
+
+/** Only who votes acks, only members in their present incarnation, and only through an open door. */
+function mayAck(state: State, membership: Membership, node: NodeId, incarnation: string): boolean {
+  if (state.hasConflict || !votesOf(membership).has(nodeVoter(state.self.node, state.self.incarnation))) return false
+  return isMember(membership, node, incarnation) && isDoorOpen(state, node)
+}
+
+function onAck(state: State, out: Outbox, from: NodeId, incarnation: Incarnation, ack: Ack, nowMs: number): void {
+  const { membership } = state.durable
+  const sentAtMs = state.sentAtMs.get(ack.sequence)
+  if (!membership || sentAtMs === undefined || ack.epoch !== membership.epoch || ack.digest !== digestOf(membership)) return
+  const voter = nodeVoter(from, incarnation)
+  if (!votesOf(membership).has(voter)) return
+  addGrant(state.grants, voter, sentAtMs, state.timings.permitMs)
+  if (state.withdrawal && ack.sequence >= state.withdrawal.fromSequence) state.withdrawal.ackedBy.add(voter)
+  if (state.desired === 'pause' || !state.hasHadPermit) reviewContainment(state, out, nowMs)
+}
+
+export const isFenced = (state: State, node: NodeId): boolean => {
+  const { membership } = state.durable
+  return membership !== null && memberOf(membership, node)?.standing === 'fenced'
+}

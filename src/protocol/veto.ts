@@ -1,0 +1,82 @@
+/** What speaks against a change: the reasons for which a voter refuses to prepare it (docs/protocol.md, "Veto"). Pure. */
+import type { NodeId } from './ids.ts'
+import { fencedNodes, type Membership, memberOf, newlyFenced, votesOf } from './membership.ts'
+import { contactOf, lastLifeMs } from './contact.ts'
+import type { State } from './state.ts'
+
+/** @returns why this voter refuses, or null. Positive evidence of life always vetoes; unknown is never read as dead. */
+export function vetoOf(state: State, now: Membership, next: Membership, nowMs: number): string | null {
+  if (state.brakes.isDryRun) return `${state.self.node} is in dry run: it decides and records, and votes for nothing`
+  if (next.clusterId !== now.clusterId) return 'another cluster'
+  const fenced = newlyFenced(now, next)
+  const reasons = [
+    fenced.length > 0 ? fenceVeto(state, now, next, fenced, nowMs) : null,
+    unfenceVeto(state, now, next, nowMs),
+    witnessVeto(state, now, next, nowMs),
+    joinVeto(state, now, next, nowMs),
+  ]
+  return reasons.find((reason) => reason !== null) ?? null
+}
+
+function fenceVeto(state: State, now: Membership, next: Membership, fenced: readonly NodeId[], nowMs: number): string | null {
+  const { detectMs } = state.timings
+  if (fenced.includes(state.self.node)) return `${state.self.node} is alive and never agrees to its own fence`
+  if (state.brakes.isPaused) return 'fencing is paused by a person'
+  const share = fencedNodes(next).length / now.members.length
+  if (share > state.brakes.maxFencedShare)
+    return `${fencedNodes(next).length} of ${now.members.length} nodes would be fenced, more than the share of ${state.brakes.maxFencedShare} that is allowed`
+  if (votesOf(next).size === 0) return 'nobody would be left to vote'
+  if (nowMs - state.awakeSinceMs < detectMs) return `${state.self.node} has not listened for ${detectMs} ms yet (started or was late)`
+  for (const node of fenced) {
+    const contact = contactOf(state, node)
+    const agoMs = Math.round(nowMs - lastLifeMs(contact))
+    if (agoMs < detectMs)
+      return contact.heardAtMs >= contact.storageAtMs
+        ? `${state.self.node} heard ${node} ${agoMs} ms ago`
+        : `${state.self.node} has a DRBD connection to ${node} that is up`
+  }
+  return null
+}
+
+/** Nodes that come back must have killed (or rebooted and found nothing running) under their fence, and say so now; those that vote again are in sync. */
+function unfenceVeto(state: State, now: Membership, next: Membership, nowMs: number): string | null {
+  for (const member of next.members) {
+    const before = memberOf(now, member.node)
+    if (!before || before.standing === member.standing || member.standing === 'fenced') continue
+    if (member.node === state.self.node && before.standing === 'observing') continue
+    const { statement, heardAtMs, incarnation } = contactOf(state, member.node)
+    const isFresh = nowMs - heardAtMs < state.timings.detectMs && incarnation === member.incarnation
+    if (!statement || !isFresh) return `${state.self.node} does not hear ${member.node} in incarnation ${member.incarnation}`
+    if (before.standing === 'fenced') {
+      if (member.standing !== 'observing') return `${member.node} must first run without a vote`
+      if (statement.killedEpoch < before.lastFence)
+        return `${member.node} has not said that it killed its workloads under epoch ${before.lastFence} or later`
+    } else if (!statement.isInSync) return `${member.node} is not in sync`
+  }
+  return null
+}
+
+function witnessVeto(state: State, now: Membership, next: Membership, nowMs: number): string | null {
+  const wasVoting = now.witness?.isVoting === true
+  const isVoting = next.witness?.isVoting === true
+  if (wasVoting === isVoting) return null
+  const ackedAgoMs = nowMs - state.witness.ackedAtMs
+  if (wasVoting && !state.witness.isStale && ackedAgoMs < state.timings.witnessRecentMs)
+    return `the witness acked ${state.self.node} ${Math.round(ackedAgoMs)} ms ago`
+  if (isVoting && nowMs - state.witness.answeredAtMs > state.timings.witnessRecentMs) return `${state.self.node} does not reach the witness`
+  return null
+}
+
+function joinVeto(state: State, now: Membership, next: Membership, nowMs: number): string | null {
+  for (const member of next.members) {
+    const before = memberOf(now, member.node)
+    if (before?.incarnation === member.incarnation) continue
+    if (member.standing === 'voting') return `${member.node} is new and must first run without a vote`
+    if (before && member.standing !== 'observing' && before.standing !== 'fenced')
+      return `${member.node} changes its incarnation and its standing at once`
+    const contact = contactOf(state, member.node)
+    if (before && contact.incarnation === before.incarnation && nowMs - contact.heardAtMs < state.timings.detectMs)
+      return `${member.node} is alive in incarnation ${before.incarnation}`
+  }
+  return null
+}

@@ -1,0 +1,144 @@
+/** The witness as a voter: acks by counted reads, teaching it what was learned, and telling an old register (docs/protocol.md, "The witness"). Pure. */
+import { digestOf, fencedNodes, type Membership, memberOf, witnessVoter } from './membership.ts'
+import type { Register, WitnessAnswer } from './messages.ts'
+import { isHeard, rankOf } from './contact.ts'
+import { declareConflict, learn } from './learning.ts'
+import { askWitness, changeDurable, note, type Outbox } from './outbox.ts'
+import { addGrant } from './permit.ts'
+import { onWitnessAnswer, requestId } from './proposer.ts'
+import type { State } from './state.ts'
+
+/** A request that is not answered within this many read periods is forgotten. */
+const FORGET_PERIODS = 8
+
+export function pollWitness(state: State, out: Outbox, nowMs: number): void {
+  const membership = state.durable.membership
+  if (!membership?.witness) return
+  const everyMs = state.timings.witnessReadMs
+  if (nowMs - state.witness.askedAtMs < everyMs) return
+  state.witness.askedAtMs = nowMs
+  for (const [id, { sentAtMs }] of state.witness.pending) if (nowMs - sentAtMs > everyMs * FORGET_PERIODS) state.witness.pending.delete(id)
+  askWitness(state, out, { kind: 'read', id: requestId(state, nowMs, 'ack'), epoch: membership.epoch, digest: digestOf(membership) })
+}
+
+export function onWitness(state: State, out: Outbox, answer: WitnessAnswer, nowMs: number): void {
+  const request = state.witness.pending.get(answer.id)
+  if (!request) return
+  state.witness.pending.delete(answer.id)
+  if (answer.kind === 'failed') {
+    state.witness.failure = answer.reason
+    state.witness.currentSinceMs = Infinity
+  } else {
+    state.witness.failure = null
+    state.witness.answeredAtMs = Math.max(state.witness.answeredAtMs, request.sentAtMs)
+  }
+  if (answer.kind === 'register' || answer.kind === 'conflict') {
+    see(state, out, answer.register, nowMs)
+    if (answer.kind === 'register' && answer.isCounted) onCountedRead(state, answer.register, request.sentAtMs)
+  } else if (answer.kind === 'swapped') rememberVersion(state, out, state.witness.register?.incarnation ?? '', answer.version)
+  if (request.purpose === 'attempt') onWitnessAnswer(state, out, answer, nowMs)
+}
+
+function onCountedRead(state: State, register: Register, sentAtMs: number): void {
+  const membership = state.durable.membership
+  const seat = membership?.witness
+  if (!membership || !seat || state.witness.isStale || register.incarnation !== seat.incarnation) return
+  if (register.membership.epoch !== membership.epoch || digestOf(register.membership) !== digestOf(membership)) return
+  if (register.accepted && memberOf(register.accepted.membership, state.self.node)?.standing === 'fenced') return
+  state.witness.ackedAtMs = Math.max(state.witness.ackedAtMs, sentAtMs)
+  if (seat.isVoting) addGrant(state.grants, witnessVoter(seat.incarnation), sentAtMs, state.timings.permitMs)
+}
+
+/** Takes in a register: what it has learned, what it has accepted, and whether it is the one that was known before. */
+function see(state: State, out: Outbox, register: Register, nowMs: number): void {
+  const membership = state.durable.membership
+  if (!membership) return
+  if (register.membership.clusterId !== membership.clusterId) {
+    state.witness.failure = 'it serves another cluster'
+    return
+  }
+  const seen = state.durable.witnessSeen
+  if (seen?.incarnation === register.incarnation && register.version < seen.version) {
+    if (!state.witness.isStale)
+      note(
+        out,
+        'witness-stale',
+        `the witness went back from version ${seen.version} to ${register.version}: it was restored from a backup and loses its vote`,
+      )
+    if (!state.witness.isStale) state.witness.currentSinceMs = nowMs
+    state.witness.isStale = true
+    state.witness.register = register
+    // Still believed where it only adds: a higher epoch was chosen once, whoever tells of it.
+    if (register.membership.epoch > membership.epoch) learn(state, out, register.membership, nowMs)
+    return
+  }
+  rememberVersion(state, out, register.incarnation, register.version)
+  state.witness.register = register
+  if (state.witness.isStale) {
+    state.witness.isStale = false
+    state.witness.currentSinceMs = nowMs
+  }
+  const seat = membership.witness
+  if (register.membership.epoch > membership.epoch) return learn(state, out, register.membership, nowMs)
+  if (register.membership.epoch === membership.epoch) {
+    if (digestOf(register.membership) !== digestOf(membership)) return declareConflict(state, out, register.membership)
+    for (const node of fencedNodes(membership))
+      if (register.incarnation === seat?.incarnation && !state.witness.doorAtMs.has(node)) state.witness.doorAtMs.set(node, nowMs)
+  }
+  if (state.witness.currentSinceMs === Infinity) state.witness.currentSinceMs = nowMs
+  const isPending = register.accepted !== null && register.accepted.membership.epoch === membership.epoch + 1
+  if (!isPending) state.registerAcceptedSinceMs = Infinity
+  else if (state.registerAcceptedSinceMs === Infinity) state.registerAcceptedSinceMs = nowMs
+}
+
+function rememberVersion(state: State, out: Outbox, incarnation: string, version: number): void {
+  const seen = state.durable.witnessSeen
+  if (seen?.incarnation === incarnation && version <= seen.version) return
+  // Writing each version to disk would cost an fsync a swap; swaps are rare.
+  changeDurable(state, out, { witnessSeen: { incarnation, version } })
+}
+
+/** What a peer remembers of the register counts as our own memory: a backup is told even by who never saw the newer version. */
+export function hearWitnessVersion(state: State, out: Outbox, version: number): void {
+  const incarnation = state.durable.membership?.witness?.incarnation
+  if (incarnation === undefined || version < 0) return
+  const seen = state.durable.witnessSeen
+  if (seen?.incarnation === incarnation && version > seen.version) changeDurable(state, out, { witnessSeen: { incarnation, version } })
+}
+
+/** Tells the register the epoch that this node has learned; the first by name sooner, so that one swap is enough. */
+export function teachWitness(state: State, out: Outbox, nowMs: number): void {
+  const membership = state.durable.membership
+  const { register, isStale } = state.witness
+  if (!membership?.witness || state.brakes.isDryRun || memberOf(membership, state.self.node)?.standing === 'fenced') return
+  if ([...state.witness.pending.values()].some((request) => request.purpose === 'teach')) return
+  if (!register) return
+  const isReborn = register.incarnation !== membership.witness.incarnation && membership.witness.isVoting
+  if (!isReborn && (isStale || register.membership.epoch >= membership.epoch)) return
+  const rank = rankOf(state, membership, nowMs)
+  if (nowMs - state.learnedAtMs < rank * state.timings.heartbeatMs) return
+  const { accepted } = register
+  askWitness(state, out, {
+    kind: 'swap',
+    id: requestId(state, nowMs, 'teach'),
+    expectedVersion: register.version,
+    register: {
+      incarnation: membership.witness.incarnation,
+      membership,
+      accepted: accepted && accepted.membership.epoch > membership.epoch ? accepted : null,
+    },
+  })
+}
+
+export const isWitnessInReach = (state: State, nowMs: number): boolean =>
+  nowMs - state.witness.answeredAtMs <= 3 * state.timings.witnessReadMs
+
+/** Rooms that still vote and that this agent hears: the witness may lose its vote only while all of them are in contact. */
+export function hearsEveryRoom(state: State, membership: Membership, nowMs: number): boolean {
+  const rooms = new Map<string, boolean>()
+  for (const { node, room, standing } of membership.members) {
+    if (standing === 'fenced') continue
+    rooms.set(room, (rooms.get(room) ?? false) || isHeard(state, node, nowMs))
+  }
+  return [...rooms.values()].every(Boolean)
+}
