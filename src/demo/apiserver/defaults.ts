@@ -1,7 +1,7 @@
 /** What kube-apiserver fills in on create (defaulting and built-in admission), for the kinds where someone reads it. */
 import { isRecord } from './freeze.ts'
 import type { Resource } from './resources.ts'
-import type { KubeObject } from './store.ts'
+import type { KubeObject } from './objects.ts'
 
 const record = (value: unknown): Record<string, unknown> => (isRecord(value) ? value : {})
 

@@ -1,6 +1,6 @@
 /** The changes of the store, in order, so that a watch can start in the past; old ones are forgotten, as etcd compacts. */
 import { StoreError } from './status.ts'
-import type { StoreChange } from './store.ts'
+import type { StoreChange } from './objects.ts'
 
 export interface RecordedChange extends StoreChange {
   readonly version: number

@@ -4,64 +4,22 @@
  */
 import { randomBytes, randomUUID } from 'node:crypto'
 import { withDefaults } from './defaults.ts'
+import { checkPreconditions, finalizersAfter, isDone, type RemovalRules, timestamp, withDeletion } from './deletion.ts'
 import { frozenCopy, isRecord, isSame } from './freeze.ts'
 import { createHistory, type History } from './history.ts'
+import type { KubeObject, ObjectMeta, StoreChange } from './objects.ts'
 import { apiVersionOf, builtInResources, type Resource } from './resources.ts'
-import { alreadyExists, badRequest, conflict, invalid, noSuchResource, notFound, staleVersion, StoreError } from './status.ts'
+import { alreadyExists, badRequest, conflict, invalid, noSuchResource, notFound, staleVersion } from './status.ts'
 
+export type { KubeObject, ObjectMeta, OwnerReference, StoreChange } from './objects.ts'
 export { StoreError } from './status.ts'
-
-export interface OwnerReference {
-  readonly apiVersion: string
-  readonly kind: string
-  readonly name: string
-  readonly uid: string
-  readonly controller?: boolean
-  readonly blockOwnerDeletion?: boolean
-}
-
-export interface ObjectMeta {
-  name: string
-  namespace?: string
-  uid: string
-  resourceVersion: string
-  creationTimestamp: string
-  generateName?: string
-  generation?: number
-  labels?: Record<string, string>
-  annotations?: Record<string, string>
-  finalizers?: string[]
-  ownerReferences?: OwnerReference[]
-  deletionTimestamp?: string
-  deletionGracePeriodSeconds?: number
-}
-
-export interface KubeObject {
-  apiVersion: string
-  kind: string
-  metadata: ObjectMeta
-  [field: string]: unknown
-}
-
-export interface StoreChange {
-  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED'
-  readonly plural: string
-  /** After the change; of a deletion, the last state with the version of the deletion. */
-  readonly object: KubeObject
-  readonly previous?: KubeObject
-}
 
 export interface WriteOptions {
   /** Do everything but store the outcome. */
   readonly isDryRun?: boolean
 }
 
-export interface RemoveOptions extends WriteOptions {
-  readonly uid?: string
-  readonly resourceVersion?: string
-  readonly gracePeriodSeconds?: number
-  readonly propagationPolicy?: 'Background' | 'Foreground' | 'Orphan'
-}
+export type RemoveOptions = RemovalRules & WriteOptions
 
 /** A state of the whole store. Objects are immutable, so it costs a map of references. */
 export interface Snapshot {
@@ -94,14 +52,13 @@ export interface Store {
   readonly history: History
   version(): number
   snapshot(): Snapshot
+  /** As `snapshot`, of one resource only and without copying: valid until the next write. */
+  snapshotOf(plural: string): Snapshot
   /** Puts an older state back, as a restored etcd backup does: versions run back too. Listeners are told the differences. */
   rollback(snapshot: Snapshot): void
 }
 
 const keyOf = (namespace: string | undefined, name: string): string => `${namespace ?? ''}/${name}`
-
-/** RFC 3339 with whole seconds, as `metadata` times are written. */
-const timestamp = (epochMs: number): string => new Date(epochMs).toISOString().replace(/\.\d+Z$/, 'Z')
 
 const generatedSuffix = (): string => [...randomBytes(5)].map((byte) => 'bcdfghjklmnpqrstvwxz2456789'[byte % 27]).join('')
 
@@ -139,7 +96,7 @@ export function createStore(nowMs: () => number = Date.now): Store {
     if (isTelling) return
     isTelling = true
     try {
-      for (let next = untold.shift(); next !== undefined; next = untold.shift()) for (const listener of [...listeners]) listener(next)
+      for (let next = untold.shift(); next !== undefined; next = untold.shift()) for (const listener of listeners) listener(next)
     } finally {
       isTelling = false
     }
@@ -202,7 +159,7 @@ export function createStore(nowMs: () => number = Date.now): Store {
         creationTimestamp: timestamp(nowMs()),
         ...(resource.hasGeneration ? { generation: 1 } : {}),
       },
-    } as KubeObject)
+    })
     return commit(resource, draft, undefined, options)
   }
 
@@ -264,6 +221,7 @@ export function createStore(nowMs: () => number = Date.now): Store {
     history,
     version: () => version,
     snapshot: () => ({ version, collections: new Map([...collections].map(([plural, objects]) => [plural, new Map(objects)])) }),
+    snapshotOf: (plural) => ({ version, collections: new Map([[plural, collectionOf(plural)]]) }),
     rollback(snapshot) {
       const before = new Map([...collections].map(([plural, objects]) => [plural, new Map(objects)]))
       collections.clear()
@@ -293,10 +251,6 @@ function asObject(resource: Resource, input: unknown): KubeObject {
   return { ...input, apiVersion: apiVersionOf(resource), kind: resource.kind, metadata } as unknown as KubeObject
 }
 
-/** Deleted, and nothing holds it any longer: neither finalizers nor a grace period. */
-const isDone = (object: KubeObject): boolean =>
-  !object.metadata.finalizers?.length && (object.metadata.deletionGracePeriodSeconds ?? 0) === 0
-
 /** What an update leaves: the new state without what the writer may not change. */
 function merged(resource: Resource, previous: KubeObject, next: KubeObject, subresource: 'status' | undefined): KubeObject {
   const was = previous.metadata
@@ -318,7 +272,7 @@ function merged(resource: Resource, previous: KubeObject, next: KubeObject, subr
   if (subresource === 'status') {
     // A pod's status writer may not touch owners or finalizers either; others' strategies let them through.
     const { status: _status, ...rest } = previous
-    return { ...rest, ...(next['status'] === undefined ? {} : { status: next['status'] }), metadata } as KubeObject
+    return { ...rest, ...(next['status'] === undefined ? {} : { status: next['status'] }), metadata }
   }
   if (was.deletionTimestamp !== undefined) {
     const added = (metadata.finalizers ?? []).filter((finalizer) => !(was.finalizers ?? []).includes(finalizer))
@@ -337,68 +291,6 @@ function merged(resource: Resource, previous: KubeObject, next: KubeObject, subr
   const object = { ...rest, ...(keptStatus === undefined ? {} : { status: keptStatus }), metadata } as KubeObject
   if (was.generation === undefined || isSame(generationRelevant(resource, object), generationRelevant(resource, previous))) return object
   return { ...object, metadata: { ...metadata, generation: was.generation + 1 } }
-}
-
-function checkPreconditions(resource: Resource, object: KubeObject, options: RemoveOptions): void {
-  const { name, uid, resourceVersion } = object.metadata
-  if (options.uid !== undefined && options.uid !== uid) {
-    throw conflict(resource, name, `Precondition failed: UID in precondition: ${options.uid}, UID in object meta: ${uid}`)
-  }
-  if (options.resourceVersion !== undefined && options.resourceVersion !== resourceVersion) {
-    throw conflict(
-      resource,
-      name,
-      `Precondition failed: ResourceVersion in precondition: ${options.resourceVersion}, ResourceVersion in object meta: ${resourceVersion}`,
-    )
-  }
-}
-
-function finalizersAfter(resource: Resource, object: KubeObject, { propagationPolicy }: RemoveOptions): readonly string[] {
-  const others = (object.metadata.finalizers ?? []).filter((name) => name !== 'orphan' && name !== 'foregroundDeletion')
-  if (resource.plural === 'events' || propagationPolicy === undefined) return object.metadata.finalizers ?? []
-  if (propagationPolicy === 'Orphan') return [...others, 'orphan']
-  return propagationPolicy === 'Foreground' ? [...others, 'foregroundDeletion'] : others
-}
-
-/** The object with deletion time and grace as kube-apiserver's BeforeDelete sets them; unchanged if its deletion already runs. */
-function withDeletion(
-  resource: Resource,
-  object: KubeObject,
-  finalizers: readonly string[],
-  options: RemoveOptions,
-  nowMs: number,
-): KubeObject {
-  const { metadata } = object
-  const graceful = resource.plural === 'pods' ? podGraceSeconds(object, options.gracePeriodSeconds) : 0
-  const withFinalizers = finalizers.length === 0 ? {} : { finalizers: [...finalizers] }
-  const { finalizers: _finalizers, ...bare } = metadata
-  if (metadata.deletionTimestamp !== undefined) {
-    const running = metadata.deletionGracePeriodSeconds ?? 0
-    // The grace that runs can only be shortened, and only by asking for it.
-    const shortened = options.gracePeriodSeconds === undefined ? running : Math.min(graceful, running)
-    if (shortened === running) return { ...object, metadata: { ...bare, ...withFinalizers } }
-    const deletionTimestamp = timestamp(Date.parse(metadata.deletionTimestamp) - (running - shortened) * 1000)
-    return { ...object, metadata: { ...bare, ...withFinalizers, deletionTimestamp, deletionGracePeriodSeconds: shortened } }
-  }
-  return {
-    ...object,
-    metadata: {
-      ...bare,
-      ...withFinalizers,
-      ...(metadata.generation === undefined ? {} : { generation: metadata.generation + 1 }),
-      deletionTimestamp: timestamp(nowMs + graceful * 1000),
-      deletionGracePeriodSeconds: graceful,
-    },
-  }
-}
-
-/** A pod that no kubelet holds (unscheduled, or ended) goes at once. */
-function podGraceSeconds(pod: KubeObject, asked: number | undefined): number {
-  const spec = isRecord(pod['spec']) ? pod['spec'] : {}
-  const status = isRecord(pod['status']) ? pod['status'] : {}
-  if (!spec['nodeName'] || status['phase'] === 'Succeeded' || status['phase'] === 'Failed') return 0
-  if (asked !== undefined) return asked < 0 ? 1 : asked
-  return typeof spec['terminationGracePeriodSeconds'] === 'number' ? spec['terminationGracePeriodSeconds'] : 30
 }
 
 function differences(
