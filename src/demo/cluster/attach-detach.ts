@@ -61,10 +61,12 @@ export function startAttachDetach(context: ClusterContext): Stop {
       if (store.get('volumeattachments', undefined, name) !== undefined) continue
       const nodeObject = nodes.get(node)
       if (nodeObject?.metadata.annotations?.[managedAnnotation] !== 'true') continue
-      const elsewhere = attachments.find(
-        ({ spec }) => spec.source.persistentVolumeName === volume.metadata.name && spec.nodeName !== node,
-      )
-      if (elsewhere !== undefined && !isShared(volume) && store.get('volumeattachments', undefined, elsewhere.metadata.name) !== undefined) {
+      const elsewhere = attachments.find(({ spec }) => spec.source.persistentVolumeName === volume.metadata.name && spec.nodeName !== node)
+      if (
+        elsewhere !== undefined &&
+        !isShared(volume) &&
+        store.get('volumeattachments', undefined, elsewhere.metadata.name) !== undefined
+      ) {
         reportMultiAttach(pod, volume)
         continue
       }
@@ -123,10 +125,15 @@ export function startAttachDetach(context: ClusterContext): Stop {
   }
 
   const queue = createWorkQueue(context, 'attach-detach', reconcile, 100)
-  const stopWatch = watch(store, ['pods', 'nodes', 'volumeattachments', 'persistentvolumes', 'persistentvolumeclaims'], ({ type, plural, object }) => {
-    if (plural === 'pods' && type === 'DELETED') for (const key of waitsReported) if (key.startsWith(object.metadata.uid)) waitsReported.delete(key)
-    queue.add('all')
-  })
+  const stopWatch = watch(
+    store,
+    ['pods', 'nodes', 'volumeattachments', 'persistentvolumes', 'persistentvolumeclaims'],
+    ({ type, plural, object }) => {
+      if (plural === 'pods' && type === 'DELETED')
+        for (const key of waitsReported) if (key.startsWith(object.metadata.uid)) waitsReported.delete(key)
+      queue.add('all')
+    },
+  )
   return stopAll(stopWatch, queue)
 }
 

@@ -16,7 +16,14 @@ export function recordEvent(context: ClusterContext, { about, type, reason, mess
   try {
     context.store.create('events', {
       metadata: { generateName: `${name}.`, namespace: namespace ?? 'default' },
-      involvedObject: { apiVersion: about.apiVersion, kind: about.kind, name, ...(namespace === undefined ? {} : { namespace }), uid, resourceVersion },
+      involvedObject: {
+        apiVersion: about.apiVersion,
+        kind: about.kind,
+        name,
+        ...(namespace === undefined ? {} : { namespace }),
+        uid,
+        resourceVersion,
+      },
       type,
       reason,
       message,

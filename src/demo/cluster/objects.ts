@@ -213,15 +213,7 @@ export interface VirtualMachineInstance extends KubeObject {
     runtimeUser?: number
   }
 }
-export type MigrationPhase =
-  | 'Pending'
-  | 'Scheduling'
-  | 'Scheduled'
-  | 'PreparingTarget'
-  | 'TargetReady'
-  | 'Running'
-  | 'Succeeded'
-  | 'Failed'
+export type MigrationPhase = 'Pending' | 'Scheduling' | 'Scheduled' | 'PreparingTarget' | 'TargetReady' | 'Running' | 'Succeeded' | 'Failed'
 export interface Migration extends KubeObject {
   spec: { vmiName: string; addedNodeSelector?: Record<string, string> }
   status?: {

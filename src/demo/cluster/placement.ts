@@ -98,12 +98,7 @@ export function missingResource(node: Node, pod: Pod, others: readonly Pod[]): s
 const unschedulableTaint: Taint = { key: 'node.kubernetes.io/unschedulable', effect: 'NoSchedule' }
 
 /** Why a node is refused, in kube-scheduler's words; undefined if it will do. The filters' order is the scheduler's. */
-export function refusal(
-  node: Node,
-  pod: Pod,
-  volumes: readonly PersistentVolume[],
-  podsOnNode: readonly Pod[],
-): string | undefined {
+export function refusal(node: Node, pod: Pod, volumes: readonly PersistentVolume[], podsOnNode: readonly Pod[]): string | undefined {
   if (node.spec.unschedulable === true && !toleratesTaint(pod.spec.tolerations, unschedulableTaint)) return 'node(s) were unschedulable'
   const taint = (node.spec.taints ?? []).find(
     (candidate) => candidate.effect !== 'PreferNoSchedule' && !toleratesTaint(pod.spec.tolerations, candidate),

@@ -98,4 +98,3 @@ export function startScheduler(context: ClusterContext): Stop {
   })
   return stopAll(stopWatch, queue)
 }
-
