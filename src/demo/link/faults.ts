@@ -36,6 +36,7 @@ export interface FaultTable {
   /** A name that neither sends nor receives: a node without power, a room without a network. */
   isolate(name: string): void
   restore(name: string): void
+  /** Takes back every fault between names; what is isolated (a node without power) stays so until it is restored. */
   clearAll(): void
   onChange(listener: () => void): () => void
 }
@@ -94,7 +95,6 @@ export function createFaultTable(): FaultTable {
     },
     clearAll() {
       rules.clear()
-      isolated.clear()
       changed()
     },
     onChange(listener) {

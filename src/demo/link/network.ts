@@ -24,6 +24,7 @@ export interface Network {
   /** Silences a node or a whole site: what it sends is lost and nothing arrives. Open connections stall, as with a cut cable. */
   isolate(name: string): void
   restore(name: string): void
+  /** Takes back every cut and fault; what is isolated stays so. */
   healAll(): void
   /** Whether traffic passes both ways now. */
   reaches(from: Place, to: Place): boolean

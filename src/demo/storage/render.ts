@@ -100,11 +100,9 @@ export function changedLines(resource: Resource, before: ResourceState, after: R
   for (const [index, object] of eventObjects(resource, after).entries()) {
     const old = older[index]
     if (old === undefined) continue
-    const merged: Fields = { ...object.fields, ...alwaysShown(object) }
-    const known: Fields = { ...old.fields, ...alwaysShown(old) }
-    const fresh = Object.fromEntries(Object.entries(merged).filter(([key, value]) => known[key] !== value))
-    if (Object.keys(fresh).length === 0) continue
-    const promotion = object.kind === 'resource' ? alwaysShown(object) : {}
+    const fresh = Object.fromEntries(Object.entries(object.fields).filter(([key, value]) => old.fields[key] !== value))
+    const promotion = words(alwaysShown(object)) === words(alwaysShown(old)) ? {} : alwaysShown(object)
+    if (Object.keys(fresh).length + Object.keys(promotion).length === 0) continue
     const statistics = withStatistics && object.kind !== 'resource' && object.kind !== 'path' ? object.statistics : {}
     lines.push(`change ${object.kind}${words(object.identity)}${words({ ...fresh, ...promotion, ...statistics })}`)
   }
