@@ -42,6 +42,7 @@ export function learn(state: State, out: Outbox, membership: Membership, nowMs: 
   changeDurable(state, out, { membership, promised: null, accepted: null })
   state.acceptedSinceMs = Infinity
   state.attempt = null
+  state.failedAttempts = 0
   state.learnedAtMs = nowMs
   state.isInstalled = false
   state.installedAtMs = Infinity

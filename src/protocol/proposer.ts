@@ -20,6 +20,9 @@ import type { Attempt, State } from './state.ts'
 
 /** How long a proposer waits for promises before it concludes that the witness's vote is needed, in heartbeats. */
 const PROMISE_WAIT_HEARTBEATS = 0.6
+const MAX_BACKOFF_DOUBLINGS = 3
+/** Who must not finish a value stays out of the way of those who can, this many linger times. */
+const OTHERS_FINISH_LINGERS = 3
 
 function random(state: State): number {
   let x = state.random || 0x9e3779b9
@@ -69,9 +72,12 @@ function voterNodes(now: Membership, next: Membership): readonly NodeId[] {
   return [...nodes]
 }
 
-function end(state: State, out: Outbox, attempt: Attempt, reason: string, nowMs: number): void {
+function end(state: State, out: Outbox, attempt: Attempt, reason: string, nowMs: number, extraMs = 0): void {
   state.attempt = null
-  state.nextAttemptAtMs = nowMs + state.timings.heartbeatMs * (1 + 2 * random(state))
+  // Rivals that raise each other's ballots part by waiting longer each time, each by another chance.
+  state.failedAttempts += 1
+  const factor = 2 ** Math.min(state.failedAttempts - 1, MAX_BACKOFF_DOUBLINGS)
+  state.nextAttemptAtMs = nowMs + state.timings.heartbeatMs * (0.5 + 2 * random(state) * factor) + extraMs
   note(out, 'attempt-ended', `epoch ${attempt.proposal.epoch}: ${reason}`)
 }
 
@@ -121,13 +127,24 @@ export function advance(state: State, out: Outbox, nowMs: number): void {
 function advancePrepare(state: State, out: Outbox, now: Membership, attempt: Attempt, nowMs: number): void {
   const { promises, value } = attempt
   if (memberOf(value, state.self.node)?.standing === 'fenced')
-    return end(state, out, attempt, 'the value found fences this node: others finish it', nowMs)
-  const has = (voter: VoterKey): boolean => promises.has(voter)
+    return end(
+      state,
+      out,
+      attempt,
+      'the value found fences this node: others finish it',
+      nowMs,
+      OTHERS_FINISH_LINGERS * state.timings.lingerMs,
+    )
+  // Who the value fences may promise, but will never accept it.
+  const never = new Set(
+    value.members.filter((member) => member.standing === 'fenced').map((member) => nodeVoter(member.node, member.incarnation)),
+  )
+  const has = (voter: VoterKey): boolean => promises.has(voter) && !never.has(voter)
   if (isMajority(votesOf(now), has) && isMajority(votesOf(value), has)) return toAccept(state, out, now, attempt, nowMs)
   const seat = now.witness
   if (!seat?.isVoting || state.witness.isStale) return
   const witness = witnessVoter(seat.incarnation)
-  const hasWith = (voter: VoterKey): boolean => voter === witness || promises.has(voter)
+  const hasWith = (voter: VoterKey): boolean => voter === witness || has(voter)
   if (!isMajority(votesOf(now), hasWith) || !isMajority(votesOf(value), hasWith)) return
   const waitMs = state.timings.heartbeatMs * PROMISE_WAIT_HEARTBEATS
   const isAnswered = voterNodes(now, value).every((node) => !isHeard(state, node, nowMs) || promises.has(keyOf(now, node)))
@@ -193,7 +210,14 @@ function swap(state: State, out: Outbox, now: Membership, attempt: Attempt, regi
     }
     adopt(attempt, accepted.ballot, accepted.membership)
     if (memberOf(attempt.value, state.self.node)?.standing === 'fenced')
-      return end(state, out, attempt, 'the witness holds a value that fences this node: others finish it', nowMs)
+      return end(
+        state,
+        out,
+        attempt,
+        'the witness holds a value that fences this node: others finish it',
+        nowMs,
+        OTHERS_FINISH_LINGERS * state.timings.lingerMs,
+      )
   }
   const witness = witnessVoter(register.incarnation)
   const has = (voter: VoterKey): boolean => voter === witness || attempt.promises.has(voter)

@@ -126,6 +126,7 @@ export interface State {
   isInstalled: boolean
   attempt: Attempt | null
   nextAttemptAtMs: number
+  failedAttempts: number
   acceptedSinceMs: number
   readonly witness: WitnessView
   readonly unfence: Map<NodeId, UnfenceRequest>
@@ -248,6 +249,7 @@ export function start({ self, timings, brakes, durable, nowMs, seed }: StartOpti
     isInstalled: false,
     attempt: null,
     nextAttemptAtMs: nowMs,
+    failedAttempts: 0,
     acceptedSinceMs: durable?.accepted ? nowMs : Infinity,
     witness: {
       register: null,
