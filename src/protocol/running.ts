@@ -1,6 +1,6 @@
 /** May this node run, may it pet its watchdog, and what must its containment be (docs/protocol.md, "Permit", "Containment"). Pure. */
 import { memberOf, nodeVoter, votesOf } from './membership.ts'
-import { contain, note, type Outbox } from './outbox.ts'
+import { changeDurable, contain, note, type Outbox } from './outbox.ts'
 import { permitUntilMs } from './permit.ts'
 import type { ContainmentLevel, State } from './state.ts'
 
@@ -50,10 +50,19 @@ export function reviewContainment(state: State, out: Outbox, nowMs: number): voi
     return
   }
   const isVerified = state.contained.level === level && state.contained.isVerified
+  if (level === 'kill' && isVerified) noteKilled(state, out)
   if (level !== 'none' && !isVerified && nowMs - state.desiredSinceMs > state.timings.killMs) {
     state.desiredSinceMs = nowMs
     out.push({ kind: 'reboot', reason: `${level} was not verified within ${state.timings.killMs} ms` })
   }
+}
+
+/** Nothing was started since the kill was verified, so it counts under every epoch learned meanwhile. */
+function noteKilled(state: State, out: Outbox): void {
+  const { membership, killedEpoch } = state.durable
+  if (!membership || killedEpoch >= membership.epoch) return
+  changeDurable(state, out, { killedEpoch: membership.epoch })
+  state.heartbeatAtMs = -Infinity
 }
 
 /**

@@ -148,12 +148,9 @@ function askDoors(state: State, out: Outbox, nowMs: number): void {
 function onContained(state: State, out: Outbox, input: Extract<Input, { kind: 'contained' }>, nowMs: number): void {
   if (input.level !== state.desired) return
   state.contained = { level: input.level, isVerified: input.isVerified }
-  const { membership, killedEpoch } = state.durable
-  if (input.level === 'kill' && input.isVerified && membership && killedEpoch < membership.epoch) {
-    changeDurable(state, out, { killedEpoch: membership.epoch })
-    state.heartbeatAtMs = -Infinity
-    reviewContainment(state, out, nowMs)
-  }
+  // Once for the kill that this reports, and once more for what it may allow.
+  reviewContainment(state, out, nowMs)
+  reviewContainment(state, out, nowMs)
 }
 
 function onMessage(state: State, out: Outbox, from: NodeId, incarnation: Incarnation, message: Message, nowMs: number): void {
