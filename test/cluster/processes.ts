@@ -53,18 +53,40 @@ const keepsFiles = (): boolean => Boolean(process.env['ROOMFENCE_KEEP_LAB'])
 /** On the end of its input: kill the groups written down, then remove the directory ($2 = keep keeps it). */
 const reaperScript = `trap '' INT TERM HUP
 cat > /dev/null
-for group in "$1"/groups/*; do [ -e "$group" ] && kill -KILL -- "-\${group##*/}" 2> /dev/null; done
+for group in "$1"/groups/*; do [ -e "$group" ] && kill -s KILL -- "-\${group##*/}" 2> /dev/null; done
 [ "$2" = keep ] || rm -rf "$1"`
 
-/** True while the group has a process that is not only waiting to be reaped. */
-const isGroupAlive = (group: number): boolean => {
-  try {
-    process.kill(-group, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
-  }
+interface ProcessStatus {
+  readonly group: number
+  /** The kernel's letter (proc_pid_stat(5)): T is stopped by a signal. */
+  readonly state: string
 }
+
+let table: { readonly atMs: number; readonly processes: readonly ProcessStatus[] } | undefined
+
+/** Every process that still lives: one that only waits to be reaped does not. At most 20 ms old, since many ask at once. */
+const liveProcesses = (): readonly ProcessStatus[] => {
+  if (table !== undefined && performance.now() - table.atMs < 20) return table.processes
+  const processes = readdirSync('/proc').flatMap((entry) => {
+    if (!/^\d+$/.test(entry)) return []
+    try {
+      const stat = readFileSync(`/proc/${entry}/stat`, 'utf8')
+      // the name before may hold spaces and parentheses
+      const [state = '', , group] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+      return state === 'Z' || state === 'X' ? [] : [{ group: Number(group), state }]
+    } catch {
+      return [] // gone meanwhile
+    }
+  })
+  table = { atMs: performance.now(), processes }
+  return processes
+}
+
+/** The states of a process group's live members, one letter each; empty when none lives. */
+export const groupStates = (group: number): readonly string[] =>
+  liveProcesses()
+    .filter((one) => one.group === group)
+    .map(({ state }) => state)
 
 const signalGroup = (group: number, signal: NodeJS.Signals): void => {
   try {
@@ -139,6 +161,7 @@ export const keepProcesses = (purpose: string): ProcessKeeper => {
       child.on('error', () => {})
       throw new Error(`${name}: cannot start ${command}; is it there, and may it be executed?`)
     }
+    table = undefined // it knows nothing of the new one
     writeFileSync(join(groups, String(pid)), name)
     child.unref()
     const ended = once(child, 'exit').then(([code, signal]) => (signal === null ? `code ${String(code)}` : String(signal)))
@@ -155,7 +178,7 @@ export const keepProcesses = (purpose: string): ProcessKeeper => {
         `the process group of ${name} ends`,
         graceMs + 20_000,
         () => {
-          if (!isGroupAlive(pid)) return true
+          if (groupStates(pid).length === 0) return true
           if (performance.now() > deadlineMs) signalGroup(pid, 'SIGKILL')
           return false
         },
