@@ -25,6 +25,8 @@ export interface KnownDrbd {
   /** When the reading began: true at that time or later. The caller says how old is too old. */
   readonly readAtMs: number
   readonly resources: readonly Resource[]
+  /** When the reading of `shown` and `usermodeHelper` began. They are read less often than the rest. */
+  readonly shownAtMs: number
   /** Options in force; empty where they could not be read, and then `problems` says why. */
   readonly shown: readonly ShownResource[]
   readonly usermodeHelper: string | undefined
@@ -50,6 +52,8 @@ export interface Executed {
 
 export interface Drbd {
   readonly snapshot: () => DrbdSnapshot
+  /** Why changes are not announced at the moment (events2 does not run): they are then seen by the periodic reading only. For people. */
+  readonly followerProblem: () => string | undefined
   /** Reads everything now. Never rejects: what fails is in the snapshot. */
   readonly refresh: () => Promise<DrbdSnapshot>
   /** Called after a reading that differs from the one before in more than statistics. @returns what takes the listener away */
@@ -65,6 +69,7 @@ export function createDrbd(configuration: DrbdConfiguration, clock: { readonly n
   const limits: ProgramLimits = { timeoutMs: configuration.timeoutMs ?? 5000, outputLimitBytes: 32 * 1024 * 1024 }
   const listeners = new Set<(snapshot: DrbdSnapshot) => void>()
   let current: DrbdSnapshot = { kind: 'unknown', reason: 'not read yet' }
+  let hasCommanded = false
   let followerProblem: string | undefined
   let stopFollowing: (() => void) | undefined
   let isStopped = false
@@ -72,13 +77,12 @@ export function createDrbd(configuration: DrbdConfiguration, clock: { readonly n
   let next: Promise<DrbdSnapshot> | undefined
 
   const readNow = async (): Promise<DrbdSnapshot> => {
-    const snapshot = await read(configuration, limits, clock)
+    const before = hasCommanded || current.kind !== 'known' ? undefined : current
+    hasCommanded = false
+    const snapshot = await read(configuration, limits, clock, before)
     if (isStopped) return current
     const isOther = comparable(snapshot) !== comparable(current)
-    current =
-      snapshot.kind === 'known' && followerProblem !== undefined
-        ? { ...snapshot, problems: [...snapshot.problems, followerProblem] }
-        : snapshot
+    current = snapshot
     follow(snapshot.kind)
     if (isOther) for (const listener of listeners) listener(current)
     return current
@@ -114,6 +118,7 @@ export function createDrbd(configuration: DrbdConfiguration, clock: { readonly n
   const timer = setInterval(() => void refresh(), readEveryMs)
   return {
     snapshot: () => current,
+    followerProblem: () => followerProblem,
     refresh,
     onChange: (listener) => {
       listeners.add(listener)
@@ -129,8 +134,10 @@ export function createDrbd(configuration: DrbdConfiguration, clock: { readonly n
       }
       try {
         const { exitCode, stdout, stderr } = await runProgram(program, commandLine(command), limits)
+        hasCommanded = true
         return { exitCode, message: (stderr || stdout).trim().slice(0, 1000), snapshot: await refresh() }
       } catch (error) {
+        hasCommanded = true
         return { exitCode: undefined, message: reasonOf(error), snapshot: await refresh() }
       }
     },
@@ -142,24 +149,42 @@ export function createDrbd(configuration: DrbdConfiguration, clock: { readonly n
   }
 }
 
-async function read({ program, procDrbd, usermodeHelperFile }: DrbdConfiguration, limits: ProgramLimits, clock: { nowMs: () => number }) {
+/** Options change rarely and each reading is a process: they are read again when the state is another, after a command, and every so often. */
+const shownEveryReadings = 5
+
+async function read(
+  configuration: DrbdConfiguration,
+  limits: ProgramLimits,
+  clock: { readonly nowMs: () => number },
+  before: KnownDrbd | undefined,
+): Promise<DrbdSnapshot> {
+  const { program, procDrbd, usermodeHelperFile, readEveryMs } = configuration
   const readAtMs = clock.nowMs()
-  if (!(await exists(procDrbd))) return { kind: 'absent', readAtMs } as const
-  const [status, shown, helper] = await Promise.allSettled([
-    ask(program, ['status', '--json', '--verbose', '--statistics'], limits).then(parseStatus),
+  if (!(await exists(procDrbd))) return { kind: 'absent', readAtMs }
+  let resources: readonly Resource[]
+  try {
+    resources = parseStatus(await ask(program, ['status', '--json', '--verbose', '--statistics'], limits))
+  } catch (error) {
+    return { kind: 'unknown', reason: reasonOf(error) }
+  }
+  const isRecent = before !== undefined && readAtMs - before.shownAtMs < shownEveryReadings * readEveryMs
+  if (isRecent && before.problems.length === 0 && withoutStatistics(before.resources) === withoutStatistics(resources)) {
+    return { ...before, readAtMs, resources }
+  }
+  const shownAtMs = clock.nowMs()
+  const [shown, helper] = await Promise.allSettled([
     ask(program, ['show', '--json', '--show-defaults'], limits).then(parseShow),
     readFile(usermodeHelperFile, 'utf8'),
   ])
-  if (status.status === 'rejected') return { kind: 'unknown', reason: reasonOf(status.reason) } as const
-  const problems = [shown, helper].flatMap((one) => (one.status === 'rejected' ? [reasonOf(one.reason)] : []))
   return {
     kind: 'known',
     readAtMs,
-    resources: status.value,
+    resources,
+    shownAtMs,
     shown: shown.status === 'fulfilled' ? shown.value : [],
     usermodeHelper: helper.status === 'fulfilled' ? helper.value.trim() : undefined,
-    problems,
-  } as const
+    problems: [shown, helper].flatMap((one) => (one.status === 'rejected' ? [reasonOf(one.reason)] : [])),
+  }
 }
 
 async function ask(program: string, parameters: readonly string[], limits: ProgramLimits): Promise<string> {
