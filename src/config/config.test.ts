@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { defaultTimings } from '../protocol/timings.ts'
 import { configurationPage } from './documentation.ts'
 import { ConfigurationError } from './errors.ts'
 import { meaningOf } from './fields.ts'
@@ -30,21 +31,7 @@ function problems(text: string, environment: { [name: string]: string } = {}): r
 describe('a configuration', () => {
   test('has the protocol’s defaults where the file says nothing', () => {
     const configuration = parseConfiguration(LEAST)
-    expect(configuration.timings).toEqual({
-      heartbeatMs: 500,
-      permitMs: 5000,
-      detectMs: 3000,
-      detectNodeMs: 20_000,
-      arbitrationDelayMs: 1500,
-      killMs: 2000,
-      lingerMs: 3000,
-      witnessReadMs: 1000,
-      witnessShiftMs: 60_000,
-      witnessRecentMs: 30_000,
-      clockRateError: 0.09,
-      ioResidueMs: 1000,
-      lateMs: 1000,
-    })
+    expect(configuration.timings).toEqual(defaultTimings)
     expect(configuration.witness).toEqual({ kind: 'none' })
     expect(configuration.cluster.roomLabel).toBe('topology.kubernetes.io/zone')
     expect(configuration.failover.controlPods[0]).toEqual({ namespace: 'kubevirt', selector: 'kubevirt.io=virt-api' })

@@ -75,6 +75,7 @@ const timings = group(
     arbitrationDelayMs: milliseconds(1500, 'How long the room that is not preferred waits before it asks the witness.', 0),
     killMs: milliseconds(2000, 'A kill or pause that is not verified within this reboots the node (T_kill).', 50),
     lingerMs: milliseconds(3000, 'An accepted value that nobody learned for so long is finished or replaced by others.', 60),
+    attemptMs: milliseconds(2000, 'A proposal that is not answered within this ends.', 50),
     witnessReadMs: milliseconds(1000, 'The witness is read this often.', 50),
     witnessShiftMs: milliseconds(
       60_000,
@@ -82,6 +83,8 @@ const timings = group(
       100,
     ),
     witnessRecentMs: milliseconds(30_000, 'A voter that had an answer of the witness within this vetoes taking its vote away.', 100),
+    witnessReturnMs: milliseconds(10_000, 'The witness gets its vote back after being reachable and current for so long.', 100),
+    settleMs: milliseconds(5000, 'A node votes again after being heard and in sync for so long.', 50),
     clockRateError: share(
       0.09,
       'How wrong a monotonic clock may run, as a share (r): 0.09 where chrony or ntpd may slew it, 0.001 where slewing is capped.',
@@ -89,6 +92,7 @@ const timings = group(
       0.5,
     ),
     ioResidueMs: milliseconds(1000, 'I/O that may still be under way after a node was reset (R).', 0),
+    restartGraceMs: milliseconds(2000, 'An agent restarted in the same boot has so long to get a permit before it pauses what runs.', 0),
     lateMs: milliseconds(
       1000,
       'An agent whose own timers ran later than this accuses nobody until it has listened for detectMs again.',
