@@ -1,0 +1,148 @@
+/** The driver of containment: pause, resume, kill, and keeping it so while new pods are born. Adapter; the protocol orders, this carries out. */
+import type { Drbd } from '../drbd/drbdsetup.ts'
+import { cgroupGrip } from './cgroup.ts'
+import type { Grip } from './grip.ts'
+import { demoteAll, killAll } from './kill.ts'
+import { type PauseValue, pauseAll, resumeAll } from './pause.ts'
+import { processGroupGrip } from './process-group.ts'
+import { type ContainmentResult, type Unverified, verified } from './verification.ts'
+import { findWorkloads, type Workload } from './workloads.ts'
+
+export interface ContainmentConfiguration {
+  readonly form: 'cgroup' | 'processGroup'
+  readonly kubeletDirectory: string
+  /** Where cgroup v2 is mounted. */
+  readonly cgroupRoot: string
+}
+
+export interface ContainmentOptions {
+  /** T_kill: what is not verified after so long is not contained. */
+  readonly killWithinMs: number
+  /** While contained, pods are looked for so often: the kubelet starts some at boot, or again after a kill. */
+  readonly lookEveryMs: number
+  readonly nowMs: () => number
+  readonly pauseValue: (workload: Workload) => PauseValue
+  /** Pods that are left alone, by uid (opted out by a person). */
+  readonly isExempt?: (podUid: string) => boolean
+  /** For demoting after a kill; undefined: not this node's business. */
+  readonly drbd?: Drbd
+  /** A later look, while contained, that could not be verified in time: as bad as a failed pause or kill. */
+  readonly onBreach: (result: ContainmentResult) => void
+}
+
+export type ContainmentState = 'free' | 'paused' | 'killed'
+
+export interface Resumed {
+  /** False: the permit was gone before the last pod ran, everything is paused again, and `again` says whether that was verified. */
+  readonly resumed: boolean
+  readonly failed: readonly Unverified[]
+  readonly again: ContainmentResult | undefined
+}
+
+export interface Containment {
+  /** What was ordered last; whether it was reached is in the results. */
+  readonly state: () => ContainmentState
+  readonly pause: () => Promise<ContainmentResult>
+  /** Also after a kill: it lets pods be started again. The permit is asked right before each pod and once more after the last. */
+  readonly resume: (mayResume: () => boolean) => Promise<Resumed>
+  readonly kill: () => Promise<ContainmentResult>
+  readonly stop: () => void
+}
+
+/**
+ * At its start the agent does not know what an earlier life of it has paused: it pauses, and resumes with the permit.
+ * Each order may be given again and then shares the result. A pause never weakens a kill; a kill cuts a pause under way short. None of them rejects.
+ */
+export function createContainment(configuration: ContainmentConfiguration, options: ContainmentOptions): Containment {
+  const grip: Grip = configuration.form === 'cgroup' ? cgroupGrip(configuration.cgroupRoot) : processGroupGrip()
+  const { killWithinMs, lookEveryMs, nowMs, pauseValue, drbd, onBreach } = options
+  let state: ContainmentState = 'free'
+  /** Counts orders: whoever is under way for an older one stops. */
+  let order = 0
+  let turn: Promise<unknown> = Promise.resolve()
+  let isBusy = false
+  let underWay: { readonly wanted: ContainmentState; readonly result: Promise<ContainmentResult> } | undefined
+
+  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+    const mine = turn.then(async () => {
+      isBusy = true
+      try {
+        return await work()
+      } finally {
+        isBusy = false
+      }
+    })
+    turn = mine.catch(() => undefined)
+    return mine
+  }
+  const workloads = async () =>
+    (await findWorkloads(configuration.kubeletDirectory)).filter(({ podUid }) => options.isExempt?.(podUid) !== true)
+  const lookOnce = async (wanted: 'paused' | 'killed', isCurrent: () => boolean): Promise<readonly Unverified[]> => {
+    const found = await workloads()
+    const reason = found.length === 0 ? undefined : await grip.survey()
+    if (reason !== undefined) return [{ podUid: 'node', reason }]
+    // A look that hung must not pause what has been resumed since.
+    if (!isCurrent()) return []
+    if (wanted === 'paused') return pauseAll(grip, found, pauseValue)
+    return (await Promise.all([killAll(grip, found), drbd === undefined ? [] : demoteAll(drbd)])).flat()
+  }
+  const contained = (wanted: 'paused' | 'killed', mine: number): Promise<ContainmentResult> => {
+    const isCurrent = () => order === mine
+    return verified(() => lookOnce(wanted, isCurrent), { nowMs, untilMs: nowMs() + killWithinMs, isSuperseded: () => !isCurrent() })
+  }
+  const contain = (asked: 'paused' | 'killed'): Promise<ContainmentResult> => {
+    const wanted = state === 'killed' ? 'killed' : asked
+    if (underWay?.wanted === wanted) return underWay.result
+    state = wanted
+    order += 1
+    const mine = order
+    const result = inTurn(() => contained(wanted, mine)).finally(() => {
+      if (underWay?.result === result) underWay = undefined
+    })
+    underWay = { wanted, result }
+    return result
+  }
+
+  const timer = setInterval(() => {
+    if (state === 'free' || isBusy) return
+    const wanted = state
+    const mine = order
+    void inTurn(async () => {
+      if (order !== mine) return
+      const result = await contained(wanted, mine)
+      if (!result.verified && !result.isSuperseded) onBreach(result)
+    })
+  }, lookEveryMs)
+
+  return {
+    state: () => state,
+    pause: () => contain('paused'),
+    kill: () => contain('killed'),
+    resume: (mayResume) => {
+      const asked = order
+      return inTurn(async (): Promise<Resumed> => {
+        // Another order was given before this one's turn, and that one counts.
+        if (order !== asked || !mayResume()) return { resumed: false, failed: [], again: undefined }
+        order += 1
+        const mine = order
+        const before = state
+        state = 'free'
+        const { resumed, failed } = await thaw(() => order === mine && mayResume())
+        if (resumed || order !== mine) return { resumed, failed, again: undefined }
+        state = before === 'free' ? 'paused' : before
+        return { resumed, failed, again: await contained(state, mine) }
+      })
+    },
+    stop: () => clearInterval(timer),
+  }
+
+  async function thaw(mayResume: () => boolean): Promise<{ readonly resumed: boolean; readonly failed: readonly Unverified[] }> {
+    try {
+      const found = await workloads()
+      if (found.length > 0) await grip.survey()
+      return await resumeAll(grip, found, mayResume)
+    } catch (error) {
+      return { resumed: false, failed: [{ podUid: 'node', reason: error instanceof Error ? error.message : String(error) }] }
+    }
+  }
+}

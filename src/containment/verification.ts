@@ -1,0 +1,55 @@
+/** Waiting until containment is verified, or until its time is up. Adapter. */
+import { setTimeout as sleep } from 'node:timers/promises'
+
+export interface Unverified {
+  /** The pod, or what else is not contained (`drbd`, `node`). */
+  readonly podUid: string
+  readonly reason: string
+}
+
+/** What containment came to. Not verified in time: the caller reboots the node, and stops petting its watchdog. */
+export interface ContainmentResult {
+  readonly verified: boolean
+  readonly unverified: readonly Unverified[]
+  /** Monotonic ms at which the last look began. */
+  readonly atMs: number
+  /** It was cut short by a stronger order, whose result counts; this one is no failure. */
+  readonly isSuperseded: boolean
+}
+
+export interface Deadline {
+  readonly nowMs: () => number
+  readonly untilMs: number
+  /** Asked between two looks: something stronger was ordered meanwhile (a kill while pausing). */
+  readonly isSuperseded: () => boolean
+}
+
+const betweenLooksMs = 10
+
+/** Looks again and again until nothing is in the way or the time is up. A look that fails is in the way itself. */
+export async function verified(look: () => Promise<readonly Unverified[]>, deadline: Deadline): Promise<ContainmentResult> {
+  for (;;) {
+    const atMs = deadline.nowMs()
+    const unverified = await inTime(look, deadline)
+    const isSuperseded = deadline.isSuperseded()
+    if (unverified.length === 0 && !isSuperseded) return { verified: true, unverified, atMs, isSuperseded }
+    if (deadline.nowMs() >= deadline.untilMs || isSuperseded) return { verified: false, unverified, atMs, isSuperseded }
+    await sleep(betweenLooksMs)
+  }
+}
+
+/** Nothing that hangs (a dead disk under the kubelet's directory) may hold up the answer beyond its time. */
+async function inTime(look: () => Promise<readonly Unverified[]>, { nowMs, untilMs }: Deadline): Promise<readonly Unverified[]> {
+  const timer = new AbortController()
+  const tooLate = sleep(Math.max(betweenLooksMs, untilMs - nowMs()), undefined, { signal: timer.signal }).then(
+    () => [{ podUid: 'node', reason: 'looking took too long' }],
+    () => [],
+  )
+  try {
+    return await Promise.race([look(), tooLate])
+  } catch (error) {
+    return [{ podUid: 'node', reason: error instanceof Error ? error.message : String(error) }]
+  } finally {
+    timer.abort()
+  }
+}
