@@ -6,7 +6,7 @@ import { createNetwork, type Network } from './network.ts'
 
 const closers: (() => unknown)[] = []
 afterEach(async () => {
-  for (const close of closers.splice(0).reverse()) await close()
+  for (const close of closers.splice(0).toReversed()) await close()
 })
 
 function network(dice?: () => number): Network {

@@ -52,7 +52,7 @@ export function createNetwork(dice?: Dice): Network {
         () => table.between(far, near),
         dice,
       )
-      table.onChange(forwarder.review)
+      table.onChange(() => forwarder.review())
       forwarders.push(forwarder)
       return forwarder.address
     },

@@ -49,7 +49,8 @@ export interface NodeOptions {
   readonly resources: readonly ResourceConfig[]
   readonly observerLog: string
   readonly reachesApi: () => boolean
-  readonly agentCommand?: readonly string[]
+  /** The agent's command line, run on every boot. */
+  readonly agentCommand?: readonly string[] | ((paths: NodePaths) => readonly string[])
   readonly agentEnvironment?: Readonly<Record<string, string>>
   readonly agentRestartMs?: number
   readonly bootDelayMs?: number
@@ -61,11 +62,12 @@ export interface NodeOptions {
 function supervisorConfig(options: NodeOptions, paths: NodePaths): SupervisorConfig {
   const { kernel, drbdsetup, vm } = options.programs
   const timeout = options.watchdogTimeoutSeconds ?? 5
+  const agentCommand = typeof options.agentCommand === 'function' ? options.agentCommand(paths) : options.agentCommand
   return {
     name: options.name,
     directory: options.directory,
     programs: { kernel, drbdsetup, vm },
-    ...(options.agentCommand === undefined ? {} : { agentCommand: options.agentCommand }),
+    ...(agentCommand === undefined ? {} : { agentCommand }),
     agentEnvironment: options.agentEnvironment ?? {},
     agentRestartMs: options.agentRestartMs ?? 1000,
     bootDelayMs: options.bootDelayMs ?? 2000,

@@ -63,7 +63,8 @@ function startAgent(): void {
   if (child.pid !== undefined) tell({ type: 'agentStarted', pid: child.pid })
   const restart = (code: number | null, signal: string | null): void => {
     if (agent === child) agent = undefined
-    tell({ type: 'agentExited', code, signal })
+    // With the power nothing is left that could tell of an end.
+    if (cycle === startedIn) tell({ type: 'agentExited', code, signal })
     setTimeout(() => {
       if (isPowered && cycle === startedIn) startAgent()
     }, config.agentRestartMs)
@@ -142,7 +143,7 @@ async function startPod(pod: Pod): Promise<void> {
     child.once('close', (code, signal) => {
       if (pods.get(pod.uid) === child) pods.delete(pod.uid)
       if (cycle === startedIn) rmSync(directory, { recursive: true, force: true })
-      if (isRunning) tell({ type: 'podExited', uid: pod.uid, code, signal, reason: reason.trim() })
+      if (isRunning && cycle === startedIn) tell({ type: 'podExited', uid: pod.uid, code, signal, reason: reason.trim() })
       reject(new Error(`pod ${pod.namespace}/${pod.name} on ${config.name}: ${reason.trim() || `ended with ${code ?? signal}`}`))
     })
   })

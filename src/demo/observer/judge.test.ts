@@ -1,5 +1,5 @@
 // The observer sees each violation in a made-up history, and none in a history that is right.
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { VmEvent } from '../vm/vm.ts'
 import { describeFinding, type History, type JournalEntry, judge, type ReplicaHistory } from './judge.ts'

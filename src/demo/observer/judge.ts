@@ -220,16 +220,23 @@ export function judge(history: History): readonly Finding[] {
 
 /** A finding as a line for people. */
 export function describeFinding(finding: Finding): string {
-  switch (finding.type) {
-    case 'twoWriters':
-      return `${finding.vm}: copy ${finding.first.instance} on ${finding.first.node} had record ${finding.first.number} acknowledged at ${finding.first.lastAcknowledgedAtMs.toFixed(1)} ms, after copy ${finding.second.instance} on ${finding.second.node} had begun to write at ${finding.second.firstAcknowledgedAtMs.toFixed(1)} ms`
-    case 'writeAfterSuccessor':
-      return `${finding.vm}: record ${finding.number} of copy ${finding.instance} reached the disk of ${finding.node} at ${finding.atMs.toFixed(1)} ms, after its successor ${finding.successor} had written there`
-    case 'acknowledgedRecordMissing':
-      return `${finding.vm}: record ${finding.number} of copy ${finding.instance}, acknowledged at ${finding.acknowledgedAtMs.toFixed(1)} ms, is not on the surviving replica on ${finding.survivor}`
-    case 'staleStart':
-      return `${finding.vm}: copy ${finding.instance} on ${finding.node} started from record ${finding.foundNumber} although ${finding.acknowledgedNumber} had been acknowledged`
-    case 'startFromIncompleteReplica':
-      return `${finding.vm}: copy ${finding.instance} on ${finding.node} started from a replica that was not complete (disk ${finding.disk})`
+  const { vm } = finding
+  if (finding.type === 'twoWriters') {
+    const { first, second } = finding
+    const late = `copy ${first.instance} on ${first.node} had record ${first.number} acknowledged at ${first.lastAcknowledgedAtMs.toFixed(1)} ms`
+    return `${vm}: ${late}, after copy ${second.instance} on ${second.node} had begun to write at ${second.firstAcknowledgedAtMs.toFixed(1)} ms`
   }
+  if (finding.type === 'writeAfterSuccessor') {
+    const late = `record ${finding.number} of copy ${finding.instance} reached the disk of ${finding.node} at ${finding.atMs.toFixed(1)} ms`
+    return `${vm}: ${late}, after its successor ${finding.successor} had written there`
+  }
+  if (finding.type === 'acknowledgedRecordMissing') {
+    const record = `record ${finding.number} of copy ${finding.instance}, acknowledged at ${finding.acknowledgedAtMs.toFixed(1)} ms`
+    return `${vm}: ${record}, is not on the surviving replica on ${finding.survivor}`
+  }
+  const start = `copy ${finding.instance} on ${finding.node} started from`
+  if (finding.type === 'staleStart') {
+    return `${vm}: ${start} record ${finding.foundNumber} although ${finding.acknowledgedNumber} had been acknowledged`
+  }
+  return `${vm}: ${start} a replica that was not complete (disk ${finding.disk})`
 }

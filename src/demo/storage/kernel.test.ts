@@ -8,12 +8,12 @@ import { createNetwork, type Network } from '../link/network.ts'
 import { runCommand } from './commands.ts'
 import { type Kernel, type KernelConfig, startKernel } from './kernel.ts'
 import { type PairOptions, pairReplicas } from './pair.ts'
-import type { Resource } from './resource.ts'
+import type { Resource } from './device.ts'
 import type { ResourceState } from './state.ts'
 
 const closers: (() => unknown)[] = []
 afterEach(async () => {
-  for (const close of closers.splice(0).reverse()) await close()
+  for (const close of closers.splice(0).toReversed()) await close()
 })
 
 const until = (what: () => void): Promise<void> => vi.waitFor(what, { timeout: 20_000, interval: 5 })

@@ -1,5 +1,5 @@
 // What drbdsetup prints: status (JSON of drbd-utils 9.34 and text), show, and the lines of events2, with the field names of the recordings.
-import type { Resource } from './resource.ts'
+import type { Resource } from './device.ts'
 import { claimsMayPromote, promotionScore, type ResourceState } from './state.ts'
 
 /** Records count as 4 KiB blocks. */

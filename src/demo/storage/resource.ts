@@ -1,49 +1,10 @@
 // One replica at work: its state machine, the writes that wait for the peer, freezing and thawing, promotion, resynchronisation.
 import { randomBytes } from 'node:crypto'
+import type { Opener, Resource, WriteResult } from './device.ts'
 import type { Replica } from './replica.ts'
-import { createSession, type Message, type Session } from './session.ts'
-import {
-  type Fencing,
-  type HandshakeSide,
-  judgeHandshake,
-  promotionRefusal,
-  type Refusal,
-  type ResourceConfig,
-  type ResourceState,
-} from './state.ts'
-
-export type WriteResult = 'ok' | 'EIO'
-
-export interface Opener {
-  readonly command: string
-  readonly pid: number
-  readonly openedAt: Date
-}
-
-export interface Resource {
-  readonly config: ResourceConfig
-  readonly session: Session
-  state(): ResourceState
-  openers(): readonly Opener[]
-  /** Opens the device for writing, promoting it if need be. Resolves to what forbids it, if anything does. */
-  open(opener: Opener): Promise<Refusal | undefined>
-  close(opener: Opener): void
-  /** Writes one record; the answer may never come (a frozen device hangs). */
-  write(line: string, answer: (result: WriteResult) => void): void
-  read(): string
-  promote(force: boolean): Promise<Refusal | undefined>
-  demote(force: boolean): Refusal | undefined
-  resumeIo(): void
-  outdate(): Refusal | undefined
-  setFencing(fencing: Fencing): void
-  connect(discardMyData: boolean): Refusal | undefined
-  disconnect(force: boolean): Promise<void>
-}
-
-interface PendingWrite {
-  readonly line: string
-  readonly answer: (result: WriteResult) => void
-}
+import { createSession, type PeerMessage, type Session } from './session.ts'
+import { type HandshakeSide, judgeHandshake, promotionRefusal, type Refusal, type ResourceConfig, type ResourceState } from './state.ts'
+import { createPendingWrites, createQuestion, type PendingWrite } from './writes.ts'
 
 const newGenerationId = (): string => randomBytes(8).toString('hex').toUpperCase()
 
@@ -59,15 +20,13 @@ export function bringUp(
   let discardMyData = false
   let isAutoPromoted = false
   let needsNewGeneration = true
-  let sequence = 0
   /** The content that was last sent to a resyncing peer holds the writes up to this one. */
   let copiedSequence = 0
-  /** On this disk, not yet confirmed by the peer. */
-  const unconfirmed = new Map<number, PendingWrite>()
-  /** Submitted while frozen, or while this replica is being overwritten: on no disk yet. */
-  let held: PendingWrite[] = []
+  const writes = createPendingWrites()
   const openers = new Set<Opener>()
-  const waiters: { promote?: (isAllowed: boolean) => void; bye?: () => void } = {}
+  const promotion = createQuestion(config.pingTimeoutMs)
+  const goodbye = createQuestion(config.pingTimeoutMs)
+  let isLeaving: 'no' | 'peerOutdated' | 'peerGone' = 'no'
 
   let state: ResourceState = {
     role: 'Secondary',
@@ -95,7 +54,7 @@ export function bringUp(
   }
   const change = (next: Partial<ResourceState>): void => {
     const before = state
-    state = { ...state, ...next, openers: openers.size, pendingWrites: unconfirmed.size + held.length }
+    state = { ...state, ...next, openers: openers.size, pendingWrites: writes.size() }
     if (
       before.role !== state.role ||
       before.disk !== state.disk ||
@@ -116,35 +75,21 @@ export function bringUp(
     generation = { current: newGenerationId(), bitmap: generation.bitmap === '' ? generation.current : generation.bitmap, history }
     save()
   }
-  const answerAll = (writes: Iterable<PendingWrite>, result: WriteResult): void => {
-    for (const pending of writes) pending.answer(result)
-  }
-  /** Writes that are on this disk only count as out of sync from now on. */
+  /** Ends the writes that only this disk has; they count as out of sync from now on. */
   const completeUnconfirmed = (result: WriteResult): void => {
-    const writes = [...unconfirmed.values()]
-    unconfirmed.clear()
-    if (writes.length > 0) change({ outOfSyncRecords: state.outOfSyncRecords + writes.length })
-    answerAll(writes, result)
+    const ended = writes.takeUnconfirmed()
+    if (ended.length > 0) change({ outOfSyncRecords: state.outOfSyncRecords + ended.length })
+    for (const write of ended) write.answer(result)
   }
   const submitHeld = (): void => {
-    const writes = held
-    held = []
-    for (const pending of writes) submit(pending)
-  }
-  /** Both disks have the writes up to `last`. */
-  const confirmUpTo = (last: number): void => {
-    const writes = [...unconfirmed].filter(([number]) => number <= last)
-    for (const [number] of writes) unconfirmed.delete(number)
-    answerAll(
-      writes.map(([, pending]) => pending),
-      'ok',
-    )
-    change({})
+    for (const write of writes.takeHeld()) submit(write)
   }
   const failHeld = (): void => {
-    const writes = held
-    held = []
-    answerAll(writes, 'EIO')
+    for (const write of writes.takeHeld()) write.answer('EIO')
+  }
+  const confirmUpTo = (sequence: number): void => {
+    writes.confirmUpTo(sequence)
+    change({})
   }
 
   function submit(pending: PendingWrite): void {
@@ -153,7 +98,7 @@ export function bringUp(
       return
     }
     if (state.suspendedFencing || state.replication === 'SyncTarget') {
-      held.push(pending)
+      writes.hold(pending)
       change({})
       return
     }
@@ -162,9 +107,8 @@ export function bringUp(
       return
     }
     if (session.isJoined()) {
-      sequence++
       replica.append(pending.line, 'local')
-      unconfirmed.set(sequence, pending)
+      const sequence = writes.begin(pending)
       session.send({ type: 'write', sequence, line: pending.line })
       change({ writtenRecords: state.writtenRecords + 1, sentRecords: state.sentRecords + 1 })
       return
@@ -203,9 +147,9 @@ export function bringUp(
       ...(dips ? { disk: 'Consistent' as const } : {}),
     })
     if (dips) change({ disk: 'UpToDate' })
-    waiters.promote?.(false)
-    waiters.bye?.()
-    if (state.role === 'Primary' && !freezes && unconfirmed.size > 0) {
+    promotion.answer(false)
+    goodbye.answer(false)
+    if (state.role === 'Primary' && !freezes && writes.size() > 0) {
       startNewGeneration()
       completeUnconfirmed('ok')
     }
@@ -263,15 +207,15 @@ export function bringUp(
     if (verdict.kind === 'hole') {
       // DRBD thaws here, before it has compared the bitmaps: the guest gets its acknowledgement for what the resync is about to erase.
       change({ suspendedFencing: false })
-      confirmUpTo(sequence)
+      confirmUpTo(writes.lastSequence())
     } else if (thaws) change({ suspendedFencing: false })
     if (sync === 'source') {
-      copiedSequence = sequence
+      copiedSequence = writes.lastSequence()
       session.send({ type: 'content', text: replica.content(), generation })
     }
     if (sync === 'none') {
       settle()
-      confirmUpTo(sequence)
+      confirmUpTo(writes.lastSequence())
     }
     if (thaws && sync !== 'target') submitHeld()
   }
@@ -284,20 +228,17 @@ export function bringUp(
     save()
   }
 
-  const receive = (message: Message): void => {
+  const receive = (message: PeerMessage): void => {
     switch (message.type) {
       case 'write':
         replica.append(message.line, 'peer')
         change({ receivedRecords: state.receivedRecords + 1 })
         session.send({ type: 'written', sequence: message.sequence })
         break
-      case 'written': {
-        const pending = unconfirmed.get(message.sequence)
-        unconfirmed.delete(message.sequence)
-        pending?.answer('ok')
+      case 'written':
+        writes.confirm(message.sequence)
         change({})
         break
-      }
       case 'state':
         change({ peerRole: message.role, ...(state.replication === 'SyncSource' ? {} : { peerDisk: message.disk }) })
         break
@@ -320,13 +261,13 @@ export function bringUp(
         break
       case 'promote': {
         // Two nodes that ask at once: the lower number goes first.
-        const isContested = waiters.promote !== undefined && config.nodeId < config.peer.nodeId
+        const isContested = promotion.isOpen() && config.nodeId < config.peer.nodeId
         const isAllowed = config.allowTwoPrimaries || (state.role === 'Secondary' && !isContested)
         session.send({ type: 'promoteAnswer', isAllowed })
         break
       }
       case 'promoteAnswer':
-        waiters.promote?.(message.isAllowed)
+        promotion.answer(message.isAllowed)
         break
       case 'bye':
         session.send({ type: 'byeAnswer' })
@@ -335,13 +276,10 @@ export function bringUp(
         isLeaving = state.role === 'Primary' ? 'peerOutdated' : 'peerGone'
         break
       case 'byeAnswer':
-        waiters.bye?.()
-        break
-      default:
+        goodbye.answer(true)
         break
     }
   }
-  let isLeaving: 'no' | 'peerOutdated' | 'peerGone' = 'no'
 
   const session: Session = createSession(config, {
     side,
@@ -355,25 +293,12 @@ export function bringUp(
     },
   })
 
-  const askPeer = (): Promise<boolean> =>
-    new Promise((resolve) => {
-      const timer = setTimeout(() => finish(false), config.pingTimeoutMs)
-      const finish = (isAllowed: boolean): void => {
-        clearTimeout(timer)
-        if (waiters.promote === finish) delete waiters.promote
-        resolve(isAllowed)
-      }
-      waiters.promote?.(false)
-      waiters.promote = finish
-      session.send({ type: 'promote' })
-    })
-
   const promote = async (force: boolean): Promise<Refusal | undefined> => {
     if (state.role === 'Primary') return undefined
     const isForced = force && state.disk !== 'UpToDate'
     const refusal = promotionRefusal(state, config.allowTwoPrimaries)
     if (refusal !== undefined && !isForced) return refusal
-    if (session.isJoined() && !(await askPeer())) {
+    if (session.isJoined() && !(await promotion.ask(() => session.send({ type: 'promote' })))) {
       if (session.isJoined()) return { code: -1, text: 'Multiple primaries not allowed by config' }
       const later = promotionRefusal(state, config.allowTwoPrimaries)
       if (later !== undefined) return later
@@ -388,7 +313,7 @@ export function bringUp(
     if (state.role === 'Primary' && isAutoPromoted && !state.suspendedFencing) change({ role: 'Secondary' })
   }
 
-  const resource: Resource = {
+  return {
     config,
     session,
     state: () => state,
@@ -447,7 +372,8 @@ export function bringUp(
     },
     async disconnect(force) {
       if (state.connection === 'StandAlone') return
-      const isGraceful = !force && session.isJoined() && (await sayGoodbye())
+      const isGraceful =
+        !force && session.isJoined() && (await goodbye.ask(() => session.send({ type: 'bye', outdateYourself: state.role === 'Primary' })))
       const wasJoined = session.isJoined()
       const peerWasPrimary = state.peerRole === 'Primary'
       session.stop()
@@ -458,18 +384,4 @@ export function bringUp(
       } else change({ connection: 'StandAlone' })
     },
   }
-
-  const sayGoodbye = (): Promise<boolean> =>
-    new Promise((resolve) => {
-      const timer = setTimeout(() => finish(false), config.pingTimeoutMs)
-      const finish = (isHeard: boolean): void => {
-        clearTimeout(timer)
-        delete waiters.bye
-        resolve(isHeard)
-      }
-      waiters.bye = () => finish(session.isJoined())
-      session.send({ type: 'bye', outdateYourself: state.role === 'Primary' })
-    })
-
-  return resource
 }

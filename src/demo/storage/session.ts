@@ -2,13 +2,8 @@
 import { connect, type Socket } from 'node:net'
 import type { HandshakeSide, ResourceConfig } from './state.ts'
 
-/** What the replicas say to each other, one JSON object a line. */
-export type Message =
-  | { readonly type: 'hello'; readonly resource: string; readonly side: HandshakeSide }
-  | { readonly type: 'helloReply'; readonly side: HandshakeSide }
-  | { readonly type: 'joined' }
-  | { readonly type: 'ping' }
-  | { readonly type: 'pong' }
+/** What two replicas that have met say to each other. */
+export type PeerMessage =
   | { readonly type: 'write'; readonly sequence: number; readonly line: string }
   | { readonly type: 'written'; readonly sequence: number }
   | { readonly type: 'state'; readonly role: HandshakeSide['role']; readonly disk: HandshakeSide['disk'] }
@@ -19,13 +14,22 @@ export type Message =
   | { readonly type: 'bye'; readonly outdateYourself: boolean }
   | { readonly type: 'byeAnswer' }
 
+/** Everything on the wire, one JSON object a line. */
+export type Message =
+  | PeerMessage
+  | { readonly type: 'hello'; readonly resource: string; readonly side: HandshakeSide }
+  | { readonly type: 'helloReply'; readonly side: HandshakeSide }
+  | { readonly type: 'joined' }
+  | { readonly type: 'ping' }
+  | { readonly type: 'pong' }
+
 export type LossReason = 'NetworkFailure' | 'BrokenPipe'
 
 export interface SessionEvents {
   /** This side as it is now; a handshake whose side has changed meanwhile is dropped and tried again. */
   side(): HandshakeSide
   joined(peer: HandshakeSide, mine: HandshakeSide): void
-  message(message: Message): void
+  message(message: PeerMessage): void
   lost(reason: LossReason): void
 }
 
@@ -36,7 +40,7 @@ export interface Session {
   stop(): void
   /** A peer that dialled us; its hello has been read. Refused while stopped. */
   accept(socket: Socket, peer: HandshakeSide, rest: LineReader): void
-  send(message: Message): void
+  send(message: PeerMessage): void
   isJoined(): boolean
 }
 
@@ -118,7 +122,7 @@ export function createSession(config: ResourceConfig, events: SessionEvents): Se
     const message = JSON.parse(line) as Message
     if (message.type === 'ping') write(from, { type: 'pong' })
     else if (message.type === 'pong') pingedAtMs = undefined
-    else events.message(message)
+    else if (message.type !== 'hello' && message.type !== 'helloReply' && message.type !== 'joined') events.message(message)
   }
 
   const watch = (from: Socket): void => {
