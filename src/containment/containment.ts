@@ -86,9 +86,9 @@ export function createContainment(configuration: ContainmentConfiguration, optio
     if (wanted === 'paused') return pauseAll(grip, found, pauseValue)
     return (await Promise.all([killAll(grip, found), drbd === undefined ? [] : demoteAll(drbd)])).flat()
   }
-  const contained = (wanted: 'paused' | 'killed', mine: number): Promise<ContainmentResult> => {
+  const contained = (wanted: 'paused' | 'killed', mine: number, untilMs: number): Promise<ContainmentResult> => {
     const isCurrent = () => order === mine
-    return verified(() => lookOnce(wanted, isCurrent), { nowMs, untilMs: nowMs() + killWithinMs, isSuperseded: () => !isCurrent() })
+    return verified(() => lookOnce(wanted, isCurrent), { nowMs, untilMs, isSuperseded: () => !isCurrent() })
   }
   const contain = (asked: 'paused' | 'killed'): Promise<ContainmentResult> => {
     const wanted = state === 'killed' ? 'killed' : asked
@@ -96,7 +96,9 @@ export function createContainment(configuration: ContainmentConfiguration, optio
     state = wanted
     order += 1
     const mine = order
-    const result = inTurn(() => contained(wanted, mine)).finally(() => {
+    // The time runs from the order, also while an older one is let go.
+    const untilMs = nowMs() + killWithinMs
+    const result = inTurn(() => contained(wanted, mine, untilMs)).finally(() => {
       if (underWay?.result === result) underWay = undefined
     })
     underWay = { wanted, result }
@@ -109,7 +111,7 @@ export function createContainment(configuration: ContainmentConfiguration, optio
     const mine = order
     void inTurn(async () => {
       if (order !== mine) return
-      const result = await contained(wanted, mine)
+      const result = await contained(wanted, mine, nowMs() + killWithinMs)
       if (!result.verified && !result.isSuperseded) onBreach(result)
     })
   }, lookEveryMs)
@@ -130,7 +132,7 @@ export function createContainment(configuration: ContainmentConfiguration, optio
         const { resumed, failed } = await thaw(() => order === mine && mayResume())
         if (resumed || order !== mine) return { resumed, failed, again: undefined }
         state = before === 'free' ? 'paused' : before
-        return { resumed, failed, again: await contained(state, mine) }
+        return { resumed, failed, again: await contained(state, mine, nowMs() + killWithinMs) }
       })
     },
     stop: () => clearInterval(timer),

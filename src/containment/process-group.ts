@@ -6,6 +6,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Grip } from './grip.ts'
 import type { Workload } from './workloads.ts'
 
@@ -41,12 +42,38 @@ export function processGroupGrip(): Grip {
     return isStable ? undefined : `process group ${group} was still changing`
   }
   return {
-    pause: (workload) => signalled(workload, 'SIGSTOP'),
+    pause: async (workload) => {
+      await signalled(workload, 'SIGSTOP')
+      const group = await processGroupOf(workload)
+      if (group !== undefined) await releaseVforks(group)
+    },
     whyNotPaused: (workload) => whyNot(workload, isStopped, 'stopped'),
     resume: (workload) => signalled(workload, 'SIGCONT'),
     kill: (workload) => signalled(workload, 'SIGKILL'),
     whyNotGone: (workload) => whyNot(workload, isGone, 'gone'),
     survey: async () => undefined,
+  }
+}
+
+/**
+ * A child stopped between vfork and exec keeps its parent in uninterruptible sleep, so the group could never be verified (seen with dash, which starts
+ * every command so). The child gets a moment to reach its exec; the parent's own stop is pending and takes it as soon as it wakes.
+ */
+async function releaseVforks(group: number): Promise<void> {
+  const members = readdirSync('/proc').flatMap((pid) => {
+    const stat = /^\d+$/.test(pid) ? readStat(pid) : undefined
+    return stat?.group === group ? [{ pid: Number(pid), ...stat }] : []
+  })
+  const asleep = new Set(members.filter(({ state }) => state === 'D').map(({ pid }) => pid))
+  for (const { pid, parent, state } of members) {
+    if (state !== 'T' || !asleep.has(parent)) continue
+    try {
+      process.kill(pid, 'SIGCONT')
+      await sleep(2)
+      process.kill(pid, 'SIGSTOP')
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+    }
   }
 }
 
@@ -91,11 +118,11 @@ function tasksOf(pid: string): readonly string[] {
 }
 
 /** Undefined for a process that is gone. The command's name stands in brackets and may hold anything, so the last bracket counts. */
-function readStat(path: string): { readonly state: string; readonly group: number } | undefined {
+function readStat(path: string): { readonly state: string; readonly parent: number; readonly group: number } | undefined {
   try {
     const text = readFileSync(`/proc/${path}/stat`, 'utf8')
-    const [state, , group] = text.slice(text.lastIndexOf(')') + 2).split(' ')
-    return state === undefined ? undefined : { state, group: Number(group) }
+    const [state, parent, group] = text.slice(text.lastIndexOf(')') + 2).split(' ')
+    return state === undefined ? undefined : { state, parent: Number(parent), group: Number(group) }
   } catch {
     return undefined
   }
