@@ -3,6 +3,7 @@ import { createSocket, type Socket as DatagramSocket } from 'node:dgram'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { createNetwork, type Network } from './network.ts'
+import { freeTcpPort, freeUdpPort, loopbackAddress } from './ports.ts'
 
 const closers: (() => unknown)[] = []
 afterEach(async () => {
@@ -165,4 +166,12 @@ describe('streams', () => {
     net.heal('room-a', 'room-b')
     await until(() => expect(one.got()).toBe('early'))
   })
+})
+
+test('a run of the demo gets an address of its own with free ports on it', async () => {
+  const host = loopbackAddress()
+  expect(host).toMatch(/^127\.\d+\.\d+\.\d+$/)
+  expect(host).not.toBe('127.0.0.1')
+  expect(await freeUdpPort(host)).toBeGreaterThan(1023)
+  expect(await freeTcpPort(host)).toBeGreaterThan(1023)
 })

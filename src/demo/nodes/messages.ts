@@ -5,7 +5,7 @@ export interface Pod {
   readonly uid: string
   readonly namespace: string
   readonly name: string
-  /** Volumes by their DRBD resource, which is also the name of the PersistentVolume's directory. A VM writes to the first. */
+  /** Volumes by their DRBD resource, which is also the name of the PersistentVolume's directory. A VM writes to the first, another pod to the first that has a replica here. */
   readonly volumes: readonly string[]
   /** Given for a launcher pod. */
   readonly vm?: { readonly name: string; readonly vmiUid: string }

@@ -32,8 +32,9 @@ const pettingAgent = (watchdog: string): string[] => [
   process.execPath,
   '-e',
   `const fs = require('node:fs'); const device = fs.openSync(${JSON.stringify(watchdog)}, 'w')
-  const timer = setInterval(() => fs.writeSync(device, '.'), 100)
-  process.on('SIGUSR2', () => { clearInterval(timer); fs.writeSync(device, 'V'); fs.closeSync(device); setInterval(() => undefined, 1000) })`,
+  fs.writeSync(device, '.'); const timer = setInterval(() => fs.writeSync(device, '.'), 100)
+  process.on('SIGUSR2', () => { clearInterval(timer); fs.writeSync(device, 'V'); fs.closeSync(device); setInterval(() => undefined, 1000) })
+  console.log('armed')`,
 ]
 
 /** Processes that carry the mark of a node below `directory`, zombies left out. */
@@ -125,6 +126,9 @@ const pod = (uid: string, volumes = ['pvc-1']): Parameters<DemoNode['startPod']>
   vm: { name: 'vm-1', vmiUid: `vmi-${uid}` },
 })
 
+/** A watchdog that was never petted does nothing: wait for the first byte. */
+const armed = (node: DemoNode): Promise<void> => until(() => expect(readFileSync(node.paths.agentLog, 'utf8')).toContain('armed'))
+
 const acknowledged = (observer: Observer): number => observer.progress().get('vm-1')?.acknowledgedNumber ?? 0
 
 describe('a node', () => {
@@ -171,6 +175,7 @@ describe('a node', () => {
     const events: NodeEvent[] = []
     a.onEvent((event) => events.push(event))
     const firstBoot = a.bootId
+    await armed(a)
     await a.signalAgent('SIGSTOP')
     await until(() => expect(events.map((event) => event.type)).toEqual(['down', 'booted', 'agentStarted']))
     expect(events[0]).toEqual({ type: 'down', cause: 'watchdog' })
@@ -194,6 +199,7 @@ describe('a node', () => {
     const events: NodeEvent[] = []
     a.onEvent((event) => events.push(event))
     b.onEvent((event) => events.push(event))
+    await armed(a)
     await a.signalAgent('SIGUSR2')
     await b.signalAgent('SIGSTOP')
     await new Promise((resolve) => setTimeout(resolve, 1500))
@@ -235,6 +241,8 @@ describe('a node', () => {
     await until(() => expect(acknowledged(observer)).toBeGreaterThan(0))
     process.kill(-Number(readFileSync(join(a.paths.kubelet, 'pods', 'one', 'pgid'), 'utf8')), 'SIGKILL')
     await until(() => expect(events.at(-1)).toMatchObject({ type: 'podExited', uid: 'one', signal: 'SIGKILL' }))
+    const killed = observer.judge(() => undefined, new Set(['a1']))
+    expect(killed).toMatchObject([{ type: 'killedOnHealthyNode', vm: 'vm-1', node: 'a1' }])
     expect(existsSync(join(a.paths.kubelet, 'pods', 'one'))).toBe(false)
     expect(a.runningPods()).toEqual(new Set(['idle']))
     await a.stopPod('idle')
@@ -256,6 +264,32 @@ describe('a node', () => {
     await until(() => expect(processesBelow(a.paths.directory)).toEqual([]))
     await expect(a.startPod(pod('two'))).rejects.toThrow('the supervisor of a1 has ended')
   })
+})
+
+test('nothing is left when the demo itself is killed', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'rf-'))
+  closers.push(() => rmSync(directory, { recursive: true, force: true }))
+  const module = (path: string): string => JSON.stringify(new URL(path, import.meta.url).href)
+  const demo = spawn(
+    process.execPath,
+    [
+      '--input-type=module',
+      '-e',
+      `const { createNode } = await import(${module('./node.ts')}); const { createNetwork } = await import(${module('../link/network.ts')})
+      const node = createNode({ name: 'a1', room: 'room-a', directory: ${JSON.stringify(join(directory, 'a1'))}, network: createNetwork(), resources: [],
+        programs: ${JSON.stringify(programs)}, observerLog: ${JSON.stringify(join(directory, 'observer.log'))}, reachesApi: () => true, bootDelayMs: 1,
+        agentCommand: ['cat'] })
+      await node.powerOn(); await node.startPod({ uid: 'one', namespace: 'd', name: 'one', volumes: [] }); console.log('up')`,
+    ],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  )
+  closers.push(() => demo.kill('SIGKILL'))
+  let isUp = false
+  demo.stdout.on('data', () => (isUp = true))
+  await until(() => expect(isUp).toBe(true))
+  expect(processesBelow(directory).length).toBe(3)
+  demo.kill('SIGKILL')
+  await until(() => expect(processesBelow(directory)).toEqual([]))
 })
 
 describe('drbdsetup as a program', () => {

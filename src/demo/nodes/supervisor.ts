@@ -2,11 +2,13 @@
 // Run as `supervisor.ts <configuration as JSON>` with an IPC channel; it ends with everything it started when that channel closes.
 import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { closeSync, existsSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, closeSync, existsSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { killGroup, startGroup } from './groups.ts'
 import type { NodeEvent, Order, OrderMessage, Pod, Report, SupervisorConfig } from './messages.ts'
 import { nodePaths, podDirectory } from './paths.ts'
+import { monotonicMs } from '../storage/replica.ts'
+import type { VmEvent } from '../vm/vm.ts'
 import { startWatchdog } from './watchdog.ts'
 
 type Child = ReturnType<typeof startGroup>
@@ -102,13 +104,20 @@ async function boot(): Promise<void> {
   startAgent()
 }
 
+const instanceOf = (pod: Pod): string => `${pod.uid}/${bootId.slice(0, 8)}`
+const writerName = (pod: Pod): string => pod.vm?.name ?? `${pod.namespace}/${pod.name}`
+
+/** The volume that the pod writes to; undefined for a pod whose volumes are none of this node's replicas. */
+const writtenVolume = (pod: Pod): string | undefined =>
+  pod.vm === undefined ? pod.volumes.find((volume) => config.kernel.resources.some(({ name }) => name === volume)) : pod.volumes[0]
+
 function podCommand(pod: Pod): readonly string[] {
-  const volume = pod.volumes[0]
+  const volume = writtenVolume(pod)
   // A pod that writes nothing is a process that waits for the end of its input.
-  if (pod.vm === undefined || volume === undefined) return ['cat']
+  if (volume === undefined) return ['cat']
   const options = {
-    vm: pod.vm.name,
-    instance: `${pod.uid}/${bootId.slice(0, 8)}`,
+    vm: writerName(pod),
+    instance: instanceOf(pod),
     node: config.name,
     resource: volume,
     kernelSocket: paths.kernelSocket,
@@ -118,6 +127,12 @@ function podCommand(pod: Pod): readonly string[] {
   return [process.execPath, '--max-semi-space-size=1', config.programs.vm, JSON.stringify(options)]
 }
 
+/** Tells the observer that a copy is gone although its node is not. */
+function tellObserver(pod: Pod, instance: string): void {
+  const event: VmEvent = { type: 'ended', atMs: monotonicMs(), vm: writerName(pod), instance, node: config.name }
+  appendFileSync(config.observerLog, `${JSON.stringify(event)}\n`)
+}
+
 async function startPod(pod: Pod): Promise<void> {
   if (!isPowered || bootId === '') throw new Error(`${config.name} has no power`)
   if (pods.has(pod.uid)) throw new Error(`pod ${pod.uid} already runs on ${config.name}`)
@@ -125,6 +140,7 @@ async function startPod(pod: Pod): Promise<void> {
   for (const volume of pod.volumes) mkdirSync(join(directory, 'volumeDevices', 'kubernetes.io~csi', volume), { recursive: true })
   mkdirSync(directory, { recursive: true })
   const startedIn = cycle
+  const instance = instanceOf(pod)
   const child = startNodeGroup(podCommand(pod), 'pipe')
   if (child.pid === undefined) throw new Error(`pod ${pod.uid}: its process could not be started`)
   writeFileSync(join(directory, 'pgid'), `${child.pid}\n`)
@@ -139,11 +155,14 @@ async function startPod(pod: Pod): Promise<void> {
       resolve()
     }
     child.stdout?.once('data', run)
-    if (pod.vm === undefined || pod.volumes.length === 0) child.once('spawn', run)
+    if (writtenVolume(pod) === undefined) child.once('spawn', run)
     child.once('close', (code, signal) => {
       if (pods.get(pod.uid) === child) pods.delete(pod.uid)
       if (cycle === startedIn) rmSync(directory, { recursive: true, force: true })
-      if (isRunning && cycle === startedIn) tell({ type: 'podExited', uid: pod.uid, code, signal, reason: reason.trim() })
+      if (isRunning && cycle === startedIn) {
+        if (writtenVolume(pod) !== undefined) tellObserver(pod, instance)
+        tell({ type: 'podExited', uid: pod.uid, code, signal, reason: reason.trim() })
+      }
       reject(new Error(`pod ${pod.namespace}/${pod.name} on ${config.name}: ${reason.trim() || `ended with ${code ?? signal}`}`))
     })
   })

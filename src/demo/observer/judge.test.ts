@@ -40,6 +40,7 @@ const history = (events: VmEvent[], survivor: ReplicaHistory, ...others: Replica
   events,
   replicas: [survivor, ...others],
   survivors: new Map([['vm-1', survivor]]),
+  healthyNodes: new Set(),
 })
 const types = (given: History): string[] => judge(given).map((finding) => finding.type)
 
@@ -114,7 +115,16 @@ describe('the observer', () => {
   })
 
   test('judges nothing missing while no replica is settled as the surviving one', () => {
-    expect(judge({ events: rightEvents, replicas: [], survivors: new Map() })).toEqual([])
+    expect(judge({ events: rightEvents, replicas: [], survivors: new Map(), healthyNodes: new Set() })).toEqual([])
+  })
+
+  test('sees a copy that ended on a node to which nothing had been done, and none on the nodes that were struck', () => {
+    const killed = { ...history(rightEvents, rightSurvivor), healthyNodes: new Set(['b1', 'b2']) }
+    const end = (instance: string, node: string): VmEvent => ({ type: 'ended', atMs: 150, vm: 'vm-1', instance, node })
+    expect(judge({ ...killed, events: [...rightEvents, end('x', 'a1')] })).toEqual([])
+    expect(judge({ ...killed, events: [...rightEvents, end('y', 'b1')] })).toEqual([
+      { type: 'killedOnHealthyNode', vm: 'vm-1', instance: 'y', node: 'b1', atMs: 150 },
+    ])
   })
 
   test('describes every finding in words that name the machine', () => {
@@ -122,8 +132,9 @@ describe('the observer', () => {
       [...rightEvents, acknowledged(120, 'x', 'a1', 9), opened(200, 'z', 'a2', 1, 'Outdated')],
       replica('b1', [applied(1, 'x', 1), applied(2, 'y', 2), applied(3, 'x', 3)], []),
     )
-    const findings = judge(wrong)
-    expect(new Set(findings.map((finding) => finding.type)).size).toBe(5)
+    const ended: VmEvent = { type: 'ended', atMs: 300, vm: 'vm-1', instance: 'y', node: 'b1' }
+    const findings = judge({ ...wrong, events: [...wrong.events, ended], healthyNodes: new Set(['b1']) })
+    expect(new Set(findings.map((finding) => finding.type)).size).toBe(6)
     for (const finding of findings) expect(describeFinding(finding)).toMatch(/^vm-1: .*(copy|record) /)
   })
 

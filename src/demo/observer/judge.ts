@@ -25,6 +25,8 @@ export interface History {
   readonly replicas: readonly ReplicaHistory[]
   /** Which replica survives for each VM: acknowledged records are looked for there. Without an entry nothing is looked for. */
   readonly survivors: ReadonlyMap<string, ReplicaHistory>
+  /** Nodes to which nothing was done: a copy that ended on one of them was killed without a reason. */
+  readonly healthyNodes: ReadonlySet<string>
 }
 
 export type Finding =
@@ -69,6 +71,13 @@ export type Finding =
       readonly node: string
       readonly atMs: number
       readonly disk: string
+    }
+  | {
+      readonly type: 'killedOnHealthyNode'
+      readonly vm: string
+      readonly instance: string
+      readonly node: string
+      readonly atMs: number
     }
 
 interface Copy {
@@ -198,6 +207,7 @@ function findStaleStarts(events: readonly VmEvent[]): Finding[] {
       acknowledged.set(event.vm, Math.max(acknowledged.get(event.vm) ?? 0, event.number))
       continue
     }
+    if (event.type === 'ended') continue
     const { vm, instance, node, atMs, disk } = event
     const acknowledgedNumber = acknowledged.get(vm) ?? 0
     if (event.lastNumber < acknowledgedNumber) {
@@ -208,6 +218,13 @@ function findStaleStarts(events: readonly VmEvent[]): Finding[] {
   return findings
 }
 
+/** A replacement that was deleted by its name, a machine killed on a node that was never fenced. */
+function findKilledOnHealthyNodes({ events, healthyNodes }: History): Finding[] {
+  return events
+    .filter((event) => event.type === 'ended' && healthyNodes.has(event.node))
+    .map(({ vm, instance, node, atMs }) => ({ type: 'killedOnHealthyNode', vm, instance, node, atMs }))
+}
+
 /** Everything in a history that a user would call wrong, with the evidence for it. */
 export function judge(history: History): readonly Finding[] {
   return [
@@ -215,6 +232,7 @@ export function judge(history: History): readonly Finding[] {
     ...findWritesAfterSuccessor(history),
     ...findMissingRecords(history),
     ...findStaleStarts(history.events),
+    ...findKilledOnHealthyNodes(history),
   ]
 }
 
@@ -233,6 +251,9 @@ export function describeFinding(finding: Finding): string {
   if (finding.type === 'acknowledgedRecordMissing') {
     const record = `record ${finding.number} of copy ${finding.instance}, acknowledged at ${finding.acknowledgedAtMs.toFixed(1)} ms`
     return `${vm}: ${record}, is not on the surviving replica on ${finding.survivor}`
+  }
+  if (finding.type === 'killedOnHealthyNode') {
+    return `${vm}: copy ${finding.instance} ended at ${finding.atMs.toFixed(1)} ms on ${finding.node}, to which nothing had been done`
   }
   const start = `copy ${finding.instance} on ${finding.node} started from`
   if (finding.type === 'staleStart') {

@@ -31,9 +31,10 @@ export interface Observer {
   events(): readonly VmEvent[]
   /**
    * Judges the whole history. `survivingNode` names for each machine the node whose replica counts at the end, or undefined where that is not
-   * settled (two replicas that are still apart): then no record is looked for.
+   * settled (two replicas that are still apart): then no record is looked for. On `healthyNodes` nothing may have ended so far: judge before
+   * the demo itself stops anything there.
    */
-  judge(survivingNode: (vm: string) => string | undefined): readonly Finding[]
+  judge(survivingNode: (vm: string) => string | undefined, healthyNodes?: ReadonlySet<string>): readonly Finding[]
 }
 
 /** Reads a replica's journal; lines that a power loss tore are left out. */
@@ -70,7 +71,7 @@ export function createObserver(options: { readonly log: string; readonly volumes
         acknowledgedAtMs: undefined,
         firstAcknowledgedAtMs: undefined,
       })
-    } else if (known?.instance === event.instance) {
+    } else if (event.type === 'acknowledged' && known?.instance === event.instance) {
       const firstAcknowledgedAtMs = known.firstAcknowledgedAtMs ?? event.atMs
       newest.set(event.vm, { ...known, acknowledgedNumber: event.number, acknowledgedAtMs: event.atMs, firstAcknowledgedAtMs })
     }
@@ -97,7 +98,7 @@ export function createObserver(options: { readonly log: string; readonly volumes
       catchUp()
       return events
     },
-    judge(survivingNode) {
+    judge(survivingNode, healthyNodes = new Set()) {
       catchUp()
       const replicas: ReplicaHistory[] = []
       const survivors = new Map<string, ReplicaHistory>()
@@ -110,7 +111,7 @@ export function createObserver(options: { readonly log: string; readonly volumes
           if (survivingNode(volume.vm) === node) survivors.set(volume.vm, replica)
         }
       }
-      return judge({ events, replicas, survivors })
+      return judge({ events, replicas, survivors, healthyNodes })
     },
   }
 }

@@ -127,6 +127,8 @@ function serveLocal(socket: Socket, resources: ReadonlyMap<string, Resource>, li
           return
         }
         const opener: Opener = { command: request.command, pid: request.pid, openedAt: new Date() }
+        // As it was found: promotion itself calls a Consistent disk UpToDate.
+        const { disk } = resource.state()
         const refusal = await resource.open(opener)
         if (refusal !== undefined) {
           answer({ error: 'EROFS', reason: `${refusal.text} (${refusal.code})` })
@@ -137,7 +139,7 @@ function serveLocal(socket: Socket, resources: ReadonlyMap<string, Resource>, li
           return
         }
         opened = { resource, opener }
-        answer({ ok: true, disk: resource.state().disk })
+        answer({ ok: true, disk })
         return
       }
       case 'read':

@@ -133,20 +133,17 @@ export function createSession(config: ResourceConfig, events: SessionEvents): Se
     })
   }
 
-  const expire = (from: Socket): NodeJS.Timeout =>
-    setTimeout(
-      () => {
-        if (socket === from && !hasJoined) drop(undefined)
-      },
-      config.pingIntMs + 2 * config.pingTimeoutMs,
-    )
-
   function dial(): void {
     if (!isRunning || socket !== undefined || config.dial === undefined) return
     const near = connect(config.dial.port, config.dial.host)
     socket = near
     watch(near)
-    const limit = expire(near)
+    const limit = setTimeout(
+      () => {
+        if (socket === near && !hasJoined) drop(undefined)
+      },
+      config.pingIntMs + 2 * config.pingTimeoutMs,
+    )
     near.on('close', () => clearTimeout(limit))
     const mine = events.side()
     write(near, { type: 'hello', resource: config.name, side: mine })
@@ -179,21 +176,22 @@ export function createSession(config: ResourceConfig, events: SessionEvents): Se
         far.destroy()
         return
       }
-      if (socket !== undefined) drop('BrokenPipe')
-      socket = far
       watch(far)
-      const limit = expire(far)
+      const limit = setTimeout(() => far.destroy(), config.pingIntMs + 2 * config.pingTimeoutMs)
       far.on('close', () => clearTimeout(limit))
       const mine = events.side()
       write(far, { type: 'helloReply', side: mine })
-      // Only the dialler's answer proves that this hello is not one that a cut link has held for minutes.
+      // Only the dialler's answer proves that this hello is not one that a cut link has held for minutes: until then what there is stays.
       reader.onLine = (line) => {
-        if (socket !== far || line === '') return
-        if ((JSON.parse(line) as Message).type !== 'joined' || !sameSide(mine, events.side())) {
-          drop(undefined)
+        if (line === '' || far.destroyed) return
+        clearTimeout(limit)
+        const isAnswer = (JSON.parse(line) as Message).type === 'joined'
+        if (isAnswer && isRunning && socket !== undefined) drop('BrokenPipe')
+        if (!isAnswer || !isRunning || !sameSide(mine, events.side())) {
+          far.destroy()
           return
         }
-        clearTimeout(limit)
+        socket = far
         reader.onLine = (next) => receive(far, next)
         join(far, peer, mine)
       }

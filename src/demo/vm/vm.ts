@@ -5,6 +5,7 @@ import { connect } from 'node:net'
 
 /**
  * One line of the observer's log, JSON. `opened` tells what the machine found on its volume, `acknowledged` that the volume confirmed a record.
+ * A pod with a volume that is no virtual machine writes in the same way; its `vm` is `namespace/name`.
  * Times are milliseconds of the machine's monotonic clock, which all processes share.
  */
 export type VmEvent =
@@ -27,6 +28,14 @@ export type VmEvent =
       readonly instance: string
       readonly node: string
       readonly number: number
+    }
+  /** Written by the node's supervisor: the copy's process ended while its node went on. */
+  | {
+      readonly type: 'ended'
+      readonly atMs: number
+      readonly vm: string
+      readonly instance: string
+      readonly node: string
     }
 
 export interface VmOptions {
