@@ -172,9 +172,11 @@ async function stopPod(uid: string): Promise<void> {
   const child = pods.get(uid)
   if (child?.pid === undefined) return
   const { pid } = child
+  // Its end has been told and its directory is gone when this resolves: that was the first listener to `close`.
+  const closed = new Promise((resolve) => child.once('close', resolve))
   killGroup(pid, 'SIGTERM')
   const limit = setTimeout(() => killGroup(pid), 500)
-  await ended(child)
+  await closed
   clearTimeout(limit)
 }
 
