@@ -27,6 +27,8 @@ export interface CarryOutOptions {
   readonly epoch: number
   readonly dryRun: boolean
   readonly signal: AbortSignal
+  /** Called before each step; what it throws ends the round at once. */
+  readonly beforeStep?: (step: Step) => void
   readonly onDone: (step: Step, outcome: StepOutcome) => void
   readonly onFailed: (step: Step, error: KubeError) => void
 }
@@ -76,6 +78,7 @@ export function createCarrier(options: CarryOutOptions): Carrier {
       }
       const startedMs = clock.nowMs()
       if (startedMs - (doneAtMs.get(step.key) ?? -Infinity) < settleMs) return
+      options.beforeStep?.(step)
       try {
         const outcome = options.dryRun ? 'dry-run' : await carryOutStep(step, options)
         adapt(undefined, clock.nowMs() - startedMs)
@@ -99,17 +102,9 @@ export function createCarrier(options: CarryOutOptions): Carrier {
     for (const stage of stages) {
       const queue = [...stage.steps]
       const isOver = (): boolean => signal.aborted || isApiAway || retryAfterMs !== undefined
-      const worker = async (rank: number): Promise<void> => {
-        while (!isOver() && rank < limit) {
-          const step = queue.shift()
-          if (step === undefined) return
-          await one(step)
-        }
-      }
-      // Steps that need another of their own stage come after it: a worker takes them one by one.
-      if (stage.steps.some((step) => step.needs !== undefined && stage.steps.some((other) => other.key === step.needs))) await worker(0)
-      else await Promise.all(Array.from({ length: Math.min(config.maxConcurrency, queue.length) }, (_, rank) => worker(rank)))
-      while (!isOver() && queue.length > 0) await worker(0)
+      // A step that needs another of its own stage comes right after it: then one by one.
+      const isChained = stage.steps.some((step) => step.needs !== undefined && stage.steps.some((other) => other.key === step.needs))
+      await drain(queue, isOver, () => (isChained ? 1 : limit), one)
       if (isOver()) break
       if (stage.barrier && stage.steps.some((step) => failedKeys.has(step.key))) break
     }
@@ -118,6 +113,25 @@ export function createCarrier(options: CarryOutOptions): Carrier {
   }
 
   return { run, concurrency: () => Math.floor(limit) }
+}
+
+/** Takes from the queue with as many calls under way as there is room for at each moment. */
+async function drain(queue: Step[], isOver: () => boolean, room: () => number, one: (step: Step) => Promise<void>): Promise<void> {
+  const running = new Set<Promise<void>>()
+  try {
+    for (;;) {
+      while (!isOver() && running.size < Math.max(1, Math.floor(room()))) {
+        const step = queue.shift()
+        if (step === undefined) break
+        const call = one(step).finally(() => running.delete(call))
+        running.add(call)
+      }
+      if (running.size === 0) return
+      await Promise.race(running)
+    }
+  } finally {
+    await Promise.allSettled(running)
+  }
 }
 
 async function carryOutStep(step: Step, { client, epoch, signal, config, clock }: CarryOutOptions): Promise<StepOutcome> {

@@ -1,0 +1,109 @@
+/** The cluster as the failover sees it: collections kept current by watches, of the fenced nodes' pods and of what hangs on them. */
+import type { KubeClient } from '../kubernetes/client.ts'
+import { isKubeError, type KubeError } from '../kubernetes/errors.ts'
+import {
+  type LeaseView,
+  leaseView,
+  nodeView,
+  paths,
+  persistentVolumeView,
+  podView,
+  virtualMachineInstanceView,
+  virtualMachineView,
+  volumeAttachmentView,
+} from '../kubernetes/resources.ts'
+import { type Collection, startCollection, type WatchEnding } from '../kubernetes/watch.ts'
+import type { FenceStatus } from './fence-object.ts'
+import { nodeLeaseNamespace } from './leases.ts'
+import { fullName, type Snapshot } from './snapshot.ts'
+
+export interface Observation {
+  whenFresh: Promise<void>
+  /** Everything has been listed at least once: before that, absence means nothing. */
+  isFresh(): boolean
+  snapshot(recorded: FenceStatus): Snapshot
+  /** Lists the leader leases anew: they change every other second, so they are not watched. */
+  refreshLeases(signal: AbortSignal): Promise<void>
+  stop(): void
+}
+
+export function startObservation(options: {
+  readonly client: KubeClient
+  readonly nodes: readonly string[]
+  readonly onChange: () => void
+  readonly onEnding?: (path: string, ending: WatchEnding, error: KubeError | undefined) => void
+}): Observation {
+  const { client, onChange } = options
+  const nodes = new Set(options.nodes)
+  const collect = <T>(
+    path: string,
+    project: (object: unknown) => T | undefined,
+    keyOf: (item: T) => string,
+    fieldSelector?: string,
+  ): Collection<T> =>
+    startCollection({
+      client,
+      path,
+      project,
+      keyOf,
+      onChange,
+      ...(fieldSelector === undefined ? {} : { fieldSelector }),
+      ...(options.onEnding === undefined ? {} : { onEnding: (ending, error) => options.onEnding?.(path, ending, error) }),
+    })
+  const only =
+    <T>(project: (object: unknown) => T, belongs: (item: T) => boolean) =>
+    (object: unknown): T | undefined => {
+      const item = project(object)
+      return belongs(item) ? item : undefined
+    }
+  const nodeObjects = collect(
+    paths.nodes,
+    only(nodeView, (node) => nodes.has(node.name)),
+    (node) => node.name,
+  )
+  const pods = options.nodes.map((node) => collect(paths.pods, podView, (pod) => pod.uid, `spec.nodeName=${node}`))
+  const volumes = collect(paths.persistentVolumes, persistentVolumeView, (volume) => volume.name)
+  const attachments = collect(
+    paths.volumeAttachments,
+    only(volumeAttachmentView, (attachment) => nodes.has(attachment.nodeName)),
+    (attachment) => attachment.uid,
+  )
+  const vms = collect(paths.virtualMachines, virtualMachineView, fullName)
+  const vmis = collect(paths.virtualMachineInstances, virtualMachineInstanceView, fullName)
+  const all: readonly Collection<unknown>[] = [nodeObjects, ...pods, volumes, attachments, vms, vmis] as readonly Collection<unknown>[]
+  let leases: readonly LeaseView[] = []
+  let leasesListed = false
+
+  return {
+    whenFresh: Promise.all(all.map((collection) => collection.whenFresh)).then(() => {}),
+    isFresh: () => leasesListed && all.every((collection) => collection.isFresh()),
+    snapshot: (recorded) => ({
+      nodes: nodeObjects.items(),
+      pods: pods.flatMap((collection) => [...collection.items().values()]),
+      volumesByClaim: new Map(
+        [...volumes.items().values()].flatMap((volume) => (volume.claim === undefined ? [] : [[fullName(volume.claim), volume]])),
+      ),
+      vms: vms.items(),
+      vmis: vmis.items(),
+      volumeAttachments: [...attachments.items().values()],
+      leases,
+      recorded,
+    }),
+    refreshLeases: async (signal) => {
+      try {
+        const listed = await client.list(paths.leases, {
+          project: only(leaseView, (lease) => lease.namespace !== nodeLeaseNamespace && lease.holder !== ''),
+          signal,
+        })
+        leases = listed.items
+      } catch (error) {
+        // Without the right to see leases the standbys lead some seconds later: no reason to stop.
+        if (!isKubeError(error, 'forbidden', 'not-found')) throw error
+      }
+      leasesListed = true
+    },
+    stop: () => {
+      for (const collection of all) collection.stop()
+    },
+  }
+}
