@@ -41,8 +41,9 @@ export function checkDefinition(definition: KubeObject): FieldError[] {
     if (!isRecord(record(version['schema'])['openAPIV3Schema']))
       errors.push(required(`${field}.schema.openAPIV3Schema`, 'schemas are required'))
     for (const [column, printed] of records(version['additionalPrinterColumns']).entries()) {
-      const at = `${field}.additionalPrinterColumns[${column}]`
-      if (text(printed['jsonPath']) === '') errors.push(required(`${at}.jsonPath`))
+      // Of a definition with one version, kube-apiserver has moved the columns up before it checks them.
+      const at = `${records(spec['versions']).length === 1 ? 'spec' : field}.additionalPrinterColumns[${column}]`
+      if (text(printed['jsonPath']) === '') errors.push(required(`${at}.JSONPath`))
       if (text(printed['name']) === '') errors.push(required(`${at}.name`))
       if (columnTypes.includes(text(printed['type']))) continue
       errors.push({

@@ -1,8 +1,8 @@
 /** The rules of deletion: preconditions, finalizers, and the grace that pods get (k8s.io/apiserver/pkg/registry/rest/delete.go). Pure. */
 import { isRecord } from './freeze.ts'
 import type { KubeObject } from './objects.ts'
-import type { Resource } from './resources.ts'
-import { conflict } from './status.ts'
+import { qualifiedKind, type Resource } from './resources.ts'
+import { StoreError } from './status.ts'
 
 /** What a DELETE asks for. */
 export interface RemovalRules {
@@ -25,15 +25,22 @@ export function isDone(object: KubeObject): boolean {
 export function checkPreconditions(resource: Resource, object: KubeObject, options: RemovalRules): void {
   const { name, uid, resourceVersion } = object.metadata
   if (options.uid !== undefined && options.uid !== uid) {
-    throw conflict(resource, name, `Precondition failed: UID in precondition: ${options.uid}, UID in object meta: ${uid}`)
+    throw failedPrecondition(resource, name, 'UID', options.uid, uid, 'deleted and then recreated')
   }
   if (options.resourceVersion !== undefined && options.resourceVersion !== resourceVersion) {
-    throw conflict(
-      resource,
-      name,
-      `Precondition failed: ResourceVersion in precondition: ${options.resourceVersion}, ResourceVersion in object meta: ${resourceVersion}`,
-    )
+    throw failedPrecondition(resource, name, 'ResourceVersion', options.resourceVersion, resourceVersion, 'modified')
   }
+}
+
+/** Here kube-apiserver names the kind where it names the resource elsewhere. */
+function failedPrecondition(resource: Resource, name: string, what: string, asked: string, stored: string, guess: string): StoreError {
+  const { group, kind } = resource
+  const why = `the ${what} in the precondition (${asked}) does not match the ${what} in record (${stored}). The object might have been ${guess}`
+  return new StoreError(409, 'Conflict', `Operation cannot be fulfilled on ${qualifiedKind(resource)} "${name}": ${why}`, {
+    name,
+    ...(group === '' ? {} : { group }),
+    kind,
+  })
 }
 
 export function finalizersAfter(resource: Resource, object: KubeObject, { propagationPolicy }: RemovalRules): readonly string[] {

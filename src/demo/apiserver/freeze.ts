@@ -19,3 +19,12 @@ export function isSame(a: unknown, b: unknown): boolean {
   if (!isRecord(a) || !isRecord(b)) return false
   return Object.keys({ ...a, ...b }).every((field) => isSame(a[field], b[field]))
 }
+
+const isEmpty = (value: unknown): boolean =>
+  Array.isArray(value) ? value.length === 0 : isRecord(value) && Object.keys(value).length === 0
+
+/** @returns the record without those of the fields that are empty, as Go leaves them out (`omitempty`) */
+export function withoutEmpty<T extends object>(record: T, fields: readonly (keyof T)[]): T {
+  if (!fields.some((field) => isEmpty(record[field]))) return record
+  return Object.fromEntries(Object.entries(record).filter(([field, value]) => !(isEmpty(value) && fields.includes(field as keyof T)))) as T
+}

@@ -81,7 +81,8 @@ export function jsonPatch(document: unknown, patch: unknown): unknown {
         outcome = add(outcome, path, operation['value'])
         break
       case 'replace':
-        valueAt(outcome, path)
+        // Of a field that is absent, kube-apiserver makes it.
+        valueOrNull(outcome, path)
         outcome =
           path.length === 0
             ? operation['value']

@@ -96,6 +96,7 @@ export const builtInResources: readonly Resource[] = [
   // KubeVirt's own CRD has no status subresource for instances: a write to the object may carry status. Its webhook drops that of others.
   resource('kubevirt.io/v1', 'virtualmachineinstances', 'VirtualMachineInstance', {
     ...virtual,
+    hasStatus: false,
     shortNames: ['vmi', 'vmis'],
   }),
   resource('kubevirt.io/v1', 'virtualmachineinstancemigrations', 'VirtualMachineInstanceMigration', {

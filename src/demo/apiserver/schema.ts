@@ -96,11 +96,11 @@ export function violations(schema: Schema, value: unknown, path = '', isRoot = t
     const { pattern } = schema
     if (minimum !== undefined && value.length < minimum) errors.push(wrong(`${inBody} should be at least ${minimum} chars long`))
     if (maximum !== undefined && value.length > maximum) {
-      errors.push({ reason: 'FieldValueInvalid', field: path, message: `Too long: may not be more than ${maximum} bytes` })
+      errors.push({ reason: 'FieldValueTooLong', field: path, message: `Too long: may not be more than ${maximum} bytes` })
     }
     if (typeof pattern === 'string' && !new RegExp(pattern, 'u').test(value)) errors.push(wrong(`${inBody} should match '${pattern}'`))
     if (schema['format'] === 'date-time' && !/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/i.test(value)) {
-      errors.push(wrong(`${inBody} must be of type date-time: ${JSON.stringify(value)}`))
+      errors.push({ ...wrong(`${inBody} must be of type date-time: ${JSON.stringify(value)}`), reason: 'FieldValueTypeInvalid' })
     }
   }
   if (Array.isArray(value)) {
@@ -108,7 +108,7 @@ export function violations(schema: Schema, value: unknown, path = '', isRoot = t
     const maximum = limit('maxItems')
     if (minimum !== undefined && value.length < minimum) errors.push(wrong(`${inBody} should have at least ${minimum} items`))
     if (maximum !== undefined && value.length > maximum) {
-      errors.push({ reason: 'FieldValueInvalid', field: path, message: `Too many: ${value.length}: must have at most ${maximum} items` })
+      errors.push({ reason: 'FieldValueTooMany', field: path, message: `Too many: ${value.length}: must have at most ${maximum} items` })
     }
     const items = schemaAt(schema, 'items')
     if (items !== undefined)

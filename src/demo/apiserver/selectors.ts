@@ -77,7 +77,7 @@ export function fieldSelector(resource: Resource, selector: string): Selects {
     if (sign === undefined) throw badRequest(`invalid selector: '${selector}'; can't understand '${term}'`)
     if (!everywhere.includes(field) && !own.includes(field)) {
       throw badRequest(
-        resource.isCustom || own.length > 0
+        own.length > 0
           ? `field label not supported: ${field}`
           : `"${field}" is not a known field selector: only "metadata.name", "metadata.namespace"`,
       )

@@ -2,6 +2,7 @@
  * The embedded API server: Kubernetes' REST protocol over HTTPS for what the demo and the tests touch, in this process. Its answers are
  * compared with a real kube-apiserver's by the suites in test/contract/api.
  */
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer } from 'node:https'
@@ -16,9 +17,9 @@ import { createFaults, type Fault, type Faults } from './faults.ts'
 import { collectGarbage } from './garbage.ts'
 import { createPages, listText } from './listing.ts'
 import { attemptOf, resourceOf, targetOf } from './request.ts'
-import { noSuchResource, statusOf, StoreError } from './status.ts'
+import { noSuchResource, notFound, statusOf, StoreError } from './status.ts'
 import { createStore, type Store } from './store.ts'
-import { type Answer, answer, answerVirtualMachine, type Call, reviewAccess } from './verbs.ts'
+import { type Answer, answer, answerVirtualMachine, type Call, reviewAccess, tokenAnswer } from './verbs.ts'
 import { startWatch, type Watch } from './watching.ts'
 
 export interface ApiServerOptions {
@@ -60,12 +61,12 @@ async function bodyOf(request: IncomingMessage): Promise<string> {
   return Buffer.concat(chunks).toString('utf8')
 }
 
-function userOf(request: IncomingMessage, tokens: ApiServerOptions['tokens']): User {
+function userOf(request: IncomingMessage, tokens: ReadonlyMap<string, User>): User {
   const known = ({ name, groups }: User): User => ({ name, groups: [...groups, 'system:authenticated'] })
   const [, token] = /^Bearer\s+(\S+)$/i.exec(request.headers.authorization ?? '') ?? []
   const socket = request.socket as TLSSocket
   if (token !== undefined) {
-    const user = Object.hasOwn(tokens, token) ? tokens[token] : undefined
+    const user = tokens.get(token)
     if (user !== undefined) return known(user)
   } else {
     const { subject } = socket.getPeerCertificate()
@@ -81,12 +82,7 @@ function userOf(request: IncomingMessage, tokens: ApiServerOptions['tokens']): U
 function checkAccept(accept: string): void {
   const types = accept.split(',').map((type) => type.split(';')[0]?.trim())
   if (accept === '' || types.some((type) => type === '*/*' || type === 'application/*' || type === 'application/json')) return
-  throw new StoreError(
-    406,
-    'NotAcceptable',
-    'only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf, application/cbor',
-    {},
-  )
+  throw new StoreError(406, 'NotAcceptable', '406: Not Acceptable\n\nAvailable representations: application/json', {})
 }
 
 function send(
@@ -131,8 +127,9 @@ function faultError({ status, retryAfterSeconds }: NonNullable<Fault['answer']>)
 
 /** Starts listening; the certificate is made here. */
 export async function startApiServer(options: ApiServerOptions): Promise<ApiServer> {
-  const { host = '127.0.0.1', tokens, authority = createAuthority(), store = createStore() } = options
+  const { host = '127.0.0.1', authority = createAuthority(), store = createStore() } = options
   const credentials = authority.server('kube-apiserver', ['localhost', host, ...(options.names ?? [])])
+  const tokens = new Map(Object.entries(options.tokens))
   const pages = createPages()
   const watches = new Set<Watch>()
   const sockets = new Set<Socket>()
@@ -224,7 +221,14 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
     if (isReview) return send(response, reviewAccess(store, call))
     const resource = resourceOf(store, target)
     if (resource === undefined) throw noSuchResource()
-    if (target.verb === 'watch') {
+    if (resource.plural === 'serviceaccounts' && target.subresource === 'token' && target.verb === 'create') {
+      const { namespace = '', name = '' } = target
+      if (store.get(resource.plural, namespace, name) === undefined) throw notFound(resource, name)
+      const token = randomUUID()
+      const groups = ['system:serviceaccounts', `system:serviceaccounts:${namespace}`]
+      tokens.set(token, { name: `system:serviceaccount:${namespace}:${name}`, groups })
+      send(response, tokenAnswer(token, Date.now()))
+    } else if (target.verb === 'watch') {
       const watch = startWatch(store, () => faults.frozen(), resource, target, query, response)
       watches.add(watch)
       response.on('close', () => watches.delete(watch))

@@ -17,6 +17,8 @@ export type Reason =
   | 'Timeout'
   | 'ServiceUnavailable'
   | 'InternalError'
+  /** A few answers of kube-apiserver have none. */
+  | ''
 
 export interface Cause {
   readonly reason?: string
@@ -59,7 +61,7 @@ export function statusOf(error: StoreError): Record<string, unknown> {
     metadata: error.continueToken === undefined ? {} : { continue: error.continueToken },
     status: 'Failure',
     message: error.message,
-    reason: error.reason,
+    ...(error.reason === '' ? {} : { reason: error.reason }),
     ...(error.details === undefined ? {} : { details: error.details }),
     code: error.status,
   }
@@ -85,7 +87,15 @@ export const staleVersion = (resource: Resource, name: string): StoreError =>
 
 /** One failed check of a field. `reason` is Kubernetes' cause type, e.g. `FieldValueInvalid`. */
 export interface FieldError {
-  readonly reason: 'FieldValueInvalid' | 'FieldValueRequired' | 'FieldValueNotSupported' | 'FieldValueForbidden' | 'FieldValueTypeInvalid'
+  readonly reason:
+    | 'FieldValueInvalid'
+    | 'FieldValueRequired'
+    | 'FieldValueNotSupported'
+    | 'FieldValueForbidden'
+    | 'FieldValueTypeInvalid'
+    | 'FieldValueTooMany'
+    | 'FieldValueTooLong'
+    | 'FieldValueDuplicate'
   readonly field: string
   readonly message: string
 }

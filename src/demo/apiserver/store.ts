@@ -5,14 +5,15 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { withDefaults } from './defaults.ts'
 import { checkPreconditions, finalizersAfter, isDone, type RemovalRules, timestamp, withDeletion } from './deletion.ts'
-import { frozenCopy, isRecord, isSame } from './freeze.ts'
+import { frozenCopy, isRecord, isSame, withoutEmpty } from './freeze.ts'
 import { createHistory, type History } from './history.ts'
 import type { KubeObject, ObjectMeta, StoreChange } from './objects.ts'
 import { apiVersionOf, builtInResources, type Resource } from './resources.ts'
-import { alreadyExists, badRequest, conflict, invalid, noSuchResource, notFound, staleVersion } from './status.ts'
+import { alreadyExists, badRequest, conflict, invalid, noSuchResource, notFound, staleVersion, StoreError } from './status.ts'
 
 export type { KubeObject, ObjectMeta, OwnerReference, StoreChange } from './objects.ts'
-export { StoreError } from './status.ts'
+
+export { StoreError }
 
 export interface WriteOptions {
   /** Do everything but store the outcome. */
@@ -36,7 +37,7 @@ export interface Store {
   get(plural: string, namespace: string | undefined, name: string): KubeObject | undefined
   /** Sorted by namespace and name. */
   list(plural: string, namespace?: string): readonly KubeObject[]
-  /** Fills apiVersion, kind, name (from generateName), uid, version, creation time and defaults. 409 `AlreadyExists`. */
+  /** A status that is given is kept (over REST it is not). Fills apiVersion, kind, name (from generateName), uid, version, creation time and defaults. 409 `AlreadyExists`. */
   create(plural: string, object: unknown, options?: WriteOptions): KubeObject
   /** 409 `Conflict` if `metadata.resourceVersion` or `metadata.uid` is given and stale; 404. `status` writes the status only. */
   update(plural: string, object: unknown, subresource?: 'status', options?: WriteOptions): KubeObject
@@ -136,7 +137,9 @@ export function createStore(nowMs: () => number = Date.now): Store {
         { reason: 'FieldValueRequired', field: 'metadata.name', message: 'Required value: name or generateName is required' },
       ])
     }
-    if (metadata.resourceVersion) throw badRequest('resourceVersion should not be set on objects to be created')
+    if (metadata.resourceVersion) {
+      throw new StoreError(500, '', 'resourceVersion should not be set on objects to be created')
+    }
     const namespace = resource.isNamespaced ? (metadata.namespace ?? 'default') : undefined
     if (collectionOf(plural).has(keyOf(namespace, name))) throw alreadyExists(resource, name)
     const {
@@ -146,10 +149,8 @@ export function createStore(nowMs: () => number = Date.now): Store {
       deletionGracePeriodSeconds: _grace,
       ...kept
     } = metadata
-    const { status, ...withoutStatus } = object
     const draft = withDefaults(resource, {
-      ...withoutStatus,
-      ...(status === undefined || (resource.hasStatus && resource.isCustom) ? {} : { status }),
+      ...object,
       metadata: {
         ...kept,
         name,
@@ -244,11 +245,18 @@ export function sorted(objects: ReadonlyMap<string, KubeObject>, namespace?: str
     .map(([, object]) => object)
 }
 
+/** The caller's object, typed and without the empty fields that Kubernetes leaves out. */
 function asObject(resource: Resource, input: unknown): KubeObject {
   if (!isRecord(input)) throw badRequest(`the body must be a JSON object, seen ${input === null ? 'null' : typeof input}`)
-  const { metadata = {} } = input
+  const { metadata = {}, spec } = input
   if (!isRecord(metadata)) throw badRequest(`metadata must be a JSON object, seen ${typeof metadata}`)
-  return { ...input, apiVersion: apiVersionOf(resource), kind: resource.kind, metadata } as unknown as KubeObject
+  return {
+    ...input,
+    ...(resource.plural === 'nodes' && isRecord(spec) ? { spec: withoutEmpty(spec, ['taints']) } : {}),
+    apiVersion: apiVersionOf(resource),
+    kind: resource.kind,
+    metadata: withoutEmpty(metadata, ['labels', 'annotations', 'finalizers', 'ownerReferences']) as unknown as ObjectMeta,
+  }
 }
 
 /** What an update leaves: the new state without what the writer may not change. */

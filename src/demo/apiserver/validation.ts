@@ -47,15 +47,22 @@ function checkName(resource: Resource, name: string): FieldError[] {
 
 const taintEffects = ['NoSchedule', 'PreferNoSchedule', 'NoExecute']
 
+/** kube-apiserver names the field `metadata.taints`, though it is `spec.taints`. */
 function checkNode(node: KubeObject): FieldError[] {
   const taints = records(record(node['spec'])['taints'])
   return taints.flatMap((taint, index) => {
-    const field = `spec.taints[${index}]`
+    const field = `metadata.taints[${index}]`
     const errors: FieldError[] = []
-    if (!taint['key']) errors.push(required(`${field}.key`))
-    if (!taintEffects.includes(String(taint['effect']))) errors.push(unsupported(`${field}.effect`, taint['effect'] ?? '', taintEffects))
+    if (!taint['key']) errors.push(wrong(`${field}.key`, '', 'name part must be non-empty'))
+    if (!taint['effect']) errors.push(required(`${field}.effect`))
+    else if (!taintEffects.some((effect) => effect === taint['effect']))
+      errors.push(unsupported(`${field}.effect`, taint['effect'], taintEffects))
     const isTwice = taints.slice(0, index).some(({ key, effect }) => key === taint['key'] && effect === taint['effect'])
-    if (isTwice) errors.push({ reason: 'FieldValueInvalid', field, message: `Duplicate value: ${JSON.stringify(taint)}` })
+    if (isTwice) {
+      const shown = { Key: taint['key'], Value: taint['value'] ?? '', Effect: taint['effect'], TimeAdded: null }
+      const message = `Duplicate value: ${JSON.stringify(shown)}: taints must be unique by key and effect pair`
+      errors.push({ reason: 'FieldValueDuplicate', field, message })
+    }
     return errors
   })
 }
@@ -76,8 +83,9 @@ function checkLease(lease: KubeObject): FieldError[] {
 function checkEvent(event: KubeObject, isNewGroup: boolean): FieldError[] {
   const about = record(event['involvedObject'])
   const namespace = typeof about['namespace'] === 'string' ? about['namespace'] : ''
-  const expected = namespace === '' ? 'default' : namespace
-  if (event.metadata.namespace !== expected) {
+  // What has no namespace, as a node, is reported in one of these.
+  const expected = namespace === '' ? ['default', 'kube-system'] : [namespace]
+  if (!expected.includes(event.metadata.namespace ?? '')) {
     return [wrong('involvedObject.namespace', namespace, 'does not match event.namespace')]
   }
   if (!isNewGroup && !event['eventTime']) return []

@@ -57,14 +57,13 @@ function parsed(text: string): unknown {
 
 /** @throws 422 for another value than `All`, as kube-apiserver words it for the options of this verb */
 function isDryRun(values: readonly unknown[], optionsKind: string): boolean {
-  const wrong = values.find((value) => value !== 'All')
-  if (wrong !== undefined) {
-    throw new StoreError(
-      422,
-      'Invalid',
-      `${optionsKind}.meta.k8s.io "" is invalid: dryRun: Invalid value: ${JSON.stringify(values)}: Unsupported value: ${JSON.stringify(wrong)}: supported values: "All"`,
-      { group: 'meta.k8s.io', kind: optionsKind, causes: [] },
-    )
+  if (values.some((value) => value !== 'All')) {
+    const message = `Unsupported value: ${JSON.stringify(values)}: supported values: "All"`
+    throw new StoreError(422, 'Invalid', `${optionsKind}.meta.k8s.io "" is invalid: dryRun: ${message}`, {
+      group: 'meta.k8s.io',
+      kind: optionsKind,
+      causes: [{ reason: 'FieldValueNotSupported', message, field: 'dryRun' }],
+    })
   }
   return values.length > 0
 }
@@ -78,12 +77,10 @@ function objectOf(resource: Resource, target: Target, body: unknown): KubeObject
     throw badRequest(`Object '${kind === undefined ? 'Kind' : 'apiVersion'}' is missing in '${JSON.stringify(body)}'`)
   }
   if (apiVersion !== undefined && apiVersion !== '' && apiVersion !== expected) {
-    throw badRequest(`the API version in the data (${JSON.stringify(apiVersion)}) does not match the expected API version (${expected})`)
+    throw badRequest(`the API version in the data (${apiVersion as string}) does not match the expected API version (${expected})`)
   }
   if (kind !== undefined && kind !== '' && kind !== resource.kind) {
-    throw badRequest(
-      `${JSON.stringify(kind)} in version "${target.version}" cannot be handled as a ${resource.kind}: the kind does not match`,
-    )
+    throw badRequest(`${kind as string} in version "${target.version}" cannot be handled as a ${resource.kind}: the kind does not match`)
   }
   if (!isRecord(metadata)) throw badRequest('metadata must be an object')
   if (target.namespace !== undefined && resource.isNamespaced && metadata['namespace'] && metadata['namespace'] !== target.namespace) {
@@ -91,7 +88,7 @@ function objectOf(resource: Resource, target: Target, body: unknown): KubeObject
   }
   if (target.name !== undefined && metadata['name'] !== target.name) {
     if (metadata['name']) {
-      throw badRequest(`the name of the object (${JSON.stringify(metadata['name'])}) does not match the name on the URL (${target.name})`)
+      throw badRequest(`the name of the object (${metadata['name'] as string}) does not match the name on the URL (${target.name})`)
     }
     throw badRequest('name must be provided')
   }
@@ -137,10 +134,18 @@ function create(store: Store, resource: Resource, call: Call, body: unknown): An
   checkNamespace(store, resource, call.target, object.metadata.name || '')
   // What a client says of the status does not count, but of nodes: a kubelet registers with it.
   const { status: _status, ...withoutStatus } = object
-  const draft = resource.hasStatus && resource.plural !== 'nodes' ? withoutStatus : object
+  const draft = resource.plural === 'nodes' ? withNotReadyTaint(object) : resource.hasStatus ? withoutStatus : object
   if (object.metadata.name || object.metadata.generateName) checkObject(resource, call.target, draft)
   const created = store.create(resource.plural, draft, { isDryRun: isDryRun(call.query.getAll('dryRun'), 'CreateOptions') })
   return { status: 201, text: shown(call.target, created) }
+}
+
+/** Admission taints every new node until the node lifecycle controller has seen it ready. */
+function withNotReadyTaint(node: KubeObject): KubeObject {
+  const spec = isRecord(node['spec']) ? node['spec'] : {}
+  const taints = Array.isArray(spec['taints']) ? (spec['taints'] as unknown[]) : []
+  const taint = { key: 'node.kubernetes.io/not-ready', effect: 'NoSchedule' }
+  return taints.some((known) => isSame(known, taint)) ? node : { ...node, spec: { ...spec, taints: [...taints, taint] } }
 }
 
 function write(store: Store, resource: Resource, call: Call, next: KubeObject, previous: KubeObject, optionsKind: string): Answer {
@@ -177,12 +182,7 @@ function patched(resource: Resource, contentType: string, document: unknown, pat
   const [type = ''] = contentType.split(';')
   const accepted = resource.isCustom ? patchTypes.slice(0, 2) : patchTypes
   if (!accepted.includes(type.trim())) {
-    throw new StoreError(
-      415,
-      'UnsupportedMediaType',
-      `the body of the request was in an unknown format - accepted media types include: ${accepted.join(', ')}`,
-      {},
-    )
+    throw new StoreError(415, 'UnsupportedMediaType', '415: Unsupported Media Type', {})
   }
   if (type === patchTypes[0]) return jsonPatch(document, patch)
   if (!isRecord(patch)) throw badRequest('error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}')
@@ -313,6 +313,18 @@ export function reviewAccess(store: Store, call: Call): Answer {
     name: text('name'),
   })
   return json(201, { kind: 'SelfSubjectAccessReview', apiVersion: 'authorization.k8s.io/v1', metadata: {}, spec, status: { allowed } })
+}
+
+/** POST to a service account's `token`: the answer, around a token that the server has noted. */
+export function tokenAnswer(token: string, nowMs: number): Answer {
+  const expirationTimestamp = new Date(nowMs + 3_600_000).toISOString().replace(/\.\d+/, '')
+  return json(201, {
+    kind: 'TokenRequest',
+    apiVersion: 'authentication.k8s.io/v1',
+    metadata: {},
+    spec: { audiences: [], expirationSeconds: 3600 },
+    status: { token, expirationTimestamp },
+  })
 }
 
 /** Everything but lists and watches. @param frozen what reads show instead of the live store */

@@ -39,7 +39,9 @@ export function startWatch(
   const wantsInitial = query.get('sendInitialEvents') === 'true' || asked === '' || asked === '0'
   const timeoutSeconds = Number(query.get('timeoutSeconds') ?? 0) || 1800 + Math.floor(Math.random() * 1800)
   const shownNow = (): Snapshot => frozen() ?? store.snapshotOf(resource.plural)
-  let sent = wantsInitial ? shownNow().version : Number(asked)
+  /** Everything up to `seen` is done with; `told` is the version the watcher knows of. */
+  let seen = wantsInitial ? shownNow().version : Number(asked)
+  let told = seen
   let isOpen = true
   const timers: NodeJS.Timeout[] = []
 
@@ -50,16 +52,24 @@ export function startWatch(
   }
   const writeObject = (type: string, object: KubeObject): void =>
     write(type, isNewEvent ? JSON.stringify(asNewEvent(object)) : serialized(object))
-  const writeBookmark = (annotations?: Record<string, string>): void => {
-    const metadata = { resourceVersion: String(Math.max(sent, shownNow().version)), ...(annotations === undefined ? {} : { annotations }) }
+  const writeBookmark = (version: number, annotations?: Record<string, string>): void => {
+    const metadata = { resourceVersion: String(version), ...(annotations === undefined ? {} : { annotations }) }
     write('BOOKMARK', JSON.stringify({ kind: resource.kind, apiVersion, metadata }))
+  }
+  /** As a real server's: only if it tells the watcher something new. */
+  const bookmark = (): void => {
+    const { version } = shownNow()
+    if (version <= told) return
+    told = version
+    writeBookmark(version)
   }
 
   function tell(change: StoreChange, version: number): void {
-    if (version <= sent) return
-    sent = version
+    if (version <= seen) return
+    seen = version
     const wasSelected = change.previous !== undefined && isSelected(change.previous)
     const isNowSelected = change.type !== 'DELETED' && isSelected(change.object)
+    if (isNowSelected || wasSelected) told = version
     if (isNowSelected) writeObject(wasSelected ? 'MODIFIED' : 'ADDED', change.object)
     else if (wasSelected) writeObject('DELETED', change.type === 'DELETED' ? change.object : gone(change, version))
   }
@@ -85,7 +95,7 @@ export function startWatch(
   function catchUp(): void {
     if (!isOpen || frozen() !== undefined) return
     try {
-      tellAll(store.history.since(resource.plural, sent))
+      tellAll(store.history.since(resource.plural, seen))
     } catch (error) {
       fail(error)
     }
@@ -96,15 +106,15 @@ export function startWatch(
   response.flushHeaders()
   if (wantsInitial) {
     for (const object of shownNow().collections.get(resource.plural)?.values() ?? []) if (isSelected(object)) writeObject('ADDED', object)
-    if (query.get('sendInitialEvents') === 'true' && wantsBookmarks) writeBookmark({ 'k8s.io/initial-events-end': 'true' })
+    if (query.get('sendInitialEvents') === 'true' && wantsBookmarks) writeBookmark(seen, { 'k8s.io/initial-events-end': 'true' })
   } else {
     catchUp()
   }
   if (isOpen) {
     timers.push(setTimeout(close, timeoutSeconds * 1000))
     if (wantsBookmarks) {
-      timers.push(setInterval(writeBookmark, bookmarkEveryMs))
-      timers.push(setTimeout(writeBookmark, Math.max(0, timeoutSeconds * 1000 - bookmarkBeforeEndMs)))
+      timers.push(setInterval(bookmark, bookmarkEveryMs))
+      timers.push(setTimeout(bookmark, Math.max(0, timeoutSeconds * 1000 - bookmarkBeforeEndMs)))
     }
   }
   return { catchUp, close }
