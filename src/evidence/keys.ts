@@ -63,29 +63,39 @@ export interface KeyFiles {
   readonly previousFile?: string
 }
 
+/** A key that was just replaced is believed for this long: two files are never exchanged in one moment, on all nodes at once. */
+const GRACE_MS = 30_000
+
 /**
  * @param onProblem a rotation that went wrong, in words without the key.
  * @throws KeyError when the present key cannot be had at start.
  */
-export function openKeyRing(files: KeyFiles, onProblem: (problem: string) => void): KeyRing {
+export function openKeyRing(files: KeyFiles, onProblem: (problem: string) => void, clock: () => number = () => performance.now()): KeyRing {
   let current = readKey(files.file)
   let previous = previousKey(undefined)
+  let replaced: { readonly key: Key; readonly untilMs: number }[] = []
   let stamp = stampOf(files)
 
-  /** A previous key that is not there (yet, or no longer) is nothing wrong. */
+  /** A previous key that is not there or empty (not yet, or no longer) is nothing wrong. */
   function previousKey(before: Key | undefined): Key | undefined {
-    if (files.previousFile === undefined) return undefined
+    const { previousFile } = files
+    if (previousFile === undefined || (statSync(previousFile, { throwIfNoEntry: false })?.size ?? 0) === 0) return undefined
     try {
-      return readKey(files.previousFile)
+      return readKey(previousFile)
     } catch (error) {
-      if (error instanceof KeyError && error.code === 'unreadable' && (error.cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT')
-        return undefined
       onProblem(error instanceof Error ? error.message : String(error))
       return before
     }
   }
 
+  function accepted(): readonly Key[] {
+    const nowMs = clock()
+    const all = [current, ...(previous ? [previous] : []), ...replaced.filter(({ untilMs }) => untilMs > nowMs).map(({ key }) => key)]
+    return all.filter(({ id }, index) => all.findIndex((key) => key.id === id) === index)
+  }
+
   function reload(): void {
+    const before = previous ? [current, previous] : [current]
     stamp = stampOf(files)
     try {
       current = readKey(files.file)
@@ -93,6 +103,9 @@ export function openKeyRing(files: KeyFiles, onProblem: (problem: string) => voi
       onProblem(error instanceof Error ? error.message : String(error))
     }
     previous = previousKey(previous)
+    const nowMs = clock()
+    const gone = before.filter(({ id }) => id !== current.id && id !== previous?.id)
+    replaced = [...replaced.filter(({ untilMs }) => untilMs > nowMs), ...gone.map((key) => ({ key, untilMs: nowMs + GRACE_MS }))]
   }
 
   const timer = setInterval(() => {
@@ -100,12 +113,7 @@ export function openKeyRing(files: KeyFiles, onProblem: (problem: string) => voi
   }, POLL_MS)
   timer.unref()
 
-  return {
-    current: () => current,
-    accepted: () => (previous && previous.id !== current.id ? [current, previous] : [current]),
-    reload,
-    stop: () => clearInterval(timer),
-  }
+  return { current: () => current, accepted, reload, stop: () => clearInterval(timer) }
 }
 
 /** Changes when a file is written, replaced, made or removed. */

@@ -1,8 +1,9 @@
 /**
  * The payload of a packet: one message (docs/wire-format.md, "Payloads"). What is sent all the time, or decides in a hurry, is fixed binary;
- * what carries a membership is JSON, checked strictly. Decoding throws `MalformedBytes` or an Error of the schema; wire.ts turns both into
+ * what carries a membership is deflated JSON, checked strictly. Decoding throws `MalformedBytes` or an Error of the schema; wire.ts turns both into
  * a refusal. Pure.
  */
+import { deflateRawSync, inflateRawSync } from 'node:zlib'
 import * as z from 'zod/mini'
 import { type BootId, type Epoch, epoch, incarnation, nodeId } from '../protocol/ids.ts'
 import type { Ballot, DoorStatement, Message, Statement } from '../protocol/messages.ts'
@@ -42,6 +43,8 @@ export const kindOf = (type: number): WireKind | undefined => KIND_OF.get(type)
 
 const NO_WATCHDOG = -1
 const MOST_DOORS = 2000
+/** Two memberships of two thousand nodes; what inflates to more is refused while it inflates. */
+const LARGEST_JSON = 2_000_000
 
 function flagsOf(...flags: readonly boolean[]): number {
   return flags.reduce((bits, flag, index) => bits | (flag ? 1 << index : 0), 0)
@@ -235,7 +238,8 @@ export function encodeMessage(message: WireMessage): Buffer {
     case 'accept':
     case 'refusal':
     case 'join':
-      out.raw(Buffer.from(JSON.stringify(message), 'utf8'))
+      // Small enough for one frame of Ethernet in most clusters: a fragment that is lost loses the whole packet.
+      out.raw(deflateRawSync(JSON.stringify(message)))
       break
   }
   return out.bytes()
@@ -267,7 +271,7 @@ function decodeBinary(kind: Exclude<WireKind, JsonKind>, from: Reader): WireMess
 /** @throws MalformedBytes, or an Error that names the wrong field. */
 export function decodeMessage(kind: WireKind, payload: Buffer): WireMessage {
   if (isJson(kind)) {
-    const value: unknown = JSON.parse(decodedUtf8(payload))
+    const value: unknown = JSON.parse(decodedUtf8(inflateRawSync(payload, { maxOutputLength: LARGEST_JSON })))
     check(jsonSchemas[kind], value, kind)
     return value as WireMessage
   }

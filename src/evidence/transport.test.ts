@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { afterEach, describe, expect, test, vi } from 'vitest'
@@ -241,7 +242,7 @@ describe('a transport', () => {
     a.transport.send(b1, heartbeat(1))
     a.transport.setPeers([{ node: b1, addresses: at(9) }])
     a.transport.send(b1, { ...heartbeat(1), sequence: Number.NaN })
-    a.transport.send(b1, { kind: 'join', room: 'x'.repeat(70_000), addresses: [] })
+    a.transport.send(b1, { kind: 'join', room: randomBytes(100_000).toString('hex'), addresses: [] })
     expect(a.transport.stats().unsent).toEqual({ 'no-peer': 1, 'no-path': 1, 'not-encodable': 1, 'too-large': 1 })
   })
 

@@ -26,7 +26,7 @@ import { decodedUtf8 } from './bytes.ts'
 import { decodeMessage, encodeMessage, kindOf, TYPE_OF, type WireMessage } from './message-codec.ts'
 
 export const VERSION = 1
-/** A membership of some two hundred nodes. */
+/** What a UDP datagram can carry. A membership of a thousand nodes deflates to about half of it. */
 export const LARGEST_PAYLOAD = 60_000
 const HEADER = 36
 const MAC = 32
@@ -57,7 +57,7 @@ export interface Packet {
 }
 
 /** Why a packet was not taken, in the order in which it is looked at. */
-export type PacketRefusal = 'short' | 'magic' | 'version' | 'length' | 'key' | 'authentication' | 'type' | 'names' | 'payload'
+export type PacketRefusal = 'short' | 'magic' | 'version' | 'length' | 'key' | 'authentication' | 'type' | 'payload'
 
 export type Decoded = { readonly isTaken: true; readonly packet: Packet } | { readonly isTaken: false; readonly refusal: PacketRefusal }
 
