@@ -1,4 +1,4 @@
-// What a link between two endpoints does to traffic now: the rules of the demo's faulty network, without sockets.
+/** What a link between two endpoints does to traffic now: the rules of the demo's faulty network, without sockets. */
 
 /** One end of a link: the site it stands in (a room, `witness`, `api`) and, where it belongs to one, the node. Names are free. */
 export interface Endpoint {
@@ -16,7 +16,7 @@ export interface Faults {
   readonly duplicatePercent: number
 }
 
-export const noFaults: Faults = { cut: false, lossPercent: 0, delayMs: 0, jitterMs: 0, duplicatePercent: 0 }
+const noFaults: Faults = { cut: false, lossPercent: 0, delayMs: 0, jitterMs: 0, duplicatePercent: 0 }
 
 interface Rule {
   readonly from: string

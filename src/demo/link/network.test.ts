@@ -1,4 +1,4 @@
-// What the faulty link does to real datagrams and streams.
+/** What the faulty link does to real datagrams and streams. */
 import { createSocket, type Socket as DatagramSocket } from 'node:dgram'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { afterEach, describe, expect, test, vi } from 'vitest'

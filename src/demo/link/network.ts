@@ -1,11 +1,9 @@
-// The demo's network: every heartbeat, witness, API and replication byte between two sites passes a forwarder whose faults can be changed at run time.
+/** The demo's network: every heartbeat, witness, API and replication byte between two sites passes a forwarder whose faults can be changed at run time. */
 import { createFaultTable, type Direction, type Endpoint, type Faults } from './faults.ts'
 import { startTcpForwarder, type StreamTarget } from './tcp.ts'
 import { type Address, type Dice, type Forwarder, startUdpForwarder } from './udp.ts'
 
 export type { Address } from './udp.ts'
-export type { Direction, Endpoint, Faults } from './faults.ts'
-export type { StreamTarget } from './tcp.ts'
 
 /** A site's name (a room, `witness`, `api`), or a site and the node in it. */
 export type Place = string | Endpoint

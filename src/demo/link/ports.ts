@@ -1,4 +1,4 @@
-// Addresses for servers whose peers must know them beforehand: agents are configured with ports, not told of them.
+/** Addresses for servers whose peers must know them beforehand: agents are configured with ports, not told of them. */
 import { createSocket } from 'node:dgram'
 import { createServer } from 'node:net'
 

@@ -1,4 +1,4 @@
-// A stream forwarder on loopback: a cut link is a black hole (bytes and endings wait until it heals), never a reset.
+/** A stream forwarder on loopback: a cut link is a black hole (bytes and endings wait until it heals), never a reset. */
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import type { Faults } from './faults.ts'
 import type { Dice, Forwarder } from './udp.ts'

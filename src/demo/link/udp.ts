@@ -1,4 +1,4 @@
-// A one-way datagram forwarder on loopback that loses, delays, doubles and reorders as its fault table says.
+/** A one-way datagram forwarder on loopback that loses, delays, doubles and reorders as its fault table says. */
 import { createSocket } from 'node:dgram'
 import type { Faults } from './faults.ts'
 

@@ -1,13 +1,13 @@
-// Process groups of a demo node: started so that they die with their supervisor, killed as a whole.
+/** Process groups of a demo node: started so that they die with their supervisor, killed as a whole. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 
 /** Marks every process of a demo node in its environment; nothing without the mark is ever killed. */
-export const nodeMark = 'ROOMFENCE_DEMO_NODE'
+const nodeMark = 'ROOMFENCE_DEMO_NODE'
 
 const setpriv = ['/usr/bin/setpriv', '/bin/setpriv'].find((path) => existsSync(path))
 
-export interface GroupOptions {
+interface GroupOptions {
   readonly command: readonly string[]
   readonly directory: string
   readonly environment?: Readonly<Record<string, string>>

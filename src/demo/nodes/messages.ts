@@ -1,4 +1,4 @@
-// What a node's supervisor and the demo's main process say to each other.
+/** What a node's supervisor and the demo's main process say to each other. */
 import type { KernelConfig } from '../storage/kernel.ts'
 
 export interface Pod {

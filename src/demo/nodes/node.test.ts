@@ -1,4 +1,4 @@
-// Nodes of the demo with real processes: power, watchdog, pods, volumes, and nothing left behind.
+/** Nodes of the demo with real processes: power, watchdog, pods, volumes, and nothing left behind. */
 import { execFile, spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -162,8 +162,8 @@ describe('a node', () => {
     await vi.waitFor(async () => expect(await diskOf(a)).toMatchObject({ disk: 'UpToDate', connection: 'Connected' }), patience)
     await b.stopPod('two')
     expect(network.reaches({ site: 'room-a', node: 'a1' }, 'room-b')).toBe(true)
-    expect(observer.judge(() => 'b1')).toEqual([])
-    expect(observer.judge(() => 'a1')).toEqual([])
+    expect(observer.judge({ survivingNode: () => 'b1' })).toEqual([])
+    expect(observer.judge({ survivingNode: () => 'a1' })).toEqual([])
   })
 
   test('an agent that hangs starves the watchdog, and the whole node is reset: machine, kernel and agent', async () => {
@@ -188,7 +188,7 @@ describe('a node', () => {
     const before = acknowledged(observer)
     await until(() => expect(acknowledged(observer)).toBeGreaterThan(before))
     await b.stopPod('two')
-    expect(observer.judge(() => 'b1')).toEqual([])
+    expect(observer.judge({ survivingNode: () => 'b1' })).toEqual([])
   })
 
   test('a magic close disarms the watchdog; a node without one is never reset', async () => {
@@ -241,7 +241,7 @@ describe('a node', () => {
     await until(() => expect(acknowledged(observer)).toBeGreaterThan(0))
     process.kill(-Number(readFileSync(join(a.paths.kubelet, 'pods', 'one', 'pgid'), 'utf8')), 'SIGKILL')
     await until(() => expect(events.at(-1)).toMatchObject({ type: 'podExited', uid: 'one', signal: 'SIGKILL' }))
-    const killed = observer.judge(() => undefined, new Set(['a1']))
+    const killed = observer.judge({ healthyNodes: new Set(['a1']) })
     expect(killed).toMatchObject([{ type: 'killedOnHealthyNode', vm: 'vm-1', node: 'a1' }])
     expect(existsSync(join(a.paths.kubelet, 'pods', 'one'))).toBe(false)
     expect(a.runningPods()).toEqual(new Set(['idle']))
@@ -336,7 +336,7 @@ describe('the observer over real machines', () => {
     const began = observer.events().length
     await until(() => expect(observer.events().length).toBeGreaterThan(began + 20))
     await Promise.all([a.stopPod('one'), b.stopPod('two')])
-    const found = new Set(observer.judge(() => 'b1').map((finding) => finding.type))
+    const found = new Set(observer.judge({ survivingNode: () => 'b1' }).map((finding) => finding.type))
     expect(found).toContain('twoWriters')
     expect(found).toContain('acknowledgedRecordMissing')
   })
@@ -353,7 +353,7 @@ describe('the observer over real machines', () => {
     await b.startPod(pod('two'))
     await until(() => expect(observer.progress().get('vm-1')?.node).toBe('b1'))
     await b.stopPod('two')
-    const found = new Set(observer.judge(() => 'b1').map((finding) => finding.type))
+    const found = new Set(observer.judge({ survivingNode: () => 'b1' }).map((finding) => finding.type))
     expect(found).toEqual(new Set(['staleStart', 'acknowledgedRecordMissing']))
   })
 })

@@ -1,4 +1,4 @@
-// A node of the demo as the main process sees it: power, pods, and what happened to it. The work is done by the node's supervisor process.
+/** A node of the demo as the main process sees it: power, pods, and what happened to it. The work is done by the node's supervisor process. */
 import { type ChildProcess, fork } from 'node:child_process'
 import type { Network } from '../link/network.ts'
 import type { ResourceConfig } from '../storage/state.ts'

@@ -1,4 +1,4 @@
-// What a node's directory looks like in the demo, for everyone who reads or writes there.
+/** What a node's directory looks like in the demo, for everyone who reads or writes there. */
 import { join } from 'node:path'
 
 export interface NodePaths {

@@ -1,4 +1,4 @@
-// Plain-JavaScript copies of the demo's small programs: without types to strip they start in half the time and with 20 MB less, and there are dozens.
+/** Plain-JavaScript copies of the demo's small programs: without types to strip they start in half the time and with 20 MB less, and there are dozens. */
 import { execFile } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import * as nodeModule from 'node:module'
@@ -17,7 +17,7 @@ export interface Programs {
   readonly vm: string
 }
 
-export function programsIn(directory: string): Programs {
+function programsIn(directory: string): Programs {
   return {
     supervisor: join(directory, 'nodes', 'supervisor.mjs'),
     kernel: join(directory, 'storage', 'kernel.mjs'),

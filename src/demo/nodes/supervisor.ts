@@ -1,5 +1,7 @@
-// One node of the demo: power, boot, hardware watchdog, and the process groups of its storage kernel, its agent and its pods.
-// Run as `supervisor.ts <configuration as JSON>` with an IPC channel; it ends with everything it started when that channel closes.
+/**
+ * One node of the demo: power, boot, hardware watchdog, and the process groups of its storage kernel, its agent and its pods.
+ * Run as `supervisor.ts <configuration as JSON>` with an IPC channel; it ends with everything it started when that channel closes.
+ */
 import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { appendFileSync, closeSync, existsSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs'

@@ -1,4 +1,4 @@
-// The hardware watchdog of a demo node: a FIFO that is read by the node's supervisor.
+/** The hardware watchdog of a demo node: a FIFO that is read by the node's supervisor. */
 import { closeSync, constants, openSync, readFileSync, readSync } from 'node:fs'
 
 export interface WatchdogState {

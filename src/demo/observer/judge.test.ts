@@ -1,4 +1,4 @@
-// The observer sees each violation in a made-up history, and none in a history that is right.
+/** The observer sees each violation in a made-up history, and none in a history that is right. */
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { VmEvent } from '../vm/vm.ts'

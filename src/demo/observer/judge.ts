@@ -1,5 +1,7 @@
-// The observer's judgement: from what clients and disks saw, and from no agent, whether two copies of a virtual machine ever wrote at once,
-// whether an acknowledged record is missing, and whether a start was from an incomplete replica.
+/**
+ * The observer's judgement: from what clients and disks saw, and from no agent, whether two copies of a virtual machine ever wrote at once,
+ * whether an acknowledged record is missing, and whether a start was from an incomplete replica.
+ */
 import type { VmEvent } from '../vm/vm.ts'
 
 /** One line of a replica's journal: what reached that disk, when, and by which way. */

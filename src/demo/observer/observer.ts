@@ -1,4 +1,4 @@
-// The observer of the demo: reads what virtual machines remember and what the disks hold, and judges it. It asks no agent.
+/** The observer of the demo: reads what virtual machines remember and what the disks hold, and judges it. It asks no agent. */
 import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs'
 import { replicaPaths } from '../storage/replica.ts'
 import type { VmEvent } from '../vm/vm.ts'
@@ -30,11 +30,16 @@ export interface Observer {
   /** Everything read so far, in the order it was written. */
   events(): readonly VmEvent[]
   /**
-   * Judges the whole history. `survivingNode` names for each machine the node whose replica counts at the end, or undefined where that is not
-   * settled (two replicas that are still apart): then no record is looked for. On `healthyNodes` nothing may have ended so far: judge before
-   * the demo itself stops anything there.
+   * Judges the whole history. Acknowledged records are looked for on one replica of each machine's volume: that of the node on which its newest
+   * copy started, which is what its user sees; `survivingNode` names others (undefined: look on none). On `healthyNodes` nothing may have ended
+   * so far: judge before the demo itself stops anything there.
    */
-  judge(survivingNode: (vm: string) => string | undefined, healthyNodes?: ReadonlySet<string>): readonly Finding[]
+  judge(options?: JudgeOptions): readonly Finding[]
+}
+
+interface JudgeOptions {
+  readonly survivingNode?: (vm: string) => string | undefined
+  readonly healthyNodes?: ReadonlySet<string>
 }
 
 /** Reads a replica's journal; lines that a power loss tore are left out. */
@@ -98,8 +103,10 @@ export function createObserver(options: { readonly log: string; readonly volumes
       catchUp()
       return events
     },
-    judge(survivingNode, healthyNodes = new Set()) {
+    judge(given = {}) {
       catchUp()
+      const survivingNode = given.survivingNode ?? ((vm: string) => newest.get(vm)?.node)
+      const healthyNodes = given.healthyNodes ?? new Set<string>()
       const replicas: ReplicaHistory[] = []
       const survivors = new Map<string, ReplicaHistory>()
       for (const volume of options.volumes()) {

@@ -1,4 +1,4 @@
-// drbdsetup's commands as the demo's kernel carries them out: arguments in, exit code and output out, as recorded.
+/** drbdsetup's commands as the demo's kernel carries them out: arguments in, exit code and output out, as recorded. */
 import { showObject, statusObject, statusText } from './render.ts'
 import type { Resource } from './device.ts'
 import type { Refusal } from './state.ts'

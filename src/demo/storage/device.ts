@@ -1,4 +1,4 @@
-// A replica as others use it: the block device that a virtual machine opens, and the state that drbdsetup reads and changes.
+/** A replica as others use it: the block device that a virtual machine opens, and the state that drbdsetup reads and changes. */
 import type { Session } from './session.ts'
 import type { Fencing, Refusal, ResourceConfig, ResourceState } from './state.ts'
 

@@ -1,4 +1,4 @@
-// A program with drbdsetup's command line that talks to the demo's kernel: `drbdsetup.ts <kernel socket> <drbdsetup arguments>`.
+/** A program with drbdsetup's command line that talks to the demo's kernel: `drbdsetup.ts <kernel socket> <drbdsetup arguments>`. */
 import { connect } from 'node:net'
 
 const [socketPath, ...argv] = process.argv.slice(2)

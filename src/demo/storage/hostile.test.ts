@@ -1,4 +1,4 @@
-// The DRBD stand-in under hostile links: in freeze mode nothing acknowledged is lost, whatever the link does and however often the sides change.
+/** The DRBD stand-in under hostile links: in freeze mode nothing acknowledged is lost, whatever the link does and however often the sides change. */
 import { afterEach, expect, test } from 'vitest'
 import { closeAll, type End, open, pair, until } from './testbed.ts'
 
@@ -16,22 +16,22 @@ function dice(seed: number): () => number {
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
 /** Writes numbered records one after the other as a VM does; `stop` ends it after the last answer that came. */
-async function startWriter(end: End, name: string, acknowledged: string[]): Promise<{ stop: () => void }> {
-  const device = await open(end)
+async function startWriter(at: End, name: string, acknowledged: string[]): Promise<{ stop: () => void }> {
+  const device = await open(at)
   expect(device.answer).toMatchObject({ ok: true })
-  let isRunning = true
+  const end = new AbortController()
   void (async () => {
-    for (let number = 1; isRunning; number++) {
+    for (let number = 1; !end.signal.aborted; number++) {
       const line = `${name} ${number}`
       const write = device.write(line)
-      while (isRunning && write.result() === 'hangs') await pause(1)
+      while (!end.signal.aborted && write.result() === 'hangs') await pause(1)
       if (write.result() === 'ok') acknowledged.push(line)
       if (write.result() === 'EIO') return
     }
   })()
   return {
     stop: () => {
-      isRunning = false
+      end.abort()
       device.close()
     },
   }

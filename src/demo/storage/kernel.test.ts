@@ -1,4 +1,4 @@
-// The DRBD stand-in, two kernels over the faulty link, does what the recordings of real DRBD show.
+/** The DRBD stand-in, two kernels over the faulty link, does what the recordings of real DRBD show. */
 import { connect } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
 import { runCommand } from './commands.ts'

@@ -1,4 +1,4 @@
-// The demo's stand-in for DRBD's kernel module: one process a node, which hosts that node's replicas. Run as `kernel.ts <configuration file>`.
+/** The demo's stand-in for DRBD's kernel module: one process a node, which hosts that node's replicas. Run as `kernel.ts <configuration file>`. */
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
@@ -22,7 +22,7 @@ export interface KernelConfig {
 }
 
 /** What a local process asks for, one JSON object a line. */
-export type LocalRequest =
+type LocalRequest =
   | { readonly type: 'open'; readonly resource: string; readonly command: string; readonly pid: number }
   | { readonly type: 'read' }
   | { readonly type: 'write'; readonly line: string }

@@ -1,8 +1,8 @@
-// Two replicas over the faulty link: the configurations of both ends of a resource.
+/** Two replicas over the faulty link: the configurations of both ends of a resource. */
 import type { Network } from '../link/network.ts'
 import type { ResourceConfig } from './state.ts'
 
-export interface ReplicaPlace {
+interface ReplicaPlace {
   readonly room: string
   readonly node: string
   /** The unix socket at which this node's kernel takes connections of peers. */

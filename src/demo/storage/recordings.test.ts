@@ -1,4 +1,4 @@
-// The stand-in speaks as the real drbdsetup does: the same keys as in the recordings, and what the agent's own parsers understand.
+/** The stand-in speaks as the real drbdsetup does: the same keys as in the recordings, and what the agent's own parsers understand. */
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'

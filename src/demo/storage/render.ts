@@ -1,4 +1,4 @@
-// What drbdsetup prints: status (JSON of drbd-utils 9.34 and text), show, and the lines of events2, with the field names of the recordings.
+/** What drbdsetup prints: status (JSON of drbd-utils 9.34 and text), show, and the lines of events2, with the field names of the recordings. */
 import type { Resource } from './device.ts'
 import { claimsMayPromote, promotionScore, type ResourceState } from './state.ts'
 

@@ -1,10 +1,10 @@
-// One replica on disk: a log of records, a small file of metadata, and a journal that tells the observer what was written when.
+/** One replica on disk: a log of records, a small file of metadata, and a journal that tells the observer what was written when. */
 import { createHash } from 'node:crypto'
 import { appendFileSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DiskState, Generation } from './state.ts'
 
-export interface ReplicaMetadata {
+interface ReplicaMetadata {
   readonly disk: DiskState
   readonly generation: Generation
   readonly primary: boolean

@@ -1,4 +1,4 @@
-// One replica at work: its state machine, the writes that wait for the peer, freezing and thawing, promotion, resynchronisation.
+/** One replica at work: its state machine, the writes that wait for the peer, freezing and thawing, promotion, resynchronisation. */
 import { randomBytes } from 'node:crypto'
 import type { Opener, Resource, WriteResult } from './device.ts'
 import type { Replica } from './replica.ts'

@@ -1,4 +1,4 @@
-// The connection between two replicas: dialling, a three-step handshake, messages, and pings that notice a silent loss.
+/** The connection between two replicas: dialling, a three-step handshake, messages, and pings that notice a silent loss. */
 import { connect, type Socket } from 'node:net'
 import type { HandshakeSide, ResourceConfig } from './state.ts'
 
@@ -23,7 +23,7 @@ export type Message =
   | { readonly type: 'ping' }
   | { readonly type: 'pong' }
 
-export type LossReason = 'NetworkFailure' | 'BrokenPipe'
+type LossReason = 'NetworkFailure' | 'BrokenPipe'
 
 export interface SessionEvents {
   /** This side as it is now; a handshake whose side has changed meanwhile is dropped and tried again. */

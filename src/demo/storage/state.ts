@@ -1,9 +1,9 @@
-// The states of the demo's stand-in for DRBD, and the rules of the real one (9.2.18, as recorded) about who may be promoted and who is overwritten.
+/** The states of the demo's stand-in for DRBD, and the rules of the real one (9.2.18, as recorded) about who may be promoted and who is overwritten. */
 
-export type Role = 'Primary' | 'Secondary'
+type Role = 'Primary' | 'Secondary'
 export type DiskState = 'Inconsistent' | 'Outdated' | 'Consistent' | 'UpToDate'
-export type PeerDiskState = DiskState | 'DUnknown'
-export type ConnectionState =
+type PeerDiskState = DiskState | 'DUnknown'
+type ConnectionState =
   | 'StandAlone'
   | 'Disconnecting'
   | 'Unconnected'
@@ -12,7 +12,7 @@ export type ConnectionState =
   | 'TearDown'
   | 'Connecting'
   | 'Connected'
-export type ReplicationState = 'Off' | 'Established' | 'SyncSource' | 'SyncTarget'
+type ReplicationState = 'Off' | 'Established' | 'SyncSource' | 'SyncTarget'
 export type Fencing = 'dont-care' | 'resource-and-stonith'
 
 /** One replica of a two-replica resource, as its node's kernel is configured with it. */
@@ -86,7 +86,7 @@ export type HandshakeVerdict =
 const knows = (generation: Generation, other: string): boolean => generation.bitmap === other || generation.history.includes(other)
 
 /** Which of two replicas holds the newer data, by generation alone. */
-export function compareGenerations(mine: Generation, peer: Generation): 'equal' | 'newer' | 'older' | 'unrelated' {
+function compareGenerations(mine: Generation, peer: Generation): 'equal' | 'newer' | 'older' | 'unrelated' {
   if (mine.current === peer.current) return 'equal'
   const peerIsOlder = knows(mine, peer.current)
   const mineIsOlder = knows(peer, mine.current)

@@ -1,4 +1,4 @@
-// Two kernels of the DRBD stand-in over the faulty link, as tests use them.
+/** Two kernels of the DRBD stand-in over the faulty link, as tests use them. */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'

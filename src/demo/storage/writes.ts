@@ -1,4 +1,4 @@
-// Writes on their way: those on this disk that the peer has not confirmed, and those held back by a freeze.
+/** Writes on their way: those on this disk that the peer has not confirmed, and those held back by a freeze. */
 import type { WriteResult } from './device.ts'
 
 export interface PendingWrite {

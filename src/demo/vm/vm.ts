@@ -1,5 +1,7 @@
-// A small virtual machine: a process that writes numbered records to its volume and remembers, as a client outside would, which were acknowledged.
-// Imports node: modules only: a dozen of them start at once on two cores, each from a stripped copy of this very file.
+/**
+ * A small virtual machine: a process that writes numbered records to its volume and remembers, as a client outside would, which were acknowledged.
+ * Imports node: modules only: a dozen of them start at once on two cores, each from a stripped copy of this very file.
+ */
 import { openSync, writeSync } from 'node:fs'
 import { connect } from 'node:net'
 
@@ -38,7 +40,7 @@ export type VmEvent =
       readonly node: string
     }
 
-export interface VmOptions {
+interface VmOptions {
   readonly vm: string
   /** The uid of this copy: no two processes share one. */
   readonly instance: string
@@ -50,7 +52,7 @@ export interface VmOptions {
 }
 
 /** Exit codes: the volume refused to be opened for writing; a write failed. */
-export const exitCodes = { refused: 30, ioError: 5 } as const
+const exitCodes = { refused: 30, ioError: 5 } as const
 
 interface Answer {
   readonly ok?: boolean
