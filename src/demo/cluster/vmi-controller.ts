@@ -80,7 +80,8 @@ export function nextPhase(vmi: VirtualMachineInstance, pod: Pod | undefined): 'S
 
 export function startVmiController(context: ClusterContext): Stop {
   const { store } = context
-  const ghosts = new Map<string, { pod: Pod; forget: Stop }>()
+  /** Deleted pods that this controller's cache still shows as Terminating, until it has worked on that once. */
+  const ghosts = new Map<string, { pod: Pod; forget: Stop | undefined }>()
 
   const podsOf = (vmi: VirtualMachineInstance): Pod[] => {
     const known = [...readAll(store, 'pods', vmi.metadata.namespace), ...[...ghosts.values()].map(({ pod }) => pod)]
@@ -194,6 +195,7 @@ export function startVmiController(context: ClusterContext): Stop {
     if (vmi === undefined || vmi.status?.phase === 'WaitingForSync') return
     const pods = podsOf(vmi)
     const pod = currentPod(vmi, pods)
+    for (const { metadata } of pods) forgetLater(metadata.uid)
     if (isTerminating(vmi)) deletePods(pods)
     else if ((vmi.status?.phase ?? 'Pending') === 'Pending' && pod === undefined) {
       if (!(vmi.metadata.finalizers ?? []).includes(foregroundFinalizer)) {
@@ -210,6 +212,15 @@ export function startVmiController(context: ClusterContext): Stop {
     if (current !== undefined) syncAttachmentPods(context, current, pod !== undefined && ghosts.has(pod.metadata.uid) ? undefined : pod)
   }
 
+  const forgetLater = (uid: string): void => {
+    const ghost = ghosts.get(uid)
+    if (ghost === undefined) return
+    ghost.forget ??= later(context, deletionLagMs, () => {
+      ghosts.delete(uid)
+      addOwnerOf(ghost.pod)
+    })
+  }
+
   const queue = createWorkQueue(context, 'virt-controller vmi', reconcile, controllerLatencyMs)
   const addOwnerOf = (pod: Pod): void => {
     const owner = controllerOf(pod)
@@ -221,24 +232,23 @@ export function startVmiController(context: ClusterContext): Stop {
   }
   const plurals = ['virtualmachineinstances', 'pods', 'virtualmachineinstancemigrations', 'virtualmachines']
   const stopWatch = watch(store, plurals, ({ type, plural, object }) => {
-    if (plural === 'virtualmachineinstances') queue.add(keyOf(object))
-    else if (plural === 'virtualmachines') {
+    if (plural === 'virtualmachineinstances') {
+      if (type === 'DELETED') for (const [uid, { pod }] of ghosts) if (vmiUidOf(pod) === object.metadata.uid) ghosts.delete(uid)
+      queue.add(keyOf(object))
+    } else if (plural === 'virtualmachines') {
       if (type === 'DELETED') queue.add(keyOf(object))
     } else if (plural === 'virtualmachineinstancemigrations') {
       queue.add(`${object.metadata.namespace ?? ''}/${String((object['spec'] as { vmiName?: string }).vmiName)}`)
     } else {
       const pod = object as Pod
-      if (type === 'DELETED' && vmiUidOf(pod) !== undefined) {
-        const forget = later(context, deletionLagMs, () => {
-          ghosts.delete(pod.metadata.uid)
-          addOwnerOf(pod)
-        })
-        ghosts.set(pod.metadata.uid, { pod, forget })
-      }
+      const owner = controllerOf(pod)
+      const vmi = owner === undefined ? undefined : store.get('virtualmachineinstances', pod.metadata.namespace, owner.name)
+      if (type === 'DELETED' && vmi !== undefined && vmi.metadata.uid === owner?.uid)
+        ghosts.set(pod.metadata.uid, { pod, forget: undefined })
       addOwnerOf(pod)
     }
   })
   return stopAll(stopWatch, queue, () => {
-    for (const { forget } of ghosts.values()) forget()
+    for (const { forget } of ghosts.values()) forget?.()
   })
 }
