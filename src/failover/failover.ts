@@ -74,14 +74,19 @@ export function startFailover(input: FailoverInput): Failover {
       if (error instanceof SupersededError) return { ...emptyResult, outcome: 'superseded', reason: error.message }
       throw error
     })
-    .finally(() => {
-      observation.stop()
-    })
-    .then(async (result) => {
-      if (!stopping.signal.aborted) await events.settled()
-      stopping.abort()
-      return result
-    })
+    .then(
+      async (result) => {
+        observation.stop()
+        if (!stopping.signal.aborted) await events.settled()
+        stopping.abort()
+        return result
+      },
+      (error: unknown) => {
+        observation.stop()
+        stopping.abort()
+        throw error
+      },
+    )
   return {
     done,
     poke,
