@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { startAgents } from './agents.ts'
 import { apiClient } from './api/client.ts'
 import {
   attachmentsPath,
@@ -134,6 +135,26 @@ describe.skipIf(isClusterSkipped())('a real control plane with real KubeVirt con
       expect(bootId === bootIds.get(name), `${name}'s boot id is the old one`).toBe(!dead.includes(name))
     expect(existsSync(directory)).toBe(false)
     expect((await vmiOf('always')).metadata.uid).toBe(after.metadata.uid)
+  })
+
+  it('starts an agent with its node’s power, ends it with it, and notices one that ended by itself', async () => {
+    const agents = await startAgents(controlPlane.keeper, nodes, {
+      nodes: ['room-a-n1', 'room-b-n1'],
+      configure: ({ bootIdFile }) => ({ command: ['sh', '-c', 'echo "boot $(cat "$0")"; exec sleep infinity', bootIdFile] }),
+    })
+    const boots = (): readonly string[] => readFileSync(agents.logFile('room-b-n1'), 'utf8').trimEnd().split('\n')
+    await until('the agent wrote its boot id', 10_000, () => boots().length === 1 && boots()[0] !== '')
+    const first = agents.program('room-b-n1')
+    await nodes.powerOff({ nodes: ['room-b-n1'] })
+    expect(first?.isRunning()).toBe(false)
+    expect(agents.program('room-a-n1')?.isRunning()).toBe(true)
+    await nodes.powerOn({ nodes: ['room-b-n1'] })
+    await until('the agent of the booted node wrote another boot id', 10_000, () => new Set(boots()).size === 2)
+    expect(agents.unexpectedEnds()).toEqual([])
+    process.kill(agents.program('room-a-n1')?.pid ?? Number.NaN, 'SIGKILL')
+    await until('its end is noticed', 10_000, () => agents.unexpectedEnds().length === 1)
+    expect(agents.unexpectedEnds()).toMatchObject([{ node: 'room-a-n1', ended: 'SIGKILL' }])
+    await agents.stop()
   })
 
   it('shows a VM running twice when a partitioned room is fenced without containment', async () => {
