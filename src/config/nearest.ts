@@ -1,7 +1,7 @@
 /** The known name that a mistyped one was probably meant to be. Pure. */
 
 /** How many letters must be inserted, dropped, replaced or swapped with their neighbour. */
-export function editDistance(a: string, b: string): number {
+function editDistance(a: string, b: string): number {
   let beforeLast: number[] = []
   let last = Array.from({ length: b.length + 1 }, (_, j) => j)
   for (let i = 1; i <= a.length; i++) {

@@ -187,36 +187,64 @@ const drbd = group(
 
 const podSelector = field(
   z.strictObject({
-    namespace: name('Namespace of the pods.'),
-    selector: field(
-      z._default(z.string(), ''),
-      'Label selector, as `kubectl -l` takes it; empty: every pod of the namespace.',
-      'a label selector',
+    namespace: field(z.exactOptional(z.string().check(z.minLength(1))), 'Namespace of the pods. Default: every namespace.', 'a namespace'),
+    labels: field(
+      z.record(z.string(), z.string()),
+      'Labels that a pod must all have; an empty value means any value.',
+      'a mapping of label to value, both texts',
     ),
   }),
   'Pods, by namespace and labels.',
   'a mapping of the fields listed for it',
 )
 
-export const CONTROL_PODS = [
-  { namespace: 'kubevirt', selector: 'kubevirt.io=virt-api' },
-  { namespace: 'kubevirt', selector: 'kubevirt.io=virt-controller' },
-  { namespace: 'kubevirt', selector: 'kubevirt.io=virt-operator' },
-  { namespace: 'piraeus-datastore', selector: '' },
-  { namespace: 'kube-system', selector: 'k8s-app=kube-dns' },
-] as const
+const CONTROL_PODS: readonly z.output<typeof podSelector>[] = [
+  { labels: { 'kubevirt.io': 'virt-api' } },
+  { labels: { 'kubevirt.io': 'virt-controller' } },
+  { labels: { 'app.kubernetes.io/component': 'linstor-csi-controller' } },
+  { labels: { 'app.kubernetes.io/component': 'linstor-controller' } },
+  { labels: { app: 'csi-controller' } },
+  { namespace: 'kube-system', labels: { 'k8s-app': 'kube-dns' } },
+  { labels: { 'roomfence.io/control': '' } },
+]
 
+/** Names and values are those of the failover's own configuration: config.test.ts compares them. */
 const failover = group(
   {
-    waveSize: whole(20, 'So many launcher pods are deleted at once, the most important first.', 1, 1000),
-    waitForWave: yesOrNo(false, 'Whether the next wave waits until the VMs of the one before run.'),
-    restartOnce: yesOrNo(false, 'Whether VMs with runStrategy Once are started again after a fence.'),
-    volumeAttachmentDeadlineMs: milliseconds(60_000, 'A VolumeAttachment of a fenced node that stays for longer raises an event.', 1000),
     controlPods: field(
       z._default(z.array(podSelector), [...CONTROL_PODS]),
-      'Pods that are cleared before all others, in this order, because others need them.',
-      'a list of {namespace, selector}',
+      'Pods that are cleared before all others, in this order: without them nothing else comes back.',
+      'a list of {namespace, labels}',
     ),
+    drbdDrivers: field(
+      z._default(z.array(z.string().check(z.minLength(1))), ['linstor.csi.linbit.com']),
+      'CSI drivers whose volumes are DRBD resources of the same name as the volume handle.',
+      'a list of driver names',
+    ),
+    waveSize: whole(20, 'So many VMs are cleared at once, the most important first.', 1, 1000),
+    waveReadinessGate: yesOrNo(false, 'Whether the next wave waits until the VMs of the one before run, or for waveReadyMs.'),
+    waveReadyMs: milliseconds(120_000, 'The longest wait for a wave.', 1000),
+    onceVms: oneOf(
+      ['leave', 'restart'],
+      'leave',
+      'VMs with runStrategy Once: left as they failed, or started again by deleting the failed instance.',
+    ),
+    skipStartBackoff: yesOrNo(
+      true,
+      'Whether a VM that was starting when its node died is spared KubeVirt’s back-off of 10 s to 5 min, once.',
+    ),
+    touchAfterMs: milliseconds(
+      5000,
+      'An instance that is still Running without a pod is touched after so long, so that virt-controller looks at it again.',
+      100,
+    ),
+    startSafetyNetMs: milliseconds(15_000, 'A RerunOnFailure VM without instance and without a queued start gets one after so long.', 100),
+    vmDeadlineMs: milliseconds(600_000, 'A VM that does not run after so long is reported as failed.', 1000),
+    volumeAttachmentDeadlineMs: milliseconds(60_000, 'A VolumeAttachment of a fenced node that stays for longer raises an event.', 1000),
+    maxConcurrency: whole(24, 'Calls to the API server under way at once.', 1, 500),
+    requestTimeoutMs: milliseconds(15_000, 'How long one call to the API server may take.', 100),
+    lookEveryMs: milliseconds(5000, 'The longest pause between two looks at the cluster while something waits.', 100),
+    events: yesOrNo(true, 'Whether Kubernetes Events are written.'),
     maxFencedShare: share(0.5, 'At most this share of the cluster’s nodes is ever fenced, all fences together.', 0.01, 1),
   },
   'Carrying a fence out on the cluster.',

@@ -56,7 +56,7 @@ export function fieldAt(schema: z.core.$ZodType, path: Path): z.core.$ZodType | 
   return at
 }
 
-export type LeafKind = 'text' | 'number' | 'boolean'
+type LeafKind = 'text' | 'number' | 'boolean'
 
 /** A field that holds one value and can come from the environment. */
 export interface Leaf {

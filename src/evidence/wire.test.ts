@@ -310,7 +310,7 @@ describe('a payload that is signed but wrong', () => {
     ],
     ['a negative epoch in a membership', 'learn', json({ ...learn, membership: { ...learn.membership, epoch: -1 } })],
     ['JSON that was not deflated', 'learn', Buffer.from(JSON.stringify(learn))],
-    ['a bomb that inflates without end', 'learn', json(' '.repeat(3_000_000))],
+    ['a bomb that inflates without end', 'learn', json(`${' '.repeat(3_000_000)}${JSON.stringify(learn)}`)],
   ])('is refused as such: %s', (_, kind, payload) => {
     expect(refusalOf(signed(kind, payload))).toBe('payload')
   })

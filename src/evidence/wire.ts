@@ -25,7 +25,7 @@ import { incarnation as incarnationOf, type Incarnation, type NodeId, nodeId } f
 import { decodedUtf8 } from './bytes.ts'
 import { decodeMessage, encodeMessage, kindOf, TYPE_OF, type WireMessage } from './message-codec.ts'
 
-export const VERSION = 1
+const VERSION = 1
 /** What a UDP datagram can carry. A membership of a thousand nodes deflates to about half of it. */
 export const LARGEST_PAYLOAD = 60_000
 const HEADER = 36

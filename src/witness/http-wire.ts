@@ -19,7 +19,7 @@ export const LARGEST_BODY = 2_000_000
 const name = z.string().check(z.minLength(1), z.maxLength(253))
 const count = z.int().check(z.nonnegative(), z.maximum(2 ** 47 - 1))
 
-export const proposedSchema = z.strictObject({ incarnation: name, membership: membershipSchema, accepted: z.nullable(acceptedSchema) })
+const proposedSchema = z.strictObject({ incarnation: name, membership: membershipSchema, accepted: z.nullable(acceptedSchema) })
 
 const memorySchema = z.strictObject({
   acks: z.array(z.strictObject({ node: name, incarnation: name, epoch: count, agoMs: z.number().check(z.nonnegative()) })),

@@ -10,7 +10,7 @@ import { memberOf } from '../protocol/membership.ts'
 import type { Register } from '../protocol/messages.ts'
 import { countsAsAck, type Reader, type WitnessMemory } from './register.ts'
 
-export type WriteResult =
+type WriteResult =
   | { readonly kind: 'written'; readonly version: number }
   | { readonly kind: 'conflict'; readonly register: Register }
   | { readonly kind: 'none' }

@@ -2,7 +2,7 @@
 import type { KeptRegister } from './kept-register.ts'
 
 const OUTCOMES = ['counted', 'uncounted', 'written', 'conflict', 'none', 'busy', 'failed', 'unauthorized', 'tls-failed'] as const
-export type WitnessOutcome = (typeof OUTCOMES)[number]
+type WitnessOutcome = (typeof OUTCOMES)[number]
 
 export interface WitnessMetrics {
   count(outcome: WitnessOutcome): void

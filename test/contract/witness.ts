@@ -27,7 +27,7 @@ export const FIRST: Membership = genesis(
   room('A'),
   'w1',
 )
-export const B_FENCED: Membership = nextEpoch(FIRST, {
+const B_FENCED: Membership = nextEpoch(FIRST, {
   members: withStanding(FIRST, [nodeId('b1'), nodeId('b2')], 'fenced'),
   cause: { kind: 'fence', nodes: [nodeId('b1'), nodeId('b2')], by: nodeId('a1'), reason: 'silent' },
 })
