@@ -94,7 +94,7 @@ const messages: { readonly [K in WireKind]: fc.Arbitrary<WireMessage> } = {
     kind: fc.constant('promise'),
     ballot,
     epoch: count.map(epoch),
-    accepted: fc.option<Accepted, null>(accepted, { nil: null }),
+    accepted: fc.option<Accepted>(accepted, { nil: null }),
   }),
   accept: fc.record({ kind: fc.constant('accept'), ballot, membership }),
   accepted: fc.record({ kind: fc.constant('accepted'), ballot, epoch: anyEpoch }),

@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'
 import { request } from 'node:https'
 import { tmpdir } from 'node:os'
@@ -208,5 +210,47 @@ describe('the bundled witness', () => {
       id: 5,
       reason: expect.stringMatching(/ECONNREFUSED/),
     })
+  })
+})
+
+describe('a witness killed in the middle of writes', () => {
+  test('comes back with every write that it answered', async () => {
+    const bed = await openBed()
+    await bed.client(readerOf('a1')).create(proposedOf(FIRST))
+    await bed.stop()
+    const server = join(import.meta.dirname, '../../src/witness/server.ts')
+    const script = `import(${JSON.stringify(server)}).then(async ({ runWitness }) => console.log((await runWitness(${JSON.stringify(bed.configuration)})).port))`
+    let answered = 1
+    for (let round = 1; round <= 3; round++) {
+      const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] })
+      const exited = once(child, 'exit')
+      try {
+        const [line] = (await once(child.stdout, 'data')) as [Buffer]
+        const url = `https://127.0.0.1:${line.toString().trim()}`
+        await Promise.all(
+          ['a1', 'a2', 'b1'].map(async (name) => {
+            const client = bed.clientWith(readerOf(name), { url })
+            let expectedVersion = answered
+            for (;;) {
+              const reply = await client.request({ kind: 'swap', id: 1, expectedVersion, register: proposedOf(FIRST) })
+              if (reply.kind === 'failed') return
+              if (reply.kind === 'swapped') {
+                answered = Math.max(answered, reply.version)
+                expectedVersion = reply.version
+                if (reply.version > round * 20) child.kill('SIGKILL')
+              } else if (reply.kind === 'conflict') expectedVersion = reply.register.version
+            }
+          }),
+        )
+      } finally {
+        child.kill('SIGKILL')
+      }
+      await exited
+    }
+    await bed.start()
+    const reply = await bed.client(readerOf('a1')).request({ kind: 'read', id: 2, epoch: FIRST.epoch, digest: digestOf(FIRST) })
+    expect(answered).toBeGreaterThan(60)
+    // One write may have reached the disk without its answer.
+    expect(reply.kind === 'register' && [answered, answered + 1].includes(reply.register.version)).toBe(true)
   })
 })
