@@ -1,0 +1,109 @@
+/** Un-fencing on the embedded cluster. */
+import { afterEach, describe, expect, test } from 'vitest'
+import { createVm, demoNamespace } from '../../src/demo/cluster/fixtures.ts'
+import { type AgentReport } from '../../src/failover/unfence.ts'
+import { startUnfence, type UnfenceInput } from '../../src/failover/start-unfence.ts'
+import { epoch } from '../../src/protocol/ids.ts'
+import { createFailoverBed, eventually, type FailoverBed, roomB, testClock } from './bed.ts'
+
+let bed: FailoverBed
+afterEach(async () => {
+  await bed.close()
+})
+
+const node = (name: string) =>
+  bed.store.get('nodes', undefined, name) as
+    | { metadata: { annotations?: Record<string, string> }; spec?: { taints?: { key: string }[] } }
+    | undefined
+const ourTaints = (name: string) =>
+  (node(name)?.spec?.taints ?? []).filter(({ key }) => key.includes('fenced') || key.includes('out-of-service'))
+const secondary = (name: string): AgentReport => ({ bootId: bed.host(name).bootId, killedUnderEpoch: undefined, resources: [] })
+const unfence = (more: Partial<UnfenceInput> = {}) =>
+  startUnfence({
+    fenceId: roomB.id,
+    fencedByEpoch: roomB.epoch,
+    nodes: roomB.nodes,
+    by: 'operator',
+    force: false,
+    client: bed.client,
+    clock: testClock,
+    agentReport: secondary,
+    chooseEpoch: async () => ({ chosen: true, epoch: epoch(8) }),
+    freshnessMs: 5_000,
+    ...more,
+  }).done
+
+async function failedOver(): Promise<void> {
+  bed = await createFailoverBed()
+  createVm(bed.store, { name: 'one', runStrategy: 'Always', replicaNodes: ['a1', 'b1'], preferredRoom: 'room-b' })
+  const phase = () =>
+    (bed.store.get('virtualmachineinstances', demoNamespace, 'one') as { status?: { phase?: string; nodeName?: string } } | undefined)
+      ?.status
+  await eventually('one runs in room-b', () => phase()?.phase === 'Running' && phase()?.nodeName === 'b1')
+  bed.taint('b1', 'NoSchedule', 'team/own')
+  bed.powerOff('room-b')
+  await bed.start().done
+}
+
+function powerOn(): void {
+  for (const host of bed.room('room-b')) {
+    host.setPower(true)
+    bed.cluster.hostChanged(host.name)
+  }
+}
+
+describe('un-fencing a room', () => {
+  test('removes only our taints once the epoch is chosen, and records who and when', async () => {
+    await failedOver()
+    powerOn()
+    let tainted = 0
+    const result = await unfence({
+      chooseEpoch: async () => {
+        tainted = ourTaints('b1').length
+        return { chosen: true, epoch: epoch(8) }
+      },
+    })
+    expect(result).toMatchObject({ outcome: 'unfenced', epoch: 8 })
+    expect(tainted).toBe(2)
+    for (const name of roomB.nodes) expect(ourTaints(name)).toEqual([])
+    expect(node('b1')?.spec?.taints?.some(({ key }) => key === 'team/own')).toBe(true)
+    const fence = bed.store.get('fences', undefined, roomB.id)?.['status']
+    expect(fence).toMatchObject({ phase: 'Unfenced', unfenced: [{ node: 'b1', by: 'operator', epoch: 8 }, { node: 'b2' }] })
+    expect(node('b1')?.metadata.annotations?.['roomfence.io/unfenced']).toContain('by operator')
+  })
+
+  test('is refused while the room is off, with the reason on its nodes, and nobody is asked for an epoch', async () => {
+    await failedOver()
+    let asked = false
+    const result = await unfence({
+      freshnessMs: 100,
+      chooseEpoch: async () => {
+        asked = true
+        return { chosen: true, epoch: epoch(8) }
+      },
+    })
+    expect(result).toMatchObject({ outcome: 'refused' })
+    expect(asked).toBe(false)
+    expect(ourTaints('b1')).toHaveLength(2)
+    expect(node('b1')?.metadata.annotations?.['roomfence.io/unfence-answer']).toMatch(/refused \(booted-or-killed\)/)
+  })
+
+  test('changes nothing when the epoch is not chosen', async () => {
+    await failedOver()
+    powerOn()
+    const result = await unfence({ chooseEpoch: async () => ({ chosen: false, reason: 'no majority' }) })
+    expect(result).toEqual({ outcome: 'not-chosen', reason: 'no majority' })
+    expect(ourTaints('b1')).toHaveLength(2)
+  })
+
+  test('of one node leaves the fence of the other, and a carrier that starts again does not taint it anew', async () => {
+    await failedOver()
+    powerOn()
+    const [first] = roomB.nodes
+    if (first === undefined) throw new Error('no node')
+    await unfence({ nodes: [first] })
+    expect([ourTaints('b1').length, ourTaints('b2').length]).toEqual([0, 2])
+    await bed.start().done
+    expect([ourTaints('b1').length, ourTaints('b2').length]).toEqual([0, 2])
+  })
+})
