@@ -154,6 +154,24 @@ describe('streams', () => {
     await until(() => expect(server.ended()).toBe(1))
   })
 
+  test('bytes that a slow link still holds when it is cut wait for the heal, in order', async () => {
+    const net = network(() => 0)
+    const server = await echoServer()
+    const there = await net.tcp({ from: 'room-a', to: 'room-b', target: { host: '127.0.0.1', port: server.port } })
+    const one = client(there.port)
+    one.socket.write('a')
+    await until(() => expect(one.got()).toBe('a'))
+    net.setFaults('room-a', 'room-b', { delayMs: 100 }, { direction: 'forward' })
+    one.socket.write('b')
+    await new Promise((resolve) => setTimeout(resolve, 30))
+    net.setFaults('room-a', 'room-b', { delayMs: 100, cut: true }, { direction: 'forward' })
+    await new Promise((resolve) => setTimeout(resolve, 150))
+    one.socket.write('c')
+    expect(one.got()).toBe('a')
+    net.heal('room-a', 'room-b')
+    await until(() => expect(one.got()).toBe('abc'))
+  })
+
   test('a connection opened over a cut link reaches its target after the heal', async () => {
     const net = network()
     const server = await echoServer()

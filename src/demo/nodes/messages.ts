@@ -43,7 +43,7 @@ export interface OrderMessage {
 
 export type NodeEvent =
   | { readonly type: 'booted'; readonly bootId: string }
-  | { readonly type: 'down'; readonly cause: 'power' | 'watchdog' }
+  | { readonly type: 'down'; readonly cause: 'power' | 'watchdog' | 'panic' }
   | { readonly type: 'agentStarted'; readonly pid: number }
   | { readonly type: 'agentExited'; readonly code: number | null; readonly signal: string | null }
   | { readonly type: 'podRunning'; readonly uid: string; readonly pgid: number }

@@ -207,6 +207,19 @@ describe('a node', () => {
     expect(existsSync(b.paths.watchdog)).toBe(false)
   })
 
+  test('a storage kernel that dies takes its node with it', async () => {
+    const { a } = await rooms()
+    const firstBoot = a.bootId
+    const events: NodeEvent[] = []
+    a.onEvent((event) => events.push(event))
+    const kernel = processesBelow(a.paths.directory).find((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('kernel.mjs'))
+    if (kernel === undefined) throw new Error('no kernel')
+    process.kill(kernel, 'SIGKILL')
+    await until(() => expect(events.map((event) => event.type)).toEqual(['down', 'booted']))
+    expect(events[0]).toEqual({ type: 'down', cause: 'panic' })
+    expect(a.bootId).not.toBe(firstBoot)
+  })
+
   test('an agent that ends is started again, without a reset', async () => {
     const { a } = await rooms({ a: { agentCommand: [process.execPath, '-e', 'setInterval(() => undefined, 1000)'] } })
     const firstPid = a.agentPid()

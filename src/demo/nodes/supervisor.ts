@@ -78,12 +78,17 @@ function startAgent(): void {
 }
 
 async function startKernelProcess(): Promise<void> {
+  const startedIn = cycle
   const child = startNodeGroup([process.execPath, config.programs.kernel, paths.kernelConfig], 'pipe')
   let errors = ''
   child.stderr?.on('data', (chunk) => (errors += String(chunk)))
   await new Promise<void>((resolve, reject) => {
     child.stdout?.once('data', () => resolve())
     child.once('exit', () => reject(new Error(`the storage kernel of ${config.name} ended: ${errors}`)))
+  })
+  // A kernel that dies takes its machine with it.
+  child.once('exit', () => {
+    if (cycle === startedIn) reset('panic')
   })
   writeFileSync(paths.procDrbd, 'version: 9.2.18 (api:2/proto:118-124)\nTransports (api:21): tcp (9.2.18)\n')
 }
@@ -201,10 +206,10 @@ async function carryOut(order: Order): Promise<void> {
 }
 
 /** The board resets itself: what the hardware watchdog does to a node whose agent no longer pets it. */
-function starved(): void {
+function reset(cause: 'watchdog' | 'panic'): void {
   if (!isPowered) return
   void cutPower().then(() => {
-    tell({ type: 'down', cause: 'watchdog' })
+    tell({ type: 'down', cause })
     return boot()
   })
 }
@@ -222,7 +227,7 @@ if (config.watchdogTimeoutSeconds !== undefined) {
 const watchdog =
   config.watchdogTimeoutSeconds === undefined
     ? undefined
-    : startWatchdog({ device: paths.watchdog, timeoutFile: paths.watchdogTimeout, pollMs: 50, onStarved: starved })
+    : startWatchdog({ device: paths.watchdog, timeoutFile: paths.watchdogTimeout, pollMs: 50, onStarved: () => reset('watchdog') })
 
 process.on('message', (message: OrderMessage) => {
   carryOut(message.order).then(
