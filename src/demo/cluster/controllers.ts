@@ -69,7 +69,7 @@ export function startCluster(options: ClusterOptions): Cluster {
     },
     stop() {
       for (const kubelet of kubelets.values()) kubelet.stop()
-      for (const name of [...running.keys()]) cluster.stopController(name)
+      for (const name of running.keys()) cluster.stopController(name)
     },
   }
   for (const name of controllers) cluster.startController(name)

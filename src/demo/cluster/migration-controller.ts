@@ -47,12 +47,16 @@ export function nextMigrationPhase(
     case 'TargetReady':
       return isOurs && state.startTimestamp !== undefined ? 'Running' : undefined
     case 'Running':
-      return undefined
+      break
   }
+  return undefined
 }
 
 export function startMigrationController(context: ClusterContext): Stop {
   const { store } = context
+
+  /** Uids of migrations whose instance has gone, though there may be a new one of its name. */
+  const orphans = new Set<string>()
 
   const targetOf = (migration: Migration): Pod | undefined =>
     readAll(store, 'pods', migration.metadata.namespace).find(
@@ -63,7 +67,7 @@ export function startMigrationController(context: ClusterContext): Stop {
     const { namespace, name } = splitKey(key)
     const migration = read(store, 'virtualmachineinstancemigrations', namespace, name)
     if (migration === undefined) return
-    const vmi = read(store, 'virtualmachineinstances', namespace, migration.spec.vmiName)
+    const vmi = orphans.has(migration.metadata.uid) ? undefined : read(store, 'virtualmachineinstances', namespace, migration.spec.vmiName)
     const target = targetOf(migration)
     if (isOver(migration)) return conclude(migration, vmi)
     if (!(migration.metadata.finalizers ?? []).includes(finalizer) && !isTerminating(migration)) {
@@ -124,9 +128,16 @@ export function startMigrationController(context: ClusterContext): Stop {
       if (migration.spec.vmiName === vmiName) queue.add(keyOf(migration))
     }
   }
-  const stopWatch = watch(store, ['virtualmachineinstancemigrations', 'virtualmachineinstances', 'pods'], ({ plural, object }) => {
-    if (plural === 'virtualmachineinstancemigrations') queue.add(keyOf(object))
-    else addAllOf(object.metadata.namespace, plural === 'pods' ? object.metadata.labels?.['vm.kubevirt.io/name'] : object.metadata.name)
+  const stopWatch = watch(store, ['virtualmachineinstancemigrations', 'virtualmachineinstances', 'pods'], ({ type, plural, object }) => {
+    if (plural === 'virtualmachineinstancemigrations') {
+      if (type === 'DELETED') orphans.delete(object.metadata.uid)
+      queue.add(keyOf(object))
+    } else if (plural === 'virtualmachineinstances' && type === 'DELETED') {
+      for (const { metadata, spec } of readAll(store, 'virtualmachineinstancemigrations', object.metadata.namespace)) {
+        if (spec.vmiName === object.metadata.name) orphans.add(metadata.uid)
+      }
+      addAllOf(object.metadata.namespace, object.metadata.name)
+    } else addAllOf(object.metadata.namespace, plural === 'pods' ? object.metadata.labels?.['vm.kubevirt.io/name'] : object.metadata.name)
   })
   return stopAll(stopWatch, queue)
 }

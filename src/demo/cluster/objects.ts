@@ -301,7 +301,7 @@ export function splitKey(key: string): { namespace: string; name: string } {
 }
 
 export const controllerOf = (object: KubeObject): OwnerReference | undefined =>
-  (object.metadata.ownerReferences as OwnerReference[] | undefined)?.find(({ controller }) => controller === true)
+  object.metadata.ownerReferences?.find(({ controller }) => controller === true)
 
 export const conditionOf = (object: { status?: { conditions?: Condition[] } }, type: string): Condition | undefined =>
   object.status?.conditions?.find((condition) => condition.type === type)

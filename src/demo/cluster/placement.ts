@@ -26,8 +26,9 @@ function meetsRequirement(values: Readonly<Record<string, string>>, { key, opera
     case 'Gt':
       return value !== undefined && Number(value) > Number(wanted[0])
     case 'Lt':
-      return value !== undefined && Number(value) < Number(wanted[0])
+      break
   }
+  return value !== undefined && Number(value) < Number(wanted[0])
 }
 
 /** A term without requirements matches nothing. */

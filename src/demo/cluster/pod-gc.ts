@@ -24,7 +24,7 @@ export function startPodGc(context: ClusterContext): Stop {
 
   const collect = (): void => {
     const nodes = new Map(readAll(store, 'nodes').map((node) => [node.metadata.name, node]))
-    for (const name of [...missingSince.keys()]) if (nodes.has(name)) missingSince.delete(name)
+    for (const name of missingSince.keys()) if (nodes.has(name)) missingSince.delete(name)
     for (const pod of readAll(store, 'pods')) {
       const { nodeName } = pod.spec
       if (nodeName === undefined) continue

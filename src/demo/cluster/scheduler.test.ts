@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { afterEach, describe, expect, test } from 'vitest'
 import { createStore, type Store } from '../apiserver/store.ts'
 import { createVolume } from './fixtures.ts'

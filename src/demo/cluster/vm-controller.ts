@@ -44,13 +44,13 @@ export function wantedAction(vm: VirtualMachine, vmi: VirtualMachineInstance | u
     case 'Manual':
       if (vmi === undefined) return isStartAsked ? { start: true } : undefined
       return !isGoing && isStopAsked ? { stop: true } : undefined
-    case 'Once':
-      return vmi === undefined ? { start: true } : undefined
     case 'Halted':
       return vmi !== undefined && !isGoing ? { stop: true } : undefined
+    case 'Once':
     case 'WaitAsReceiver':
-      return vmi === undefined ? { start: true } : undefined
+      break
   }
+  return vmi === undefined ? { start: true } : undefined
 }
 
 /** The requests that are not done yet. A start is done when an instance is there that is not on its way out. */

@@ -73,9 +73,13 @@ export function nextPhase(vmi: VirtualMachineInstance, pod: Pod | undefined): 'S
     case 'Running':
       // Whatever the pod's phase: only its absence counts, and no heartbeat is waited for (KubeVirt 1.2 and later).
       return pod === undefined ? 'Failed' : undefined
-    default:
-      return undefined
+    case 'Succeeded':
+    case 'Failed':
+    case 'WaitingForSync':
+    case 'Unknown':
+      break
   }
+  return undefined
 }
 
 export function startVmiController(context: ClusterContext): Stop {

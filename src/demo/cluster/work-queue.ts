@@ -162,5 +162,8 @@ export function watch(store: Store, plurals: readonly string[], listener: (chang
 export const stopAll =
   (...stops: readonly (Stop | WorkQueue)[]): Stop =>
   () => {
-    for (const stop of stops) typeof stop === 'function' ? stop() : stop.stop()
+    for (const stop of stops) {
+      if (typeof stop === 'function') stop()
+      else stop.stop()
+    }
   }
