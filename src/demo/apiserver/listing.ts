@@ -60,7 +60,7 @@ const expired = (page: Page): StoreError =>
     encoded({ ...page, rv: -1 }),
   )
 
-export function checkVersion(asked: string | null, version: number): void {
+function checkVersion(asked: string | null, version: number): void {
   if (asked === null || asked === '') return
   if (!/^\d+$/.test(asked)) throw badRequest(`invalid resource version: ${JSON.stringify(asked)}: must be a number`)
   if (Number(asked) <= version) return

@@ -1,6 +1,6 @@
 /** Kubernetes objects as the store keeps them. */
 
-export interface OwnerReference {
+interface OwnerReference {
   readonly apiVersion: string
   readonly kind: string
   readonly name: string

@@ -1,8 +1,8 @@
 /**
  * Structural schemas of custom resources (a CRD's `openAPIV3Schema`): defaults, pruning of unknown fields and checks, in
- * kube-apiserver's words. CEL rules (`x-kubernetes-validations`) are not carried out here; a real control plane does in test/cluster.
+ * kube-apiserver's words. Of CEL rules (`x-kubernetes-validations`) only `self == oldSelf` is carried out here.
  */
-import { isRecord } from './freeze.ts'
+import { isRecord, isSame } from './freeze.ts'
 import type { FieldError } from './status.ts'
 
 type Schema = Readonly<Record<string, unknown>>
@@ -106,7 +106,13 @@ export function violations(schema: Schema, value: unknown, path = '', isRoot = t
   if (Array.isArray(value)) {
     const minimum = limit('minItems')
     const maximum = limit('maxItems')
-    if (minimum !== undefined && value.length < minimum) errors.push(wrong(`${inBody} should have at least ${minimum} items`))
+    if (minimum !== undefined && value.length < minimum) {
+      errors.push({
+        reason: 'FieldValueInvalid',
+        field: path,
+        message: `Invalid value: ${value.length}: ${inBody} should have at least ${minimum} items`,
+      })
+    }
     if (maximum !== undefined && value.length > maximum) {
       errors.push({ reason: 'FieldValueTooMany', field: path, message: `Too many: ${value.length}: must have at most ${maximum} items` })
     }
@@ -123,6 +129,44 @@ export function violations(schema: Schema, value: unknown, path = '', isRoot = t
     for (const [field, inner] of Object.entries(value)) {
       const known = isRoot && ['apiVersion', 'kind', 'metadata'].includes(field) ? undefined : schemaOf(schema, field)
       if (known !== undefined) errors.push(...violations(known, inner, at(path, field), false))
+    }
+  }
+  return errors
+}
+
+const rulesOf = (schema: Schema): unknown[] => {
+  const rules = schema['x-kubernetes-validations']
+  return Array.isArray(rules) ? rules : []
+}
+
+const hasRules = (schema: Schema): boolean =>
+  rulesOf(schema).length > 0 ||
+  [...Object.values(propertiesOf(schema)), schema['items'], schema['additionalProperties']].some(
+    (inner) => isRecord(inner) && hasRules(inner),
+  )
+
+const blocking = ['FieldValueNotSupported', 'FieldValueRequired', 'FieldValueTooLong', 'FieldValueTooMany', 'FieldValueTypeInvalid']
+
+/** What kube-apiserver adds when rules exist that it did not come to. */
+export function uncheckedRules(schema: Schema, errors: readonly FieldError[]): FieldError[] {
+  if (!hasRules(schema) || !errors.some(({ reason }) => blocking.includes(reason))) return []
+  const message =
+    'Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation'
+  return [{ reason: 'FieldValueInvalid', field: '<nil>', message }]
+}
+
+/** What may not change (`self == oldSelf`) and did. */
+export function forbiddenChanges(schema: Schema, next: unknown, previous: unknown, path = ''): FieldError[] {
+  if (next === undefined || previous === undefined) return []
+  const errors: FieldError[] = []
+  for (const entry of rulesOf(schema)) {
+    if (!isRecord(entry) || entry['rule'] !== 'self == oldSelf' || isSame(next, previous)) continue
+    const { message = 'failed rule: self == oldSelf' } = entry
+    errors.push({ reason: 'FieldValueInvalid', field: path, message: `Invalid value: ${message as string}` })
+  }
+  if (isRecord(next) && isRecord(previous)) {
+    for (const [field, inner] of Object.entries(propertiesOf(schema))) {
+      if (isRecord(inner)) errors.push(...forbiddenChanges(inner, next[field], previous[field], at(path, field)))
     }
   }
   return errors

@@ -28,7 +28,7 @@ function requirement(text: string): Requirement {
 /** Splits at the commas outside of parentheses. */
 const terms = (selector: string): string[] => selector.split(/,(?![^(]*\))/).filter((term) => term.trim() !== '')
 
-export function labelSelector(selector: string): Selects {
+function labelSelector(selector: string): Selects {
   const requirements = terms(selector).map(requirement)
   return ({ metadata }) => requirements.every((holds) => holds(metadata.labels ?? {}))
 }
@@ -70,7 +70,7 @@ function fieldOf(object: KubeObject, path: string): string {
   return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' ? String(value) : ''
 }
 
-export function fieldSelector(resource: Resource, selector: string): Selects {
+function fieldSelector(resource: Resource, selector: string): Selects {
   const own = selectableFields[resource.plural] ?? []
   const parts = terms(selector).map((term) => {
     const [, field = '', sign, value = ''] = /^([^=!]+)(==|=|!=)(.*)$/.exec(term.trim()) ?? []

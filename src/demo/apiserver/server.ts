@@ -34,6 +34,8 @@ export interface ApiServerOptions {
   /** Bearer tokens. Service accounts are users named `system:serviceaccount:NAMESPACE:NAME`. */
   readonly tokens: Readonly<Record<string, User>>
   readonly store?: Store
+  /** False where another stand-in collects what has lost its owners and empties namespaces. Default true. */
+  readonly collectsGarbage?: boolean
 }
 
 export interface ApiServer {
@@ -133,7 +135,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
   const pages = createPages()
   const watches = new Set<Watch>()
   const sockets = new Set<Socket>()
-  const endings = [serveDefinitions(store), collectGarbage(store)]
+  const endings = [serveDefinitions(store), ...(options.collectsGarbage === false ? [] : [collectGarbage(store)])]
 
   const server = createServer(
     {

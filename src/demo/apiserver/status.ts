@@ -20,7 +20,7 @@ export type Reason =
   /** A few answers of kube-apiserver have none. */
   | ''
 
-export interface Cause {
+interface Cause {
   readonly reason?: string
   readonly message: string
   readonly field?: string

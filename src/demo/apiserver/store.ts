@@ -11,11 +11,11 @@ import type { KubeObject, ObjectMeta, StoreChange } from './objects.ts'
 import { apiVersionOf, builtInResources, type Resource } from './resources.ts'
 import { alreadyExists, badRequest, conflict, invalid, noSuchResource, notFound, staleVersion, StoreError } from './status.ts'
 
-export type { KubeObject, ObjectMeta, OwnerReference, StoreChange } from './objects.ts'
+export type { KubeObject, StoreChange } from './objects.ts'
 
 export { StoreError }
 
-export interface WriteOptions {
+interface WriteOptions {
   /** Do everything but store the outcome. */
   readonly isDryRun?: boolean
 }

@@ -2,7 +2,7 @@
 import { checkDefinition } from './crd.ts'
 import { isRecord } from './freeze.ts'
 import type { Resource } from './resources.ts'
-import { violations } from './schema.ts'
+import { uncheckedRules, violations } from './schema.ts'
 import { badRequest, type FieldError } from './status.ts'
 import type { KubeObject } from './objects.ts'
 
@@ -138,6 +138,7 @@ export function check(resource: Resource, object: KubeObject, group: string): Fi
     case 'customresourcedefinitions':
       return [...errors, ...checkDefinition(object)]
     default:
-      return isRecord(resource.schema) ? [...errors, ...violations(resource.schema, object)] : errors
+      if (isRecord(resource.schema)) errors.push(...violations(resource.schema, object))
+      return isRecord(resource.schema) ? [...errors, ...uncheckedRules(resource.schema, errors)] : errors
   }
 }

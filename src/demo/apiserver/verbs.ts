@@ -13,7 +13,7 @@ import {
 import { jsonPatch, mergePatch, strategicMergePatch } from './patch.ts'
 import type { Target } from './request.ts'
 import { apiVersionOf, type Resource } from './resources.ts'
-import { conformed } from './schema.ts'
+import { conformed, forbiddenChanges } from './schema.ts'
 import { badRequest, invalid, noSuchResource, notFound, StoreError } from './status.ts'
 import type { KubeObject, RemoveOptions, Snapshot, Store } from './store.ts'
 import { check } from './validation.ts'
@@ -154,6 +154,9 @@ function write(store: Store, resource: Resource, call: Call, next: KubeObject, p
   const isInstance = resource.plural === 'virtualmachineinstances'
   if (isInstance) checkInstanceUpdate(next, previous, isSame)
   checkObject(resource, target, next)
+  // Through `status` nothing but the status changes: what else a writer sends is not looked at.
+  const changes = isRecord(resource.schema) && subresource === undefined ? forbiddenChanges(resource.schema, next, previous) : []
+  if (changes.length > 0) throw invalid(resource, next.metadata.name, changes)
   const object = isInstance ? withoutForeignStatus(next, previous) : next
   const updated = store.update(resource.plural, object, subresource, { isDryRun: isDryRun(call.query.getAll('dryRun'), optionsKind) })
   return { status: 200, text: shown(target, updated) }
@@ -179,10 +182,13 @@ function update(store: Store, resource: Resource, call: Call, name: string): Ans
 const patchTypes = ['application/json-patch+json', 'application/merge-patch+json', 'application/strategic-merge-patch+json']
 
 function patched(resource: Resource, contentType: string, document: unknown, patch: unknown): unknown {
-  const [type = ''] = contentType.split(';')
+  const type = contentType.split(';')[0]?.trim() ?? ''
   const accepted = resource.isCustom ? patchTypes.slice(0, 2) : patchTypes
-  if (!accepted.includes(type.trim())) {
-    throw new StoreError(415, 'UnsupportedMediaType', '415: Unsupported Media Type', {})
+  if (!accepted.includes(type)) {
+    const message = patchTypes.includes(type)
+      ? `the body of the request was in an unknown format - accepted media types include: ${accepted.join(', ')}, application/apply-patch+yaml`
+      : '415: Unsupported Media Type'
+    throw new StoreError(415, 'UnsupportedMediaType', message, {})
   }
   if (type === patchTypes[0]) return jsonPatch(document, patch)
   if (!isRecord(patch)) throw badRequest('error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}')

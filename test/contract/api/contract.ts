@@ -2,6 +2,7 @@
 import { accessContract } from './access.ts'
 import type { Connection } from './connection.ts'
 import { customResourceContract } from './custom-resources.ts'
+import { fenceContract } from './fences.ts'
 import { kindContract } from './kinds.ts'
 import { listContract } from './lists.ts'
 import { objectContract } from './objects.ts'
@@ -16,5 +17,6 @@ export function apiContract(connect: () => Connection): void {
   patchContract(connect)
   kindContract(connect)
   customResourceContract(connect)
+  fenceContract(connect)
   accessContract(connect)
 }

@@ -188,7 +188,12 @@ export function customResourceContract(connect: () => Connection): void {
       const blind = await call(connect(), 'PUT', `${path}/${name}`, { body: door(name, { room: 'c' }) })
       expect(failure(blind)).toMatchObject({ http: 422, message: expect.stringContaining('metadata.resourceVersion: Invalid value: 0') })
       const strategic = await call(connect(), 'PATCH', `${path}/${name}`, { body: {}, contentType: strategicPatch })
-      expect(failure(strategic)).toMatchObject({ http: 415, reason: 'UnsupportedMediaType' })
+      expect(failure(strategic)).toMatchObject({
+        http: 415,
+        reason: 'UnsupportedMediaType',
+        message:
+          'the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml',
+      })
     })
 
     test('a delete answers with a Status', async () => {
