@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { PodView } from '../kubernetes/resources.ts'
 import { exampleInput, exampleLauncher, exampleOrder, examplePod, exampleRecord, exampleVm, exampleVmi, exampleVolume } from './examples.ts'

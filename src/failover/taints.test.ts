@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Taint } from '../kubernetes/resources.ts'
 import { fencedTaint, immuneTolerations, isOurs, outOfServiceTaint, withoutOurs, withTaint } from './taints.ts'

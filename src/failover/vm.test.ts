@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { VirtualMachineInstanceView, VirtualMachineView } from '../kubernetes/resources.ts'
 import { exampleRecord, exampleVm, exampleVmi } from './examples.ts'

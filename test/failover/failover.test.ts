@@ -377,7 +377,8 @@ describe('other workloads', () => {
     lease('manager', 'a1_77aa')
     bed.powerOff('room-b')
     await bed.start().done
-    const holder = (name: string) => (bed.store.get('leases', 'kube-system', name)?.['spec'] as { holderIdentity: string }).holderIdentity
+    const holder = (name: string) =>
+      (bed.store.get('leases', 'kube-system', name)?.['spec'] as { holderIdentity: string } | undefined)?.holderIdentity
     expect([holder('scheduler'), holder('manager')]).toEqual(['', 'a1_77aa'])
   })
 
