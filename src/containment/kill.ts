@@ -4,16 +4,13 @@ import type { Drbd } from '../drbd/drbdsetup.ts'
 import { planLoser } from '../drbd/loser.ts'
 import type { Resource } from '../drbd/model.ts'
 import type { Grip } from './grip.ts'
-import { collect } from './pause.ts'
+import { inTwoSteps } from './pause.ts'
 import type { Unverified } from './verification.ts'
 import type { Workload } from './workloads.ts'
 
 /** Kills each, and tells what still lives. */
 export const killAll = (grip: Grip, workloads: readonly Workload[]): Promise<readonly Unverified[]> =>
-  collect(workloads, async (workload) => {
-    await grip.kill(workload)
-    return grip.whyNotGone(workload)
-  })
+  inTwoSteps(workloads, grip.kill, grip.whyNotGone)
 
 /**
  * One round of demoting what is Primary here, by the role that is read afterwards. It goes on while the killed ones are dying, for a process that waits

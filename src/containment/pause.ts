@@ -18,8 +18,7 @@ export async function pauseAll(
   workloads: readonly Workload[],
   pauseValue: (workload: Workload) => PauseValue,
 ): Promise<readonly Unverified[]> {
-  return collect(workloads, async (workload) => {
-    await grip.pause(workload)
+  return inTwoSteps(workloads, grip.pause, async (workload) => {
     const value = pauseValue(workload)
     if (value === 'already-suspended') return undefined
     const reason = await grip.whyNotPaused(workload)
@@ -50,8 +49,19 @@ export async function resumeAll(
   return { resumed: mayResume(), failed }
 }
 
+/** First it is done to all, then looked at: what one look at the whole host shows came after every pod's signal. */
+export async function inTwoSteps(
+  workloads: readonly Workload[],
+  act: (workload: Workload) => Promise<void>,
+  why: (workload: Workload) => Promise<string | undefined>,
+): Promise<readonly Unverified[]> {
+  const failed = await collect(workloads, (workload) => act(workload).then(() => undefined))
+  const acted = workloads.filter(({ podUid }) => !failed.some((one) => one.podUid === podUid))
+  return [...failed, ...(await collect(acted, why))]
+}
+
 /** All at once, each failure of its own. */
-export async function collect(
+async function collect(
   workloads: readonly Workload[],
   why: (workload: Workload) => Promise<string | undefined>,
 ): Promise<readonly Unverified[]> {

@@ -10,48 +10,60 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Grip } from './grip.ts'
 import type { Workload } from './workloads.ts'
 
-/** One look at a group: the state letter of every thread, by `pid/tid`. */
-type Threads = ReadonlyMap<string, string>
+interface Member {
+  readonly pid: number
+  readonly parent: number
+  readonly state: string
+}
+/** All processes of this host by their group, as one reading of /proc showed them. */
+type Groups = ReadonlyMap<number, readonly Member[]>
 
 /** `/proc/<pid>/stat` letters of threads that run nothing any more: zombie, dead. */
 const isGone = (state: string): boolean => state === 'Z' || state === 'X'
 const isStopped = (state: string): boolean => state === 'T' || state === 't' || isGone(state)
 
 export function processGroupGrip(): Grip {
-  const signalled = async (workload: Workload, signal: 'SIGSTOP' | 'SIGCONT' | 'SIGKILL'): Promise<void> => {
+  // One reading at the start of a look and one after the signals serve all pods: with dozens of pods, reading /proc for each would stall the agent.
+  let before: Groups = new Map()
+  let after: Groups | undefined
+  const signalled = async (workload: Workload, signal: 'SIGSTOP' | 'SIGCONT' | 'SIGKILL'): Promise<number | undefined> => {
     const group = await processGroupOf(workload)
-    if (group === undefined) return
+    if (group === undefined) return undefined
     try {
       process.kill(-group, signal)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
     }
+    return group
   }
-  /** Twice in a row the same threads, all of them so: a child born while /proc was being read shows up in the second look. */
+  /** The same processes in both readings, every thread of them so. (The kernel signals a group as a whole: no child slips out by being born meanwhile.) */
   const whyNot = async (workload: Workload, isDone: (state: string) => boolean, wanted: string): Promise<string | undefined> => {
     const group = await processGroupOf(workload)
     if (group === undefined) return undefined
-    const first = threadsOf(group)
-    const second = threadsOf(group)
-    const running = [...second].filter(([, state]) => !isDone(state))
+    after ??= readGroups()
+    const members = after.get(group) ?? []
+    const running = members.flatMap(({ pid }) => threadsOf(pid)).filter(({ state }) => !isDone(state))
     if (running.length > 0) {
-      const shown = running.slice(0, 10).map(([thread, state]) => `${thread} is ${state}`)
+      const shown = running.slice(0, 10).map(({ thread, state }) => `${thread} is ${state}`)
       return `process group ${group} is not ${wanted}: ${shown.join(', ')}`
     }
-    const isStable = first.size === second.size && [...second.keys()].every((thread) => first.has(thread))
-    return isStable ? undefined : `process group ${group} was still changing`
+    const known = new Set(before.get(group)?.map(({ pid }) => pid))
+    return members.every(({ pid }) => known.has(pid)) ? undefined : `process group ${group} was still changing`
   }
   return {
     pause: async (workload) => {
-      await signalled(workload, 'SIGSTOP')
-      const group = await processGroupOf(workload)
-      if (group !== undefined) await releaseVforks(group)
+      const group = await signalled(workload, 'SIGSTOP')
+      if (group !== undefined) await releaseVforks(group, before.get(group) ?? [])
     },
     whyNotPaused: (workload) => whyNot(workload, isStopped, 'stopped'),
-    resume: (workload) => signalled(workload, 'SIGCONT'),
-    kill: (workload) => signalled(workload, 'SIGKILL'),
+    resume: async (workload) => void (await signalled(workload, 'SIGCONT')),
+    kill: async (workload) => void (await signalled(workload, 'SIGKILL')),
     whyNotGone: (workload) => whyNot(workload, isGone, 'gone'),
-    survey: async () => undefined,
+    survey: async () => {
+      before = readGroups()
+      after = undefined
+      return undefined
+    },
   }
 }
 
@@ -59,14 +71,10 @@ export function processGroupGrip(): Grip {
  * A child stopped between vfork and exec keeps its parent in uninterruptible sleep, so the group could never be verified (seen with dash, which starts
  * every command so). The child gets a moment to reach its exec; the parent's own stop is pending and takes it as soon as it wakes.
  */
-async function releaseVforks(group: number): Promise<void> {
-  const members = readdirSync('/proc').flatMap((pid) => {
-    const stat = /^\d+$/.test(pid) ? readStat(pid) : undefined
-    return stat?.group === group ? [{ pid: Number(pid), ...stat }] : []
-  })
+async function releaseVforks(group: number, members: readonly Member[]): Promise<void> {
   const asleep = new Set(members.filter(({ state }) => state === 'D').map(({ pid }) => pid))
   for (const { pid, parent, state } of members) {
-    if (state !== 'T' || !asleep.has(parent)) continue
+    if (state !== 'T' || !asleep.has(parent) || readStat(String(pid))?.group !== group) continue
     try {
       process.kill(pid, 'SIGCONT')
       await sleep(2)
@@ -97,24 +105,30 @@ async function processGroupOf({ directory }: Workload): Promise<number | undefin
   return group
 }
 
-function threadsOf(group: number): Threads {
-  const threads = new Map<string, string>()
+function readGroups(): Groups {
+  const groups = new Map<number, Member[]>()
   for (const pid of readdirSync('/proc')) {
-    if (!/^\d+$/.test(pid) || readStat(pid)?.group !== group) continue
-    for (const thread of tasksOf(pid)) {
-      const state = readStat(`${pid}/task/${thread}`)?.state
-      if (state !== undefined) threads.set(`${pid}/${thread}`, state)
-    }
+    const stat = /^\d+$/.test(pid) ? readStat(pid) : undefined
+    if (stat === undefined) continue
+    const members = groups.get(stat.group) ?? []
+    members.push({ pid: Number(pid), parent: stat.parent, state: stat.state })
+    groups.set(stat.group, members)
   }
-  return threads
+  return groups
 }
 
-function tasksOf(pid: string): readonly string[] {
+/** Each thread has a state of its own; the process's is only the first one's. */
+function threadsOf(pid: number): readonly { readonly thread: string; readonly state: string }[] {
+  let threads: readonly string[]
   try {
-    return readdirSync(`/proc/${pid}/task`)
+    threads = readdirSync(`/proc/${pid}/task`)
   } catch {
     return []
   }
+  return threads.flatMap((thread) => {
+    const state = readStat(`${pid}/task/${thread}`)?.state
+    return state === undefined ? [] : [{ thread: `${pid}/${thread}`, state }]
+  })
 }
 
 /** Undefined for a process that is gone. The command's name stands in brackets and may hold anything, so the last bracket counts. */
