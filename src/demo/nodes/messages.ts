@@ -7,7 +7,7 @@ export interface Pod {
   readonly name: string
   /** Volumes by their DRBD resource, which is also the name of the PersistentVolume's directory. A VM writes to the first, another pod to the first that has a replica here. */
   readonly volumes: readonly string[]
-  /** Given for a launcher pod. */
+  /** Given for a launcher pod that runs its machine; one without it (a migration's target) writes nothing. */
   readonly vm?: { readonly name: string; readonly vmiUid: string }
 }
 

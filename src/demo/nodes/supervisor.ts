@@ -114,9 +114,15 @@ async function boot(): Promise<void> {
 const instanceOf = (pod: Pod): string => `${pod.uid}/${bootId.slice(0, 8)}`
 const writerName = (pod: Pod): string => pod.vm?.name ?? `${pod.namespace}/${pod.name}`
 
-/** The volume that the pod writes to; undefined for a pod whose volumes are none of this node's replicas. */
-const writtenVolume = (pod: Pod): string | undefined =>
-  pod.vm === undefined ? pod.volumes.find((volume) => config.kernel.resources.some(({ name }) => name === volume)) : pod.volumes[0]
+/**
+ * The volume that the pod writes to. Undefined where none of its volumes has a replica here, and for a launcher pod that is given no machine: the
+ * target of a migration holds the guest only after the handover, until then it must not write.
+ */
+function writtenVolume(pod: Pod): string | undefined {
+  if (pod.vm !== undefined) return pod.volumes[0]
+  if (pod.name.startsWith('virt-launcher-')) return undefined
+  return pod.volumes.find((volume) => config.kernel.resources.some(({ name }) => name === volume))
+}
 
 function podCommand(pod: Pod): readonly string[] {
   const volume = writtenVolume(pod)
