@@ -138,6 +138,7 @@ describe('pod garbage collection', () => {
     bed.taint('b1', 'NoSchedule')
     bed.store.remove('pods', demoNamespace, 'marker')
     await eventually('the collector has passed', () => podNamed('marker') === undefined)
+    expect(podNamed('web')?.status?.phase).toBe('Running')
     expect(podNamed('web')?.metadata.deletionTimestamp).toBeUndefined()
   })
 
@@ -171,6 +172,8 @@ describe('a volume', () => {
     createStatefulSet('db', 1, true)
     const first = await eventually('db-0 runs', running('db-0'))
     expect(first.spec.nodeName).toBe('b1')
+    // The node stays Ready in the API, so nothing but the taint can set its volume free.
+    bed.cluster.stopController('node-lifecycle')
     bed.powerOff('room-b')
     for (const { name } of bed.room('room-b')) bed.taint(name, 'NoSchedule', 'roomfence.io/fenced')
     bed.forceDelete(first)
@@ -198,6 +201,8 @@ describe('a volume', () => {
     createVolume(bed.store, { name: 'data-db-0', replicaNodes: ['a1', 'b1'] })
     createStatefulSet('db', 1, true)
     const first = await eventually('db-0 runs', running('db-0'))
+    // Nothing will ever set the old attachment free.
+    bed.cluster.stopController('node-lifecycle')
     for (const host of bed.room('room-b')) host.setLink(false)
     for (const { name } of bed.room('room-b')) bed.taint(name, 'NoSchedule', 'roomfence.io/fenced')
     bed.forceDelete(first)

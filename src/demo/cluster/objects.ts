@@ -322,7 +322,7 @@ export const isTerminating = (object: KubeObject): boolean => object.metadata.de
 export const isVmiFinal = (vmi: VirtualMachineInstance): boolean => vmi.status?.phase === 'Succeeded' || vmi.status?.phase === 'Failed'
 
 export const outOfServiceKey = 'node.kubernetes.io/out-of-service'
-/** As podgc and attach-detach look at it: by key alone, whatever the value and effect (kubernetes-and-kubevirt.md, B1). */
+/** As podgc and attach-detach look at it: by key alone, whatever the value and effect (gc_controller.go, reconciler.go). */
 export const isOutOfService = (node: Node): boolean => (node.spec.taints ?? []).some(({ key }) => key === outOfServiceKey)
 
 /** The claims of a pod that are bound to a CSI volume. */

@@ -1,7 +1,7 @@
 /**
  * Stand-in of the taint eviction controller: NoExecute taints delete what does not tolerate them, by name and late.
  *
- * The lateness is the point (kubernetes-baseline.md, 6.1): the delete was decided for one pod and falls on whichever has its name then.
+ * The lateness is the point (measured on a real control plane): the delete was decided for one pod and falls on whichever has its name then.
  */
 import { amend, type Node, type Pod, read, readAll, type Taint, withCondition } from './objects.ts'
 import { isTolerationFor, toleratesTaint } from './placement.ts'

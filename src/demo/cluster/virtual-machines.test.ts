@@ -1,4 +1,4 @@
-/** The KubeVirt stand-ins' rules: as tables for the pure part, as scenes for what kubevirt-live tells of hanging, backoff, migration, hotplug. */
+/** The KubeVirt stand-ins' rules: as tables for the pure part, as scenes for what the real controllers were seen to do about hanging, backoff, migration, hotplug. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createVm, createVolume, demoNamespace, requestStart } from './fixtures.ts'
 import type { Pod, RunStrategy, StateChangeRequest, VirtualMachine, VirtualMachineInstance, VmiPhase } from './objects.ts'
