@@ -1,0 +1,60 @@
+/** The agent's metrics (docs/metrics.md lists them; a test compares). Base units, own registry. */
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+
+/** Everything up to a VM that takes minutes to boot. */
+const RECOVERY_BUCKETS = [1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600]
+
+export type Metrics = ReturnType<typeof createMetrics>
+
+export function createMetrics() {
+  const registry = new Registry()
+  const registers = [registry]
+  collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 100 })
+  const gauge = <L extends string = never>(name: string, help: string, labelNames: readonly L[] = []) =>
+    new Gauge<L>({ name: `roomfence_${name}`, help, labelNames: [...labelNames], registers })
+  const counter = <L extends string = never>(name: string, help: string, labelNames: readonly L[] = []) =>
+    new Counter<L>({ name: `roomfence_${name}`, help, labelNames: [...labelNames], registers })
+  return {
+    registry,
+    epoch: gauge('epoch', 'Number of the membership that this node has learned; -1 before genesis.'),
+    isInstalled: gauge('epoch_installed', '1 when majorities of the votes before and of the present ones are known to have learned the epoch.'),
+    permitRemaining: gauge('permit_remaining_seconds', 'How long this node may still run if nobody acks any more; 0 or less: it may not.'),
+    containment: gauge('containment', '1 for the level that this node is at: none, pause or kill.', ['level']),
+    containmentVerified: gauge('containment_verified', '1 when the present pause or kill was verified; 0 while it is not, and while there is none.'),
+    fencedNodes: gauge('fenced_nodes', 'Nodes fenced in the present epoch.'),
+    conflict: gauge('conflict', '1 when two memberships of the same epoch were seen: a person must pick one.'),
+    coordinator: gauge('coordinator', '1 while this agent carries out fences.'),
+    peerSilence: gauge('peer_silence_seconds', 'Time since a peer was last heard on any heartbeat path.', ['peer']),
+    peerStorageConnected: gauge('peer_storage_connected', '1 while a DRBD connection to the peer is up.', ['peer']),
+    packetsSent: gauge('packets_sent', 'Packets sent by this process.'),
+    packetsReceived: gauge('packets_received', 'Packets taken by this process.'),
+    packetsRefused: counter('packets_refused_total', 'Packets that were not believed, by reason.', ['reason']),
+    witnessReachable: gauge('witness_reachable', '1 while the witness answers.'),
+    witnessVoting: gauge('witness_voting', '1 while the witness has a vote in the present epoch.'),
+    apiReachable: gauge('api_reachable', '1 while an API server answers that it is ready.'),
+    watchdogArmed: gauge('watchdog_armed', '1 while the watchdog is open and petted by this agent.'),
+    watchdogFailures: counter('watchdog_failures_total', 'Pets that the device did not take.'),
+    fences: counter('fences_total', 'Fences learned by this agent.'),
+    vetoes: counter('vetoes_total', 'Vetoes of this voter and refusals of its own proposals.'),
+    permitLosses: counter('permit_losses_total', 'Times this node lost its permit and paused.'),
+    late: counter('late_total', 'Times this agent was late itself and lost the right to accuse.'),
+    persistSeconds: new Histogram({
+      name: 'roomfence_persist_seconds',
+      help: 'Time to bring a promise or a membership to disk, fsync included.',
+      buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5],
+      registers,
+    }),
+    persistFailures: counter('persist_failures_total', 'Writes of the durable state that failed: until one holds, this node says nothing.'),
+    storageResources: gauge('storage_resources', 'DRBD resources on this node.'),
+    storageUnprotected: gauge('storage_resources_without_freeze_mode', 'DRBD resources on this node for which freeze mode does not hold: no storage proof.'),
+    failoverEvents: counter('failover_events_total', 'Steps of the failover, by kind.', ['kind']),
+    held: gauge('held_workloads', 'Workloads that the present failover holds back, with their reasons in the Fence object.'),
+    recoverySeconds: new Histogram({
+      name: 'roomfence_vm_recovery_seconds',
+      help: 'From the fence being learned by the coordinator to the VM running on a survivor.',
+      buckets: RECOVERY_BUCKETS,
+      registers,
+    }),
+    kubernetesCalls: counter('kubernetes_calls_total', 'Calls to the API server, by method and outcome.', ['method', 'outcome']),
+  }
+}
