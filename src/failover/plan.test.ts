@@ -149,6 +149,15 @@ describe('a plan', () => {
     expect(outOfService(plan)).toEqual(['b1'])
   })
 
+  test("releases a leader Lease only with the proof of its holder's node", () => {
+    const leases = [{ uid: 'l', name: 'kcm', namespace: 'kube-system', resourceVersion: '1', holder: 'b1_5f', renewTime: '' }]
+    const released = (proof: ProofAnswer) =>
+      steps(planFailover(exampleInput({ snapshot: { leases }, proofs: { node: () => proof, workload: () => never } }))).filter(
+        (step) => step.kind === 'release-lease',
+      ).length
+    expect([released(never), released({ held: true, proof: { kind: 'killed' } })]).toEqual([0, 1])
+  })
+
   test('sets a Job pod Failed before it deletes it, and the delete needs that', () => {
     const job = examplePod('batch', {
       owner: { kind: 'Job', name: 'batch', uid: 'batch' },

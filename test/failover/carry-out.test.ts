@@ -1,0 +1,119 @@
+/** The carrier's own promises, step by step, on the embedded API server. */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { createCarrier, type StepOutcome } from '../../src/failover/carry-out.ts'
+import type { Step } from '../../src/failover/steps.ts'
+import { fencedTaint } from '../../src/failover/taints.ts'
+import { podView } from '../../src/kubernetes/resources.ts'
+import { createFailoverBed, type FailoverBed, testClock, testConfig } from './bed.ts'
+
+let bed: FailoverBed
+let outcomes: StepOutcome[]
+beforeEach(async () => {
+  bed = await createFailoverBed()
+  outcomes = []
+})
+afterEach(async () => {
+  await bed.close()
+})
+
+const carrier = () =>
+  createCarrier({
+    client: bed.client,
+    config: { ...testConfig, requestTimeoutMs: 2_000 },
+    clock: testClock,
+    epoch: 7,
+    dryRun: false,
+    signal: new AbortController().signal,
+    onDone: (_, outcome) => outcomes.push(outcome),
+    onFailed: () => {},
+  })
+const taint = (node: string): Step => ({ kind: 'taint', key: `taint ${node}`, node, taint: fencedTaint(7), why: '' })
+const podOn = (name: string) =>
+  podView(
+    bed.store.create('pods', {
+      metadata: { name, namespace: 'default' },
+      spec: { nodeName: 'b1', containers: [{ name: 'c', image: 'x' }] },
+    }),
+  )
+const clear = (pod: ReturnType<typeof podView>): Step => ({
+  kind: 'delete-pod',
+  key: `delete ${pod.uid}`,
+  pod,
+  proof: 'none',
+  vm: undefined,
+  why: '',
+})
+
+describe('the carrier', () => {
+  test('goes not one step beyond a barrier that is not wholly done', async () => {
+    const pod = podOn('web')
+    bed.server.faults.set({ answer: { status: 500 }, appliesTo: ({ method, path }) => method === 'PATCH' && path.endsWith('/nodes/b2') })
+    const stages = [
+      { name: 'taints', barrier: true, steps: [taint('b1'), taint('b2')] },
+      { name: 'pods', barrier: false, steps: [clear(pod)] },
+    ]
+    const round = await carrier().run(stages)
+    expect(round.failed.map(({ step }) => step.key)).toEqual(['taint b2'])
+    expect(bed.store.get('pods', 'default', 'web')).toBeDefined()
+    bed.server.faults.set()
+    await carrier().run(stages)
+    expect(bed.store.get('pods', 'default', 'web')).toBeUndefined()
+  })
+
+  test('leaves a replacement of the same name alone', async () => {
+    const old = podOn('db-0')
+    bed.store.remove('pods', 'default', 'db-0', { uid: old.uid, gracePeriodSeconds: 0 })
+    const replacement = podOn('db-0')
+    await carrier().run([{ name: 'pods', barrier: false, steps: [clear(old)] }])
+    expect(outcomes).toEqual(['replaced'])
+    expect(bed.store.get('pods', 'default', 'db-0')?.metadata).toMatchObject({ uid: replacement.uid })
+    expect(bed.store.get('pods', 'default', 'db-0')?.metadata.deletionTimestamp).toBeUndefined()
+  })
+
+  test('takes a pod that is gone for cleared, and does not do again what it just did', async () => {
+    const pod = podOn('web')
+    const one = carrier()
+    const stages = [{ name: 'pods', barrier: false, steps: [clear(pod)] }]
+    await one.run(stages)
+    await one.run(stages)
+    expect(outcomes).toEqual(['done'])
+    await carrier().run(stages)
+    expect(outcomes).toEqual(['done', 'gone'])
+  })
+
+  test('skips a step whose own condition failed, and goes on with the others', async () => {
+    const held = podOn('held')
+    const free = podOn('free')
+    bed.server.faults.set({ answer: { status: 500 }, appliesTo: ({ method, path }) => method === 'PATCH' && path.endsWith('/nodes/b1') })
+    await carrier().run([
+      { name: 'out of service', barrier: false, steps: [taint('b1')] },
+      { name: 'pods', barrier: false, steps: [{ ...clear(held), needs: 'taint b1' }, clear(free)] },
+    ])
+    expect(bed.store.get('pods', 'default', 'held')).toBeDefined()
+    expect(bed.store.get('pods', 'default', 'free')).toBeUndefined()
+  })
+
+  test('adds its taint while others write the same list', async () => {
+    let writes = 0
+    bed.server.faults.set({
+      latencyMs: 1,
+      appliesTo: ({ method, path }) => {
+        if (method === 'PATCH' && path.endsWith('/nodes/b1') && writes++ < 3) bed.taint('b1', 'NoSchedule', `other-${String(writes)}`)
+        return false
+      },
+    })
+    await carrier().run([{ name: 'taints', barrier: true, steps: [taint('b1')] }])
+    const { taints } = bed.store.get('nodes', undefined, 'b1')?.['spec'] as { taints: { key: string }[] }
+    expect(taints.map(({ key }) => key)).toEqual(expect.arrayContaining(['other-1', 'other-2', 'other-3', 'roomfence.io/fenced']))
+  })
+
+  test('has fewer calls under way after a 429, and waits as long as it is told', async () => {
+    const pods = Array.from({ length: 6 }, (_, index) => podOn(`p${String(index)}`))
+    bed.server.faults.set({ answer: { status: 429, retryAfterSeconds: 2 }, appliesTo: ({ method }) => method === 'DELETE' })
+    const one = carrier()
+    const before = one.concurrency()
+    const round = await one.run([{ name: 'pods', barrier: false, steps: pods.map(clear) }])
+    expect(round.retryAfterMs).toBe(2_000)
+    expect(one.concurrency()).toBeLessThan(before)
+  })
+})
