@@ -26,25 +26,32 @@ export interface Deadline {
 
 const betweenLooksMs = 10
 
-/** Looks again and again until nothing is in the way or the time is up. A look that fails is in the way itself. */
+/**
+ * Looks again and again until nothing is in the way or the time is up. A look that fails is in the way itself; of one that the end of the time cuts short,
+ * the reasons are those of the look before.
+ */
 export async function verified(look: () => Promise<readonly Unverified[]>, deadline: Deadline): Promise<ContainmentResult> {
+  let lastSeen: readonly Unverified[] = [{ podUid: 'node', reason: 'looking took too long' }]
   for (;;) {
     const atMs = deadline.nowMs()
-    const unverified = await inTime(look, deadline)
+    const seen = await inTime(look, deadline)
+    lastSeen = seen ?? lastSeen
     const isSuperseded = deadline.isSuperseded()
-    if (unverified.length === 0 && !isSuperseded) return { verified: true, unverified, atMs, isSuperseded }
-    if (deadline.nowMs() >= deadline.untilMs || isSuperseded) return { verified: false, unverified, atMs, isSuperseded }
+    if (seen?.length === 0 && !isSuperseded) return { verified: true, unverified: [], atMs, isSuperseded }
+    if (seen === undefined || deadline.nowMs() >= deadline.untilMs || isSuperseded) {
+      return { verified: false, unverified: lastSeen, atMs, isSuperseded }
+    }
     await sleep(betweenLooksMs)
   }
 }
 
-/** Nothing that hangs (a dead disk under the kubelet's directory) may hold up the answer beyond its time. */
-async function inTime(look: () => Promise<readonly Unverified[]>, { nowMs, untilMs }: Deadline): Promise<readonly Unverified[]> {
+/** Nothing that hangs (a dead disk under the kubelet's directory) may hold up the answer beyond its time: undefined then. */
+async function inTime(
+  look: () => Promise<readonly Unverified[]>,
+  { nowMs, untilMs }: Deadline,
+): Promise<readonly Unverified[] | undefined> {
   const timer = new AbortController()
-  const tooLate = sleep(Math.max(betweenLooksMs, untilMs - nowMs()), undefined, { signal: timer.signal }).then(
-    () => [{ podUid: 'node', reason: 'looking took too long' }],
-    () => [],
-  )
+  const tooLate = sleep(Math.max(betweenLooksMs, untilMs - nowMs()), undefined, { signal: timer.signal }).catch(() => undefined)
   try {
     return await Promise.race([look(), tooLate])
   } catch (error) {
