@@ -68,6 +68,9 @@ export function startFailover(input: FailoverInput): Failover {
     isoTime: () => clock.isoTime(),
     signal: stopping.signal,
     enabled: config.events && !order.dryRun,
+    onDropped: (reason) => {
+      input.onProgress({ kind: 'event-dropped', reason, atMs: clock.nowMs() })
+    },
   })
   const done = carryOut(input, { observation, events, rest, signal: stopping.signal })
     .catch((error: unknown): FailoverResult => {
@@ -166,9 +169,10 @@ async function carryOut(input: FailoverInput, { observation, events, rest, signa
         await rest(config.lookEveryMs)
         continue
       }
+      const snapshot = observation.snapshot(withAsked(fence.status, startAsked, released))
       const plan: Plan = planFailover({
         order,
-        snapshot: observation.snapshot(withAsked(fence.status, startAsked, released)),
+        snapshot,
         proofs: input.proofs,
         dataGate: input.dataGate,
         config,
@@ -183,7 +187,7 @@ async function carryOut(input: FailoverInput, { observation, events, rest, signa
         fence = await write('fence status', () => writeFenceStatus(client, current, { ...plan.status, updatedAt: clock.isoTime() }))
       }
       known = fence.status
-      tell.planned(plan, before)
+      tell.planned(plan, before, snapshot.vms)
       const round: Round = await carrier.run(plan.stages)
       if (plan.status.phase === 'Finished' || order.dryRun) {
         onProgress({ kind: 'finished', atMs: clock.nowMs() })

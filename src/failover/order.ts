@@ -175,6 +175,8 @@ export type FailoverEvent =
       readonly atMs: number
     }
   | { readonly kind: 'api-unavailable'; readonly reason: string; readonly retryInMs: number; readonly atMs: number }
+  /** A Kubernetes Event could not be written: nothing depends on it. */
+  | { readonly kind: 'event-dropped'; readonly reason: string; readonly atMs: number }
   | { readonly kind: 'refused'; readonly reason: string; readonly atMs: number }
   | { readonly kind: 'finished'; readonly atMs: number }
 

@@ -5,11 +5,11 @@ import type { EventSubject, EventWriter } from './events.ts'
 import type { FenceStatus, RecordedWorkload } from './fence-object.ts'
 import { type FailoverClock, type FailoverProgress, type FenceOrder, fencedTaintKey } from './order.ts'
 import type { Plan } from './plan.ts'
-import { fullName } from './snapshot.ts'
+import { fullName, type Snapshot } from './snapshot.ts'
 import type { Step } from './steps.ts'
 
 export interface Teller {
-  planned(plan: Plan, before: FenceStatus): void
+  planned(plan: Plan, before: FenceStatus, vms: Snapshot['vms']): void
   stepDone(step: Step, outcome: StepOutcome): void
   stepFailed(step: Step, error: KubeError, reason: string): void
 }
@@ -35,7 +35,7 @@ export function createTeller({
   }
   const nodeSubject = (node: string, uid: string): EventSubject => ({ apiVersion: 'v1', kind: 'Node', name: node, uid })
 
-  const workloadChanged = (workload: RecordedWorkload): void => {
+  const workloadChanged = (workload: RecordedWorkload, vms: Snapshot['vms']): void => {
     const atMs = clock.nowMs()
     const name = fullName(workload)
     const subject: EventSubject =
@@ -46,7 +46,7 @@ export function createTeller({
             kind: workload.kind,
             namespace: workload.namespace,
             name: workload.name,
-            uid: workload.kind === 'VirtualMachine' ? '' : workload.uid,
+            uid: workload.kind === 'VirtualMachine' ? (vms.get(name)?.uid ?? '') : workload.uid,
           }
     switch (workload.state) {
       case 'held':
@@ -88,12 +88,12 @@ export function createTeller({
   }
 
   return {
-    planned: (plan, before) => {
+    planned: (plan, before, vms) => {
       const atMs = clock.nowMs()
       const statesBefore = new Map(before.workloads.map((workload) => [workload.uid, workload.state]))
       for (const workload of plan.status.workloads) {
         if (statesBefore.get(workload.uid) !== workload.state && isNew('state', workload.uid, workload.state, workload.reason))
-          workloadChanged(workload)
+          workloadChanged(workload, vms)
       }
       for (const { kind, pod, reason, readyInMs } of plan.verdicts) {
         if (kind === 'skipped' && isNew('skipped', pod.uid, reason)) onProgress({ kind: 'skipped', workload: fullName(pod), reason, atMs })

@@ -57,6 +57,7 @@ export async function createFailoverBed(
     tokens: { [token]: options.token ?? { name: 'test', groups: ['system:masters'] } },
   })
   const definition = new URL('../../deploy/crds/fences.roomfence.io.yaml', import.meta.url)
+  bed.store.create('namespaces', { metadata: { name: 'vms' } })
   bed.store.create('customresourcedefinitions', parse(readFileSync(definition, 'utf8')))
   const client = createKubeClient({
     credentials: {

@@ -1,0 +1,77 @@
+/** The rights in src/failover/rbac.ts are enough for a whole failover and un-fence, and deploy's CRD is the one the code writes. */
+import { afterEach, expect, test } from 'vitest'
+import { createVm, demoNamespace, requestStart } from '../../src/demo/cluster/fixtures.ts'
+import { rbacRules } from '../../src/failover/rbac.ts'
+import { startUnfence } from '../../src/failover/start-unfence.ts'
+import { epoch } from '../../src/protocol/ids.ts'
+import { createFailoverBed, eventually, type FailoverBed, roomB, testClock, testConfig } from './bed.ts'
+
+let bed: FailoverBed
+afterEach(async () => {
+  await bed.close()
+})
+
+test('a ServiceAccount with these rights and no others carries out a fence and un-fences', async () => {
+  bed = await createFailoverBed({ token: { name: 'system:serviceaccount:roomfence:agent', groups: [] } })
+  bed.store.create('clusterroles', { metadata: { name: 'roomfence' }, rules: rbacRules })
+  bed.store.create('clusterrolebindings', {
+    metadata: { name: 'roomfence' },
+    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'roomfence' },
+    subjects: [{ kind: 'ServiceAccount', namespace: 'roomfence', name: 'agent' }],
+  })
+  for (const [name, runStrategy] of [
+    ['always', 'Always'],
+    ['manual', 'Manual'],
+    ['once', 'Once'],
+    ['held', 'Always'],
+  ] as const) {
+    createVm(bed.store, { name, runStrategy, replicaNodes: ['a1', 'b1'], preferredRoom: 'room-b' })
+  }
+  requestStart(bed.store, 'manual')
+  bed.store.create('leases', { metadata: { name: 'kcm', namespace: 'kube-system' }, spec: { holderIdentity: 'b1_5f' } })
+  const status = (name: string) =>
+    (bed.store.get('virtualmachineinstances', demoNamespace, name) as { status?: { phase?: string; nodeName?: string } } | undefined)
+      ?.status
+  await eventually('all run in room-b', () =>
+    ['always', 'manual', 'once', 'held'].every((name) => status(name)?.phase === 'Running' && status(name)?.nodeName === 'b1'),
+  )
+  bed.powerOff('room-b')
+  let isHeld = true
+  const failover = bed.start({
+    config: { ...testConfig, onceVms: 'restart' },
+    dataGate: (volumes) => (isHeld && volumes.some(({ handle }) => handle === 'held') ? { open: false, reason: 'stale' } : { open: true }),
+  })
+  await eventually('the held pod is immune', () => bed.events.some((event) => event.kind === 'step-done' && event.step === 'tolerate'))
+  isHeld = false
+  failover.poke()
+  const result = await failover.done
+  expect(bed.events.filter((event) => event.kind === 'step-failed')).toEqual([])
+  expect([...result.running].sort()).toEqual(['vms/always', 'vms/held', 'vms/manual', 'vms/once'])
+  for (const host of bed.room('room-b')) {
+    host.setPower(true)
+    bed.cluster.hostChanged(host.name)
+  }
+  const unfenced = await startUnfence({
+    fenceId: roomB.id,
+    fencedByEpoch: roomB.epoch,
+    nodes: roomB.nodes,
+    by: 'operator',
+    force: false,
+    client: bed.client,
+    clock: testClock,
+    agentReport: (node) => ({ bootId: bed.host(node).bootId, killedUnderEpoch: undefined, resources: [] }),
+    chooseEpoch: async () => ({ chosen: true, epoch: epoch(8) }),
+    freshnessMs: 5_000,
+  }).done
+  expect(unfenced.outcome).toBe('unfenced')
+  // Every field that was written is in the schema: nothing was pruned.
+  const fence = bed.store.get('fences', undefined, roomB.id)
+  expect(fence?.['status']).toMatchObject({
+    phase: 'Unfenced',
+    nodes: [{ bootId: expect.stringMatching(/./) as string }, {}],
+    leases: [{ holder: 'b1_5f', released: true }],
+    startedAt: expect.stringMatching(/./) as string,
+  })
+  expect(bed.events.filter((event) => event.kind === 'event-dropped')).toEqual([])
+  expect(bed.store.list('events').some((event) => event['reason'] === 'FenceRecovered')).toBe(true)
+})
