@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { FakeNodes, NodePlace } from './nodes/fake-nodes.ts'
 import type { ProcessKeeper, Program } from './processes.ts'
 
-export interface AgentStart {
+interface AgentStart {
   /** The program and its arguments, as `[process.execPath, 'src/cli/main.ts', 'agent', '--config', file]`. */
   readonly command: readonly [string, ...string[]]
   readonly env?: Readonly<Record<string, string>>

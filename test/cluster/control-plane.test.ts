@@ -12,12 +12,13 @@ import {
   podsPath,
   type VirtualMachineInstance,
   vmisPath,
+  vmVerbPath,
   type VolumeAttachment,
 } from './api/objects.ts'
 import { type ControlPlane, ensureNamespace, startControlPlane } from './control-plane/start.ts'
 import { type FakeNodes, startFakeNodes } from './nodes/fake-nodes.ts'
 import { createVm } from './objects/virtual-machines.ts'
-import { createStatefulSet } from './objects/workloads.ts'
+import { createDaemonSet, createDeployment, createStatefulSet } from './objects/workloads.ts'
 import { isClusterSkipped } from './presence.ts'
 import { groupStates, markedProcesses } from './processes.ts'
 import { until } from './timing.ts'
@@ -47,6 +48,13 @@ describe.skipIf(isClusterSkipped())('a real control plane with real KubeVirt con
       return vmi.status.phase === 'Running' && vmi.status.nodeName?.startsWith(`${room}-`) ? vmi : undefined
     })
 
+  /** Running pods of an owner, by its name, on nodes whose names begin so. */
+  const running = async (owner: string, nodePrefix: string): Promise<readonly Pod[]> =>
+    (await controlPlane.client.list<Pod>(`${podsPath(namespace)}?labelSelector=app%3D${owner}`)).filter(
+      ({ metadata, spec, status }) =>
+        status.phase === 'Running' && metadata.deletionTimestamp === undefined && spec.nodeName?.startsWith(nodePrefix),
+    )
+
   it('is Kubernetes 1.36.2 with the fake nodes Ready in their rooms', async () => {
     expect(await controlPlane.client.get('/version')).toMatchObject({ gitVersion: 'v1.36.2' })
     const apiNodes = await controlPlane.client.list<Node>(nodesPath())
@@ -66,7 +74,7 @@ describe.skipIf(isClusterSkipped())('a real control plane with real KubeVirt con
     client.close()
   })
 
-  it('brings a VM and a StatefulSet of a dead room back in the other by taint and forced deletion, and leaves nothing there', async () => {
+  it('brings VMs, StatefulSet and Deployment of a dead room back in the other by taint and forced deletion, and leaves nothing there', async () => {
     const { client } = controlPlane
     await createVm(client, { namespace, name: 'always', runStrategy: 'Always', room: 'room-b' })
     await createVm(client, { namespace, name: 'other', runStrategy: 'Always', room: 'room-a' })
@@ -77,6 +85,11 @@ describe.skipIf(isClusterSkipped())('a real control plane with real KubeVirt con
       accessMode: 'ReadWriteOnce',
       podSpec: { affinity: preferring('room-b') },
     })
+    await createVm(client, { namespace, name: 'manual', runStrategy: 'Manual', room: 'room-b' })
+    await createDeployment(client, { namespace, name: 'web', replicas: 2 })
+    await createDaemonSet(client, { namespace, name: 'everywhere' })
+    await client.replace(vmVerbPath(namespace, 'manual', 'start'), {})
+    await runningIn('manual', 'room-b')
     const before = await runningIn('always', 'room-b')
     const untouched = await runningIn('other', 'room-a')
     const database = await until('db-0 is Running in room-b', 60_000, async () => {
@@ -129,11 +142,21 @@ describe.skipIf(isClusterSkipped())('a real control plane with real KubeVirt con
     )
     expect(nodes.runningTwice()).toEqual([])
 
+    await until(
+      'the Manual VM, which nobody but a user starts, has Failed',
+      30_000,
+      async () => (await vmiOf('manual')).status.phase === 'Failed',
+    )
+    await client.replace(vmVerbPath(namespace, 'manual', 'start'), {})
+    await runningIn('manual', 'room-a')
+    await until('the Deployment runs in room-a', 60_000, async () => (await running('web', 'room-a')).length === 2)
+
     await nodes.powerOn({ room: 'room-b' })
     for (const name of dead) await client.patch(nodesPath(name), { spec: { taints: null } })
     for (const { name, bootId } of nodes.nodes)
       expect(bootId === bootIds.get(name), `${name}'s boot id is the old one`).toBe(!dead.includes(name))
     expect(existsSync(directory)).toBe(false)
+    await until('the DaemonSet runs on all four nodes again', 60_000, async () => (await running('everywhere', 'room-')).length === 4)
     expect((await vmiOf('always')).metadata.uid).toBe(after.metadata.uid)
   })
 

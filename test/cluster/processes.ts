@@ -184,6 +184,7 @@ export const keepProcesses = (purpose: string): ProcessKeeper => {
         },
         20,
       )
+      await ended // the kernel's word comes first, Node's a little later
       forget()
     }
     const program: Program = {

@@ -9,7 +9,7 @@ const readFactor = (): number => {
   return factor
 }
 
-export const timeFactor: number = readFactor()
+const timeFactor: number = readFactor()
 
 /** A time of the tests, stretched. */
 export const stretched = (ms: number): number => ms * timeFactor

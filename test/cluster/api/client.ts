@@ -6,10 +6,10 @@ import { Agent, request as httpsRequest } from 'node:https'
 import type { ClientRequest, IncomingMessage, RequestOptions } from 'node:http'
 import { sleep } from '../timing.ts'
 
-export type PatchKind = 'merge-patch' | 'strategic-merge-patch' | 'json-patch'
+type PatchKind = 'merge-patch' | 'strategic-merge-patch' | 'json-patch'
 
 /** The API server's refusal. `status` is HTTP's. */
-export class ApiError extends Error {
+class ApiError extends Error {
   readonly status: number
   constructor(status: number, message: string) {
     super(message)
@@ -41,7 +41,7 @@ export interface ApiObject {
   }
 }
 
-export type WatchType = 'ADDED' | 'MODIFIED' | 'DELETED'
+type WatchType = 'ADDED' | 'MODIFIED' | 'DELETED'
 
 export interface WatchedObjects<T extends ApiObject> {
   /** By uid. */

@@ -22,13 +22,13 @@ export interface Pod extends ApiObject {
   }
 }
 
-export interface Condition {
+interface Condition {
   readonly type: string
   readonly status: string
   readonly reason?: string
 }
 
-export interface Taint {
+interface Taint {
   readonly key: string
   readonly value?: string
   readonly effect: string
@@ -73,7 +73,7 @@ export interface MigrationState {
   targetNodeDomainReadyTimestamp?: string
 }
 
-export interface VolumeStatus {
+interface VolumeStatus {
   name: string
   phase?: string
   message?: string

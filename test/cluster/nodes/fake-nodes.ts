@@ -26,13 +26,13 @@ import {
 import { sendHeartbeat, syncVmi } from './virt-handler.ts'
 
 /** A whole room, or nodes by name. */
-export type Where = { readonly room: string } | { readonly nodes: readonly string[] }
+type Where = { readonly room: string } | { readonly nodes: readonly string[] }
 
 /** What a test may know of a node. */
 export type NodePlace = Pick<FakeNode, 'name' | 'room' | 'directory' | 'kubeletDirectory' | 'bootIdFile'> & { readonly bootId: string }
 
 /** Called with each power change of each node; power changes wait for them. The node's own processes are gone, or not yet there. */
-export interface PowerHooks {
+interface PowerHooks {
   readonly onPowerOff?: (node: NodePlace) => void | Promise<void>
   readonly onPowerOn?: (node: NodePlace) => void | Promise<void>
   readonly onPartition?: (node: NodePlace) => void | Promise<void>
@@ -40,7 +40,7 @@ export interface PowerHooks {
   readonly onHeal?: (node: NodePlace) => void | Promise<void>
 }
 
-export interface NodeState {
+interface NodeState {
   readonly name: string
   readonly room: string
   readonly power: Power

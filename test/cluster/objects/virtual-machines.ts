@@ -5,7 +5,7 @@ import { defaultRoomLabel } from '../nodes/fake-nodes.ts'
 import { bootTimeAnnotation } from '../nodes/virt-handler.ts'
 import { type AccessMode, createClaim } from './volumes.ts'
 
-export type RunStrategy = 'Always' | 'RerunOnFailure' | 'Manual' | 'Once' | 'Halted' | 'WaitAsReceiver'
+type RunStrategy = 'Always' | 'RerunOnFailure' | 'Manual' | 'Once' | 'Halted' | 'WaitAsReceiver'
 
 export interface VmRequest {
   readonly namespace: string
@@ -22,7 +22,7 @@ export interface VmRequest {
   readonly bootMs?: number
 }
 
-export const virtualMachine = (wanted: VmRequest): object => ({
+const virtualMachine = (wanted: VmRequest): object => ({
   apiVersion: 'kubevirt.io/v1',
   kind: 'VirtualMachine',
   metadata: { name: wanted.name, namespace: wanted.namespace, labels: wanted.labels ?? {}, annotations: wanted.annotations ?? {} },

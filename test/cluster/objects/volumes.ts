@@ -12,7 +12,7 @@ export interface VolumeRequest {
   readonly volumeMode?: 'Block' | 'Filesystem'
 }
 
-export const storageClassName = 'replicated'
+const storageClassName = 'replicated'
 
 const ensure = async (client: ApiClient, path: string, object: unknown): Promise<void> => {
   try {
