@@ -8,7 +8,7 @@ import { isKubeError, isTransient, KubeError } from '../kubernetes/errors.ts'
 import { pause } from '../kubernetes/watch.ts'
 import { createCarrier, type Round, type StepOutcome, SupersededError } from './carry-out.ts'
 import { startEventWriter } from './events.ts'
-import { ensureFence, type Fence, type FenceStatus, readFence, writeFenceStatus } from './fence-object.ts'
+import { emptyFenceStatus, ensureFence, type Fence, type FenceStatus, readFence, writeFenceStatus } from './fence-object.ts'
 import { startObservation } from './observation.ts'
 import type { DataGate, FailoverClock, FailoverConfig, FailoverProgress, FailoverResult, FenceOrder, Proofs } from './order.ts'
 import { type Plan, planFailover } from './plan.ts'
@@ -38,6 +38,7 @@ export interface Failover {
 
 const firstBackoffMs = 250
 const longestBackoffMs = 10_000
+const recordEveryMs = 1_000
 
 export function startFailover(input: FailoverInput): Failover {
   const { clock, order, config } = input
@@ -131,6 +132,8 @@ async function carryOut(input: FailoverInput, { observation, events, rest, signa
   let fence: Fence | undefined
   let known: FenceStatus | undefined
   let leasesAtMs = -Infinity
+  let writtenAtMs = -Infinity
+  let written: FenceStatus = emptyFenceStatus
   let sinceMs: ReadonlyMap<string, number> = new Map()
   const startAsked = new Set<string>()
   const released = new Set<string>()
@@ -159,6 +162,7 @@ async function carryOut(input: FailoverInput, { observation, events, rest, signa
         const stale = staleReason(order, ensured.fence)
         if (stale !== undefined) return { ...emptyResult, ...stale }
         fence = known === undefined ? ensured.fence : { ...ensured.fence, status: mergeStatus(ensured.fence.status, known) }
+        written = ensured.fence.status
         onProgress({ kind: 'fence-recorded', fence: order.id, atMs: clock.nowMs(), resumed: ensured.resumed })
       }
       if (clock.nowMs() - leasesAtMs > 5_000) {
@@ -182,10 +186,15 @@ async function carryOut(input: FailoverInput, { observation, events, rest, signa
       })
       sinceMs = new Map([...plan.subjects].map((subject) => [subject, sinceMs.get(subject) ?? clock.nowMs()]))
       const before: FenceStatus = fence.status
-      if (isChanged(before, plan.status)) {
-        const current: Fence = fence
+      // What was done must be known before more is done; what merely came true can wait a moment, or 200 VMs would be 200 writes of all.
+      const isPressing = plan.stages.length > 0 || plan.status.phase !== written.phase || clock.nowMs() - writtenAtMs > recordEveryMs
+      const isBehind = isChanged(written, plan.status)
+      const current: Fence = fence
+      if (isBehind && isPressing) {
         fence = await write('fence status', () => writeFenceStatus(client, current, { ...plan.status, updatedAt: clock.isoTime() }))
-      }
+        written = fence.status
+        writtenAtMs = clock.nowMs()
+      } else fence = { ...current, status: plan.status }
       known = fence.status
       tell.planned(plan, before, snapshot.vms)
       const round: Round = await carrier.run(plan.stages)
@@ -198,7 +207,11 @@ async function carryOut(input: FailoverInput, { observation, events, rest, signa
         await backOff(first?.error.message ?? 'the API server asks to wait', round.retryAfterMs)
       } else {
         backoffMs = firstBackoffMs
-        await rest(round.failed.length > 0 ? 1_000 : Math.min(config.lookEveryMs, plan.lookAgainInMs ?? Infinity))
+        await rest(
+          round.failed.length > 0 || (isBehind && !isPressing)
+            ? recordEveryMs
+            : Math.min(config.lookEveryMs, plan.lookAgainInMs ?? Infinity),
+        )
       }
     } catch (error) {
       if (signal.aborted) break
@@ -208,7 +221,15 @@ async function carryOut(input: FailoverInput, { observation, events, rest, signa
         const mine: FenceStatus = known ?? fence.status
         const theirs = await readFence(client, order.id).catch(() => undefined)
         if (theirs !== undefined && theirs.status.phase === 'Unfenced') return resultOf('stopped', theirs.status)
+        written = theirs?.status ?? emptyFenceStatus
         fence = theirs === undefined ? undefined : { ...theirs, status: mergeStatus(theirs.status, mine) }
+        continue
+      }
+      if (fence === undefined && isKubeError(error, 'not-found') && error.method === 'POST') {
+        await backOff(
+          'the API server knows no Fence objects, and nothing is done unrecorded: kubectl apply -f deploy/crds',
+          error.retryAfterMs,
+        )
         continue
       }
       const missing = error.code === 'forbidden' ? `the ServiceAccount lacks a rule: ${missingRule(error)}` : error.message

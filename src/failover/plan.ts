@@ -4,10 +4,11 @@
  * It is made anew after every change from the cluster as it is and the Fence object alone, so it is idempotent, and any agent can go on from any point.
  */
 import { type ClassifiedPod, classifyPods } from './classify.ts'
-import type { FenceStatus, RecordedNode, RecordedWorkload } from './fence-object.ts'
+import type { FenceStatus, RecordedWorkload } from './fence-object.ts'
 import { leasesHeldOn } from './leases.ts'
 import { type DataGate, type FailoverConfig, type FenceOrder, outOfServiceTaintKey, type Proofs } from './order.ts'
 import { decidePod, type PodVerdict } from './pod-verdict.ts'
+import { compareText, nextStatus, nodeRecords, stuckThings } from './plan-status.ts'
 import { recordWorkloads } from './record.ts'
 import { fullName, type Snapshot } from './snapshot.ts'
 import type { Stage, Step } from './steps.ts'
@@ -188,7 +189,6 @@ const clearSteps = (verdicts: readonly PodVerdict[], classes: readonly Classifie
 
 const byPriority = (a: PodVerdict, b: PodVerdict): number =>
   b.classified.priority - a.classified.priority || compareText(fullName(a.pod), fullName(b.pod))
-const compareText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
 
 /** VMs by priority, `waveSize` at a time, a VM's pods together. With the readiness gate one wave only, and none while the one before still starts. */
 function vmWaves(
@@ -342,85 +342,4 @@ function mergeLeases({ snapshot, order }: PlanInput): FenceStatus['leases'] {
     const holder = holders.get(fullName(lease))
     return holder === undefined || holder === lease.holder ? lease : { ...lease, released: true }
   })
-}
-
-function nodeRecords({ order, snapshot, proofs }: PlanInput, waitingFor: ReadonlyMap<string, string>): readonly RecordedNode[] {
-  const before = new Map(snapshot.recorded.nodes.map((node) => [node.name, node]))
-  return [...order.nodes].sort(compareText).map((name) => {
-    const node = snapshot.nodes.get(name)
-    const known = before.get(name)
-    const answer = proofs.node(name)
-    return {
-      name,
-      uid: known?.uid || node?.uid || '',
-      bootId: known?.bootId || node?.bootId || '',
-      fenced: node !== undefined && hasTaint(node.taints, fencedTaint(order.epoch)),
-      outOfService: node !== undefined && isOutOfService(node.taints),
-      proof: answer.held ? answer.proof.kind : (known?.proof ?? ''),
-      waitingFor: node === undefined ? 'its Node object does not exist' : (waitingFor.get(name) ?? ''),
-    }
-  })
-}
-
-/** What stands still for reasons that are not ours to remove: finalizers of others, attachments that nobody detaches. Told of, never forced. */
-function stuckThings(
-  { snapshot, config }: PlanInput,
-  verdicts: readonly PodVerdict[],
-  ageMs: (subject: string) => number,
-): { readonly told: readonly string[]; readonly isOpen: boolean } {
-  const told: string[] = []
-  let isOpen = false
-  const heldVolumes = new Set(
-    verdicts.flatMap((verdict) =>
-      verdict.kind === 'ready'
-        ? []
-        : verdict.pod.volumes.flatMap((volume) => (volume.kind === 'claim' ? [`${verdict.pod.namespace}/${volume.claim}`] : [])),
-    ),
-  )
-  for (const verdict of verdicts) if (verdict.kind === 'stuck') told.push(`pod ${fullName(verdict.pod)}: ${verdict.reason}`)
-  const claimOf = new Map([...snapshot.volumesByClaim].map(([claim, volume]) => [volume.name, claim]))
-  for (const attachment of snapshot.volumeAttachments) {
-    if (heldVolumes.has(claimOf.get(attachment.persistentVolume) ?? '')) continue
-    if (ageMs(`attachment ${attachment.uid}`) < config.volumeAttachmentDeadlineMs) {
-      isOpen = true
-      continue
-    }
-    const by = attachment.finalizers.length > 0 ? ` (finalizers: ${attachment.finalizers.join(', ')})` : ''
-    told.push(
-      `VolumeAttachment ${attachment.name} on ${attachment.nodeName}: ${attachment.attacher} has not detached ${attachment.persistentVolume}${by}`,
-    )
-  }
-  return { told, isOpen }
-}
-
-interface StatusParts extends Pick<FenceStatus, 'workloads' | 'nodes' | 'leases' | 'stuck'> {
-  readonly stages: readonly Stage[]
-  readonly verdicts: readonly PodVerdict[]
-  readonly isOpen: boolean
-}
-
-function nextStatus({ snapshot, order, isoTime }: PlanInput, parts: StatusParts): FenceStatus {
-  const { recorded } = snapshot
-  const { workloads, verdicts, stages } = parts
-  const held = workloads.filter((workload) => workload.state === 'held').length
-  const waiting = verdicts.filter((verdict) => verdict.kind === 'waiting' || verdict.kind === 'held').length
-  const stuckPods = verdicts.some((verdict) => verdict.kind === 'stuck')
-  const acting =
-    stages.some((stage) => stage.steps.length > 0) || workloads.some((workload) => workload.state === 'ordered') || parts.isOpen
-  const phase = acting ? 'Acting' : waiting > 0 || stuckPods ? 'Waiting' : 'Finished'
-  const vms = workloads.filter((workload) => workload.kind !== 'Pod')
-  const running = vms.filter((workload) => workload.state === 'running').length
-  return {
-    ...recorded,
-    phase,
-    carriedOutBy: order.carriedOutBy,
-    message: `${String(running)} of ${String(vms.length)} VMs run elsewhere; ${String(waiting)} pods wait or are held; ${String(parts.stuck.length)} stuck`,
-    nodes: parts.nodes,
-    workloads,
-    leases: parts.leases,
-    stuck: parts.stuck,
-    counts: { pods: verdicts.length, vms: vms.length, running, held },
-    startedAt: recorded.startedAt === '' ? isoTime : recorded.startedAt,
-    finishedAt: phase === 'Finished' ? recorded.finishedAt || isoTime : '',
-  }
 }

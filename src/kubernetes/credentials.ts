@@ -103,6 +103,7 @@ export function kubeconfigCredentials(file: string, context?: string): Credentia
     inUse.user,
     (item) => item.name,
   )
+  const userTokenFile = tokenFileOfUser(document.users, user.name)
   const bytes = (base64: string | undefined, path: string | undefined, what: string): Buffer | undefined => {
     if (base64 !== undefined && base64 !== '') return Buffer.from(base64, 'base64')
     return path === undefined || path === '' ? undefined : readBytes(resolve(folder, path), what)
@@ -117,7 +118,7 @@ export function kubeconfigCredentials(file: string, context?: string): Credentia
     ...(ca === undefined ? {} : { ca }),
     ...(cert === undefined ? {} : { cert }),
     ...(key === undefined ? {} : { key }),
-    authorization: authorizationOf(user, folder, file, wanted),
+    authorization: userTokenFile === undefined ? authorizationOf(user, folder, file, wanted) : tokenFile(resolve(folder, userTokenFile)),
   }
 }
 
@@ -132,6 +133,15 @@ function authorizationOf(user: User, folder: string, file: string, context: stri
     return async () => `Basic ${basic}`
   }
   return provider === undefined || provider === null ? async () => undefined : pluginAuthorization(file, context)
+}
+
+/** `users[].user.tokenFile`, as kubectl knows it: client-node does not, and a token in a file is replaced while we run. */
+function tokenFileOfUser(users: unknown, name: string): string | undefined {
+  const entries = Array.isArray(users)
+    ? (users as readonly { readonly name?: unknown; readonly user?: { readonly tokenFile?: unknown } }[])
+    : []
+  const file = entries.find((entry) => entry.name === name)?.user?.tokenFile
+  return typeof file === 'string' && file !== '' ? file : undefined
 }
 
 function tokenFileOf(provider: unknown): string | undefined {

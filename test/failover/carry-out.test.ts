@@ -103,7 +103,7 @@ describe('the carrier', () => {
       },
     })
     await carrier().run([{ name: 'taints', barrier: true, steps: [taint('b1')] }])
-    const { taints } = bed.store.get('nodes', undefined, 'b1')?.['spec'] as { taints: { key: string }[] }
+    const taints = (bed.store.get('nodes', undefined, 'b1')?.['spec'] as { taints?: { key: string }[] } | undefined)?.taints ?? []
     expect(taints.map(({ key }) => key)).toEqual(expect.arrayContaining(['other-1', 'other-2', 'other-3', 'roomfence.io/fenced']))
   })
 

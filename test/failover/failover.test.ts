@@ -181,6 +181,23 @@ describe('the carrier of a fence', () => {
     )
   })
 
+  test('does nothing unrecorded where the CRD is missing, says so, and goes on once it is there', async () => {
+    bed = await createFailoverBed()
+    vm('always')
+    await runInRoomB('always')
+    bed.powerOff('room-b')
+    const definition = bed.store.get('customresourcedefinitions', undefined, 'fences.roomfence.io')
+    if (definition === undefined) throw new Error('no CRD')
+    bed.store.remove('customresourcedefinitions', undefined, 'fences.roomfence.io')
+    const failover = bed.start()
+    await eventually('told of the CRD', () =>
+      bed.events.some((event) => event.kind === 'api-unavailable' && event.reason.includes('deploy/crds')),
+    )
+    expect(taints('b1').some(({ key }) => key === 'roomfence.io/fenced')).toBe(false)
+    bed.store.create('customresourcedefinitions', { metadata: { name: definition.metadata.name }, spec: definition['spec'] })
+    expect((await failover.done).running).toEqual(['vms/always'])
+  })
+
   test('stops at the taint of a later fence', async () => {
     bed = await createFailoverBed()
     bed.taint('b1', 'NoSchedule', 'other')

@@ -198,6 +198,16 @@ describe('credentials', () => {
     expect(message(() => serviceAccountCredentials(folder, {}))).toContain('KUBERNETES_SERVICE_HOST')
   })
 
+  test('of a kubeconfig user with a tokenFile are read from that file', async () => {
+    writeFileSync(join(folder, 'token'), 'one\n')
+    const file = join(folder, 'with-token-file')
+    writeFileSync(
+      file,
+      'current-context: c\ncontexts: [{name: c, context: {cluster: c, user: u}}]\nclusters: [{name: c, cluster: {server: "https://127.0.0.1:6443"}}]\nusers: [{name: u, user: {tokenFile: token}}]',
+    )
+    expect(await kubeconfigCredentials(file).authorization(false)).toBe('Bearer one')
+  })
+
   test('of a service account are read from its folder, the token anew when asked', async () => {
     writeFileSync(join(folder, 'ca.crt'), 'ca')
     writeFileSync(join(folder, 'token'), 'one\n')
