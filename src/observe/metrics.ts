@@ -17,10 +17,16 @@ export function createMetrics() {
   return {
     registry,
     epoch: gauge('epoch', 'Number of the membership that this node has learned; -1 before genesis.'),
-    isInstalled: gauge('epoch_installed', '1 when majorities of the votes before and of the present ones are known to have learned the epoch.'),
+    isInstalled: gauge(
+      'epoch_installed',
+      '1 when majorities of the votes before and of the present ones are known to have learned the epoch.',
+    ),
     permitRemaining: gauge('permit_remaining_seconds', 'How long this node may still run if nobody acks any more; 0 or less: it may not.'),
     containment: gauge('containment', '1 for the level that this node is at: none, pause or kill.', ['level']),
-    containmentVerified: gauge('containment_verified', '1 when the present pause or kill was verified; 0 while it is not, and while there is none.'),
+    containmentVerified: gauge(
+      'containment_verified',
+      '1 when the present pause or kill was verified; 0 while it is not, and while there is none.',
+    ),
     fencedNodes: gauge('fenced_nodes', 'Nodes fenced in the present epoch.'),
     conflict: gauge('conflict', '1 when two memberships of the same epoch were seen: a person must pick one.'),
     coordinator: gauge('coordinator', '1 while this agent carries out fences.'),
@@ -46,7 +52,10 @@ export function createMetrics() {
     }),
     persistFailures: counter('persist_failures_total', 'Writes of the durable state that failed: until one holds, this node says nothing.'),
     storageResources: gauge('storage_resources', 'DRBD resources on this node.'),
-    storageUnprotected: gauge('storage_resources_without_freeze_mode', 'DRBD resources on this node for which freeze mode does not hold: no storage proof.'),
+    storageUnprotected: gauge(
+      'storage_resources_without_freeze_mode',
+      'DRBD resources on this node for which freeze mode does not hold: no storage proof.',
+    ),
     failoverEvents: counter('failover_events_total', 'Steps of the failover, by kind.', ['kind']),
     held: gauge('held_workloads', 'Workloads that the present failover holds back, with their reasons in the Fence object.'),
     recoverySeconds: new Histogram({

@@ -1,0 +1,322 @@
+/** What the coordinator's agent does on the cluster for each fence: failover, and un-fence where a person asks for it. Adapter shell. */
+import type { Configuration } from '../config/schema.ts'
+import type { StorageEntry } from '../evidence/storage-report.ts'
+import { startFailover, type Failover } from '../failover/failover.ts'
+import { type FailoverEvent, type FenceOrder, type ProofAnswer, type Proofs, unfenceAnnotation } from '../failover/order.ts'
+import { finishUnfence, startUnfence } from '../failover/start-unfence.ts'
+import { isOurs } from '../failover/taints.ts'
+import type { AgentReport } from '../failover/unfence.ts'
+import type { KubeClient } from '../kubernetes/client.ts'
+import { nodeView, paths } from '../kubernetes/resources.ts'
+import type { Log } from '../observe/log.ts'
+import type { Metrics } from '../observe/metrics.ts'
+import { coordinator } from '../protocol/contact.ts'
+import type { Epoch, NodeId, Room } from '../protocol/ids.ts'
+import { fencedNodes, type Membership, memberOf } from '../protocol/membership.ts'
+import { nodeProof } from '../protocol/proof.ts'
+import { holdsPermit } from '../protocol/running.ts'
+import type { State } from '../protocol/state.ts'
+import { dataGate, type StorageFacts, storageProof } from './storage-proof.ts'
+
+export interface FencesOptions {
+  readonly configuration: Configuration
+  readonly client: KubeClient
+  readonly nowMs: () => number
+  readonly state: () => State
+  readonly storageFacts: () => StorageFacts | null
+  readonly reported: (node: NodeId) => readonly StorageEntry[] | undefined
+  readonly requestUnfence: (nodes: readonly NodeId[], by: string) => void
+  readonly log: Log
+  readonly metrics: Metrics
+}
+
+export interface Fences {
+  /** Asked about twice a second: starts, stops and pokes what is under way. */
+  readonly review: () => void
+  /** Proofs or replicas changed. */
+  readonly poke: () => void
+  readonly onLearned: (membership: Membership, before: Membership | null) => void
+  readonly underWay: () => readonly string[]
+  readonly stop: () => void
+}
+
+/** How often fenced nodes are looked at for an un-fence request, and nodes for our taints that were left over. */
+const LOOK_EVERY_MS = 1_000
+const CHOOSE_WITHIN_MS = 20_000
+
+export const fenceId = (epoch: number): string => `fence-${epoch}`
+
+const sleep = (ms: number, signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) return resolve()
+    const end = (): void => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', end)
+      resolve()
+    }
+    const timer = setTimeout(end, ms)
+    signal.addEventListener('abort', end)
+  })
+
+export function createFences(options: FencesOptions): Fences {
+  const { client, nowMs, log, metrics, configuration } = options
+  const clock = { nowMs, isoTime: () => new Date().toISOString(), sleep }
+  const stopping = new AbortController()
+  const running = new Map<number, { readonly failover: Failover; readonly learnedAtMs: number }>()
+  const finished = new Set<number>()
+  const learnedAtMs = new Map<number, number>()
+  const unfencing = new Set<NodeId>()
+  const causes = new Map<number, string>()
+  let lookedAtMs = -Infinity
+  let isLooking = false
+  let proofsBefore = ''
+
+  const isCoordinator = (): boolean => {
+    const state = options.state()
+    return coordinator(state, nowMs()) === state.self.node && holdsPermit(state, nowMs()) && state.persistedVersion >= state.durableVersion
+  }
+
+  const proofs: Proofs = {
+    node: (node) => {
+      const proof = nodeProof(options.state(), node, nowMs())
+      if (!proof.isHeld)
+        return {
+          held: false,
+          reason: proof.reason,
+          ...(proof.readyAtMs === null ? {} : { readyInMs: Math.max(0, proof.readyAtMs - nowMs()) }),
+        }
+      if (proof.kind === 'human') return { held: true, proof: { kind: 'human', by: proof.text } }
+      return proof.kind === 'killed'
+        ? { held: true, proof: { kind: 'killed' } }
+        : { held: true, proof: { kind: 'timed', heldSinceMs: proof.sinceMs } }
+    },
+    workload: (node, resources): ProofAnswer => {
+      const answer = proofs.node(node)
+      if (answer.held) return answer
+      const facts = options.storageFacts()
+      const storage = facts ? storageProof(facts, resources) : { isHeld: false as const, reason: 'no membership' }
+      if (storage.isHeld) return { held: true, proof: { kind: 'storage' } }
+      return { ...answer, reason: `${answer.reason}; no storage proof: ${storage.reason}` }
+    },
+  }
+
+  const gate: Parameters<typeof startFailover>[0]['dataGate'] = (volumes) => {
+    const resources = volumes.filter(({ driver }) => configuration.failover.drbdDrivers.includes(driver)).map(({ handle }) => handle)
+    const facts = options.storageFacts()
+    if (resources.length === 0 || !facts) return { open: true }
+    const answer = dataGate(facts, resources)
+    return answer.isHeld ? { open: true } : { open: false, reason: answer.reason }
+  }
+
+  const onProgress = (epoch: number, event: FailoverEvent): void => {
+    metrics.failoverEvents.inc({ kind: event.kind })
+    const { atMs: _, kind, ...rest } = event
+    if (kind === 'vm-running') {
+      const since = learnedAtMs.get(epoch)
+      if (since !== undefined) metrics.recoverySeconds.observe((nowMs() - since) / 1000)
+    }
+    if (kind === 'held') metrics.held.inc()
+    log.info({ fence: fenceId(epoch), event: kind, ...rest }, `fence ${epoch}: ${kind}`)
+  }
+
+  const orderFor = (membership: Membership, epoch: number): FenceOrder => {
+    const nodes = membership.members.filter((member) => member.standing === 'fenced' && member.lastFence === epoch)
+    const rooms = [...new Set(nodes.map((member) => member.room))].filter((room) =>
+      membership.members.every((member) => member.room !== room || member.standing === 'fenced'),
+    ) as Room[]
+    return {
+      id: fenceId(epoch),
+      epoch: epoch as Epoch,
+      clusterId: membership.clusterId,
+      nodes: nodes.map(({ node }) => node),
+      rooms,
+      reason: causes.get(epoch) ?? 'silent on every path',
+      carriedOutBy: options.state().self.node,
+      dryRun: configuration.isDryRun,
+    }
+  }
+
+  const startFor = (membership: Membership, epoch: number): void => {
+    const order = orderFor(membership, epoch)
+    log.warn(
+      { fence: order.id, nodes: order.nodes, rooms: order.rooms },
+      `carrying out fence of ${order.nodes.join(', ')}: ${order.reason}`,
+    )
+    const failover = startFailover({
+      order,
+      client,
+      proofs,
+      dataGate: gate,
+      config: configuration.failover,
+      clock,
+      onProgress: (event) => onProgress(epoch, event),
+    })
+    running.set(epoch, { failover, learnedAtMs: nowMs() })
+    failover.done.then(
+      (result) => {
+        running.delete(epoch)
+        if (result.outcome !== 'stopped') finished.add(epoch)
+        log.info({ fence: order.id, result }, `fence ${order.id}: ${result.outcome}${result.reason === '' ? '' : `: ${result.reason}`}`)
+      },
+      (error: unknown) => {
+        running.delete(epoch)
+        log.error({ error, fence: order.id }, `fence ${order.id} failed and is taken up again`)
+      },
+    )
+  }
+
+  const review = (): void => {
+    const membership = options.state().durable.membership
+    const mine = isCoordinator()
+    metrics.coordinator.set(mine ? 1 : 0)
+    if (!membership) return
+    const epochs = new Set(membership.members.filter((member) => member.standing === 'fenced').map((member) => Number(member.lastFence)))
+    for (const [epoch, { failover }] of running) if (!mine || !epochs.has(epoch)) failover.stop()
+    if (!mine) return
+    for (const epoch of epochs) if (!running.has(epoch) && !finished.has(epoch)) startFor(membership, epoch)
+    const proofsNow = fencedNodes(membership)
+      .map((node) => nodeProof(options.state(), node, nowMs()).isHeld)
+      .join()
+    if (proofsNow !== proofsBefore) poke()
+    proofsBefore = proofsNow
+    if (epochs.size > 0 && !isLooking && nowMs() - lookedAtMs > LOOK_EVERY_MS) void look(membership)
+  }
+
+  const poke = (): void => {
+    for (const { failover } of running.values()) failover.poke()
+  }
+
+  /** Only while something is fenced: looks at the fenced nodes for a request to un-fence them. */
+  const look = async (membership: Membership): Promise<void> => {
+    isLooking = true
+    try {
+      const asked = new Map<number, { nodes: NodeId[]; isForced: boolean }>()
+      for (const { node, standing, lastFence } of membership.members) {
+        if (standing !== 'fenced' || unfencing.has(node)) continue
+        const value = nodeView(await client.get(paths.node(node), { signal: stopping.signal })).annotations[unfenceAnnotation]
+        if (value === undefined) continue
+        const words = value.split(/[\s,]+/)
+        if (!words.some((word) => word === 'true' || word === 'force' || word === fenceId(lastFence))) {
+          log.warn({ node, value }, `${unfenceAnnotation} on ${node} names another fence: write "true" or "${fenceId(lastFence)}"`)
+          continue
+        }
+        const request = asked.get(lastFence) ?? { nodes: [], isForced: false }
+        request.nodes.push(node)
+        request.isForced ||= words.includes('force')
+        asked.set(lastFence, request)
+      }
+      for (const [epoch, { nodes, isForced }] of asked) void unfence(epoch, nodes, isForced)
+    } catch (error) {
+      log.debug({ error }, 'fenced nodes could not be looked at')
+    } finally {
+      isLooking = false
+      lookedAtMs = nowMs()
+    }
+  }
+
+  const unfence = async (epoch: number, nodes: readonly NodeId[], force: boolean): Promise<void> => {
+    for (const node of nodes) unfencing.add(node)
+    try {
+      const { done, stop } = startUnfence({
+        fenceId: fenceId(epoch),
+        fencedByEpoch: epoch,
+        nodes,
+        by: 'annotation',
+        force,
+        client,
+        clock,
+        agentReport,
+        chooseEpoch,
+        onProgress: (event) => log.info({ fence: fenceId(epoch), ...event }, `un-fence of ${nodes.join(', ')}: ${event.kind}`),
+      })
+      stopping.signal.addEventListener('abort', stop)
+      const result = await done
+      stopping.signal.removeEventListener('abort', stop)
+      log.warn({ fence: fenceId(epoch), result }, `un-fence of ${nodes.join(', ')}: ${result.outcome}`)
+      if (result.outcome !== 'unfenced') await sleep(2 * LOOK_EVERY_MS, stopping.signal)
+    } catch (error) {
+      log.warn({ error }, `un-fence of ${nodes.join(', ')} failed and is tried again`)
+      await sleep(2 * LOOK_EVERY_MS, stopping.signal)
+    } finally {
+      for (const node of nodes) unfencing.delete(node)
+    }
+  }
+
+  const agentReport = (node: NodeId): AgentReport | undefined => {
+    const state = options.state()
+    const contact = state.contacts.get(node)
+    const member = state.durable.membership && memberOf(state.durable.membership, node)
+    if (!contact?.statement || contact.incarnation !== member?.incarnation || nowMs() - contact.heardAtMs > state.timings.detectMs)
+      return undefined
+    const { bootId, killedEpoch } = contact.statement
+    const resources = (options.reported(node) ?? []).map((entry) => ({
+      name: entry.resource,
+      role: entry.isPrimary ? 'Primary' : 'Secondary',
+      disk: entry.ownUpToDate ? 'UpToDate' : 'not UpToDate',
+      isSyncTarget: entry.isConnected && !entry.ownUpToDate,
+    }))
+    return { bootId, killedUnderEpoch: killedEpoch >= 0 ? killedEpoch : undefined, resources }
+  }
+
+  const chooseEpoch: Parameters<typeof startUnfence>[0]['chooseEpoch'] = async (nodes) => {
+    const untilMs = nowMs() + CHOOSE_WITHIN_MS
+    while (nowMs() < untilMs && !stopping.signal.aborted) {
+      const { membership } = options.state().durable
+      if (membership && nodes.every((node) => memberOf(membership, node)?.standing !== 'fenced'))
+        return { chosen: true, epoch: membership.epoch }
+      options.requestUnfence(nodes, 'annotation')
+      await sleep(100, stopping.signal)
+    }
+    return { chosen: false, reason: options.state().lastVeto ?? 'no majority agreed in time' }
+  }
+
+  return {
+    review,
+    poke,
+    underWay: () => [...running.keys()].map(fenceId),
+    onLearned: (membership, before) => {
+      if (membership.cause.kind === 'fence') {
+        causes.set(membership.epoch, membership.cause.reason)
+        learnedAtMs.set(membership.epoch, nowMs())
+        metrics.held.set(0)
+      }
+      if (!before || configuration.isDryRun) return
+      // Whoever coordinates finishes what an un-fence leaves to do, also when the agent that began it died right after the choice.
+      for (const { node, standing, lastFence } of before.members) {
+        if (standing !== 'fenced' || memberOf(membership, node)?.standing === 'fenced' || unfencing.has(node)) continue
+        void release(node, lastFence, membership.epoch)
+      }
+    },
+    stop: () => {
+      stopping.abort()
+      for (const { failover } of running.values()) failover.stop()
+    },
+  }
+
+  async function release(node: NodeId, fencedIn: number, epoch: Epoch): Promise<void> {
+    // The agent that asked has a head start; the taint that is still there afterwards is taken by the coordinator.
+    await sleep(5 * LOOK_EVERY_MS, stopping.signal)
+    while (!stopping.signal.aborted) {
+      const { membership } = options.state().durable
+      if (!membership || memberOf(membership, node)?.standing === 'fenced') return
+      if (isCoordinator()) {
+        const view = await client.get(paths.node(node), { signal: stopping.signal }).then(nodeView, () => undefined)
+        if (view && !view.taints.some(isOurs)) return
+        if (view) {
+          const input = {
+            fenceId: fenceId(fencedIn),
+            nodes: [node],
+            by: 'annotation',
+            client,
+            clock,
+            epoch,
+            overridden: [],
+            signal: stopping.signal,
+          }
+          await finishUnfence(input).catch((error: unknown) => log.warn({ error }, `the taints of ${node} could not be taken away yet`))
+        }
+      }
+      await sleep(2 * LOOK_EVERY_MS, stopping.signal)
+    }
+  }
+}

@@ -1,0 +1,171 @@
+/** Keeps this node harmless when the protocol says so: containment, the watchdog, and the reboot where neither can be verified. Adapter shell. */
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Configuration } from '../config/schema.ts'
+import { watchdogProblem } from '../config/rules.ts'
+import { type Containment, createContainment } from '../containment/containment.ts'
+import type { PauseValue } from '../containment/pause.ts'
+import { reboot } from '../containment/reboot.ts'
+import { openWatchdog, type Watchdog } from '../containment/watchdog.ts'
+import type { Workload } from '../containment/workloads.ts'
+import type { Drbd } from '../drbd/drbdsetup.ts'
+import type { Log } from '../observe/log.ts'
+import type { Metrics } from '../observe/metrics.ts'
+import { holdsPermit, mayCloseWatchdog, mayPet } from '../protocol/running.ts'
+import type { ContainmentLevel, Input, State } from '../protocol/state.ts'
+
+export interface GuardOptions {
+  readonly configuration: Configuration
+  readonly drbd: Drbd
+  readonly nowMs: () => number
+  readonly state: () => State
+  readonly feed: (input: Input) => void
+  readonly log: Log
+  readonly metrics: Metrics
+}
+
+export interface Guard {
+  readonly contain: (level: ContainmentLevel) => void
+  readonly reboot: (reason: string) => void
+  /** Asked at every tick: opens the watchdog with the first permit, and lets go what an earlier life of this agent had paused. */
+  readonly review: () => void
+  readonly isArmed: () => boolean
+  /** Gives up the watchdog in good order; true when it was disarmed, or there is none. */
+  readonly leave: (withinMs: number) => Promise<boolean>
+  readonly stop: () => void
+}
+
+const LOOK_EVERY_MS = 500
+
+export function createGuard(options: GuardOptions): Guard {
+  const { configuration, drbd, nowMs, state, feed, log, metrics } = options
+  const { isDryRun } = configuration
+  let watchdog: Watchdog | undefined
+  let watchdogTriedAtMs = -Infinity
+  let petTimer: NodeJS.Timeout | undefined
+  let isReleased = false
+  let isRebooting = false
+
+  const containment: Containment = createContainment(configuration.containment, {
+    killWithinMs: configuration.timings.killMs,
+    lookEveryMs: LOOK_EVERY_MS,
+    nowMs,
+    pauseValue,
+    drbd,
+    onBreach: (result) => {
+      log.error({ unverified: result.unverified }, 'a workload escaped its containment')
+      const { desired } = state()
+      if (desired !== 'none') feed({ kind: 'contained', level: desired, isVerified: false })
+    },
+  })
+
+  /** DRBD resources bear the names of their PersistentVolumes (LINSTOR's way); a volume of another kind is judged by how it is used. */
+  function pauseValue({ directory, persistentVolumes }: Workload): PauseValue {
+    const snapshot = drbd.snapshot()
+    const isStill = (name: string): boolean => {
+      const resource = snapshot.kind === 'known' ? snapshot.resources.find((one) => one.name === name) : undefined
+      return resource !== undefined && (resource.role !== 'Primary' || resource.suspended.fencing)
+    }
+    if (persistentVolumes.length > 0 && persistentVolumes.every(isStill)) return 'already-suspended'
+    try {
+      // A mounted file system writes from the page cache on behind a paused process; a block device opened by QEMU without cache does not.
+      return readdirSync(join(directory, 'volumes', 'kubernetes.io~csi')).length > 0 ? 'never' : 'when-paused'
+    } catch {
+      return 'when-paused'
+    }
+  }
+
+  const contain = (level: ContainmentLevel): void => {
+    if (isDryRun) return
+    metrics.containment.reset()
+    metrics.containment.set({ level }, 1)
+    if (level === 'none') {
+      isReleased = true
+      void containment
+        .resume(() => state().desired === 'none' && holdsPermit(state(), nowMs()))
+        .then((result) => {
+          for (const { podUid, reason } of result.failed) log.error({ podUid }, `a workload could not be resumed: ${reason}`)
+        })
+      return
+    }
+    const order = level === 'kill' ? containment.kill() : containment.pause()
+    void order.then((result) => {
+      if (result.isSuperseded) return
+      for (const { podUid, reason } of result.unverified) log.error({ podUid }, `${level} of a workload is not verified: ${reason}`)
+      log.warn({ level, isVerified: result.verified }, `${level}: ${result.verified ? 'verified' : 'not verified'}`)
+      feed({ kind: 'contained', level, isVerified: result.verified })
+    })
+  }
+
+  const pet = (): void => {
+    if (!watchdog || !mayPet(state(), nowMs())) return
+    const written = watchdog.pet()
+    if (written.kind === 'failed') {
+      metrics.watchdogFailures.inc()
+      log.error(written.reason)
+    }
+  }
+
+  const openWithPermit = (): void => {
+    if (watchdog || isDryRun || configuration.watchdog.kind === 'none' || nowMs() - watchdogTriedAtMs < 5_000) return
+    if (!holdsPermit(state(), nowMs())) return
+    watchdogTriedAtMs = nowMs()
+    try {
+      const opened = openWatchdog(configuration.watchdog)
+      if (!opened) return
+      const problem = watchdogProblem(configuration.timings, opened.timeoutMs)
+      if (problem !== undefined) log.warn(problem)
+      watchdog = opened
+      log.info({ timeoutMs: opened.timeoutMs }, 'watchdog armed')
+      pet()
+      petTimer = setInterval(pet, Math.min(500, opened.timeoutMs / 5))
+      feed({ kind: 'watchdog', timeoutMs: opened.timeoutMs })
+    } catch (error) {
+      log.error({ error }, `no watchdog, so no timed proof for this node: ${error instanceof Error ? error.message : String(error)}`)
+    }
+  }
+
+  return {
+    contain,
+    reboot: (reason) => {
+      if (isDryRun || isRebooting) return
+      isRebooting = true
+      const { rebootMethod, rebootCommand } = configuration.containment
+      const order = reboot({ rebootMethod, rebootCommand, sysrqFile: '/proc/sysrq-trigger' }, reason, (line) => log.fatal(line))
+      void order.finally(() => setTimeout(() => (isRebooting = false), 5_000).unref())
+    },
+    review: () => {
+      openWithPermit()
+      metrics.watchdogArmed.set(watchdog ? 1 : 0)
+      if (!isReleased && state().desired === 'none' && state().durable.membership && holdsPermit(state(), nowMs())) contain('none')
+    },
+    isArmed: () => watchdog !== undefined,
+    leave: async (withinMs) => {
+      if (!watchdog) return true
+      const untilMs = nowMs() + withinMs
+      while (nowMs() < untilMs && !mayCloseWatchdog(state())) await new Promise((resolve) => setTimeout(resolve, 50))
+      if (!mayCloseWatchdog(state())) {
+        // Nobody acked that this node gives up its protection: then nothing may run that could need it.
+        const result = await containment.pause()
+        if (!result.verified) {
+          log.fatal('leaving without a majority and without a verified pause: the watchdog stays armed and resets this node')
+          watchdog.abandon()
+          return false
+        }
+      }
+      clearInterval(petTimer)
+      const written = watchdog.disarm()
+      if (written.kind === 'failed') {
+        log.fatal(written.reason)
+        return false
+      }
+      watchdog = undefined
+      log.info('watchdog disarmed')
+      return true
+    },
+    stop: () => {
+      clearInterval(petTimer)
+      containment.stop()
+    },
+  }
+}

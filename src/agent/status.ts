@@ -1,0 +1,90 @@
+/** What this agent would tell a person: the status page's data, and the gauges. Pure reading. */
+import type { ApiReachability } from '../evidence/api-probe.ts'
+import type { TransportStats } from '../evidence/transport.ts'
+import type { Metrics } from '../observe/metrics.ts'
+import { coordinator } from '../protocol/contact.ts'
+import { digestOf, fencedNodes, votesOf } from '../protocol/membership.ts'
+import { nodeProof } from '../protocol/proof.ts'
+import { mayRunUntilMs } from '../protocol/running.ts'
+import type { State } from '../protocol/state.ts'
+import { isWitnessInReach } from '../protocol/witness-view.ts'
+
+const INFINITE_SECONDS = 3600
+
+const seconds = (ms: number): number => Math.round(Math.max(-INFINITE_SECONDS, Math.min(INFINITE_SECONDS, ms / 1000)) * 1000) / 1000
+
+export function statusOf(
+  state: State,
+  nowMs: number,
+  shell: { readonly underWay: readonly string[]; readonly isArmed: boolean; readonly api: ApiReachability },
+): unknown {
+  const { membership, accepted, killedEpoch } = state.durable
+  return {
+    node: state.self.node,
+    room: state.self.room,
+    incarnation: state.self.incarnation,
+    bootId: state.self.bootId,
+    epoch: membership?.epoch ?? null,
+    digest: membership && digestOf(membership),
+    cause: membership?.cause ?? null,
+    isInstalled: state.isInstalled,
+    members: membership?.members.map(({ node, room, standing, lastFence }) => ({ node, room, standing, lastFence })) ?? [],
+    votes: membership ? Object.fromEntries(votesOf(membership)) : {},
+    permitRemainingSeconds: seconds(mayRunUntilMs(state) - nowMs),
+    containment: { desired: state.desired, ...state.contained },
+    killedEpoch,
+    hasConflict: state.hasConflict,
+    coordinator: coordinator(state, nowMs),
+    peers: [...state.contacts]
+      .filter(([node]) => node !== state.self.node)
+      .map(([node, contact]) => ({
+        node,
+        heardSecondsAgo: seconds(nowMs - contact.heardAtMs),
+        storageSecondsAgo: seconds(nowMs - contact.storageAtMs),
+        epoch: contact.epoch,
+        watchdogMs: contact.statement?.watchdogMs ?? null,
+        killedEpoch: contact.statement?.killedEpoch ?? null,
+        isInSync: contact.statement?.isInSync ?? null,
+      })),
+    witness: {
+      seat: membership?.witness ?? null,
+      ackedSecondsAgo: seconds(nowMs - state.witness.ackedAtMs),
+      failure: state.witness.failure,
+    },
+    api: { isReachable: shell.api.isReachable ?? null, failure: shell.api.failure },
+    watchdog: { isArmed: shell.isArmed, timeoutMs: state.watchdogMs },
+    proposal: state.attempt ? { phase: state.attempt.phase, epoch: state.attempt.proposal.epoch } : null,
+    accepted: accepted && { epoch: accepted.membership.epoch, cause: accepted.membership.cause },
+    lastVeto: state.lastVeto,
+    proofs: membership ? fencedNodes(membership).map((node) => ({ node, ...nodeProof(state, node, nowMs) })) : [],
+    failovers: shell.underWay,
+  }
+}
+
+export function updateMetrics(
+  metrics: Metrics,
+  state: State,
+  packets: TransportStats,
+  storage: { readonly resources: number; readonly unprotected: number },
+  nowMs: number,
+): void {
+  const { membership } = state.durable
+  metrics.epoch.set(membership?.epoch ?? -1)
+  metrics.isInstalled.set(state.isInstalled ? 1 : 0)
+  metrics.permitRemaining.set(seconds(mayRunUntilMs(state) - nowMs))
+  metrics.containmentVerified.set(state.desired !== 'none' && state.contained.isVerified ? 1 : 0)
+  metrics.fencedNodes.set(membership ? fencedNodes(membership).length : 0)
+  metrics.conflict.set(state.hasConflict ? 1 : 0)
+  for (const [node, contact] of state.contacts) {
+    if (node === state.self.node) continue
+    metrics.peerSilence.set({ peer: node }, seconds(nowMs - contact.heardAtMs))
+    metrics.peerStorageConnected.set({ peer: node }, nowMs - contact.storageAtMs < state.timings.detectMs ? 1 : 0)
+  }
+  metrics.packetsSent.set(packets.sent)
+  metrics.packetsReceived.set(packets.received)
+  metrics.witnessReachable.set(isWitnessInReach(state, nowMs) ? 1 : 0)
+  metrics.witnessVoting.set(membership?.witness?.isVoting === true ? 1 : 0)
+  metrics.apiReachable.set(state.isApiReachable ? 1 : 0)
+  metrics.storageResources.set(storage.resources)
+  metrics.storageUnprotected.set(storage.unprotected)
+}

@@ -1,0 +1,99 @@
+#!/usr/bin/env node
+/** The commands. Each is loaded when it is called, so that the agent carries no simulator and the demo no agent. */
+import { readFileSync } from 'node:fs'
+import { Command } from 'commander'
+
+const version = (): string => {
+  try {
+    return (JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }).version
+  } catch {
+    return 'bundled'
+  }
+}
+
+/** Runs until a signal, then stops once; a second signal ends it at once. */
+function untilSignal(stop: () => Promise<void>): void {
+  let isStopping = false
+  for (const signal of ['SIGTERM', 'SIGINT'] as const)
+    process.on(signal, () => {
+      if (isStopping) process.exit(130)
+      isStopping = true
+      stop().then(
+        () => process.exit(0),
+        (error: unknown) => fail(error),
+      )
+    })
+}
+
+function fail(error: unknown): never {
+  const text = error instanceof Error ? `${error.name === 'Error' ? '' : `${error.name}: `}${error.message}` : String(error)
+  process.stderr.write(`roomfence: ${text}\n`)
+  process.exit(1)
+}
+
+const program = new Command('roomfence')
+  .description('Safe room fencing for Kubernetes clusters stretched over two server rooms.')
+  .version(version())
+  .showHelpAfterError()
+
+program
+  .command('agent')
+  .description('run the agent of this node')
+  .requiredOption('--config <file>', 'YAML file; docs/configuration.md lists its fields')
+  .action(async ({ config }: { config: string }) => {
+    const { loadConfiguration } = await import('../config/load.ts')
+    const { runAgent } = await import('../agent/agent.ts')
+    const agent = await runAgent(loadConfiguration(config, process.env))
+    untilSignal(() => agent.stop())
+  })
+
+program
+  .command('witness')
+  .description('run the bundled witness, on a host outside both rooms')
+  .requiredOption('--config <file>', 'YAML file; docs/configuration.md lists its fields')
+  .action(async ({ config }: { config: string }) => {
+    const { loadWitnessConfiguration } = await import('../config/load.ts')
+    const { runWitness } = await import('../witness/server.ts')
+    const { createLog } = await import('../observe/log.ts')
+    const configuration = loadWitnessConfiguration(config, process.env)
+    const witness = await runWitness(configuration, createLog(configuration.log.level, 'witness'))
+    untilSignal(() => witness.stop())
+  })
+
+program
+  .command('init')
+  .description('make epoch 0 once, when every agent runs: create-only in the cluster and in the witness')
+  .requiredOption('--config <file>', "an agent's YAML file: names the cluster and the witness")
+  .requiredOption('--preferred-room <room>', 'survives a cut when the witness cannot decide')
+  .option('--nodes <names>', 'only these nodes, separated by commas')
+  .action(async ({ config, preferredRoom, nodes }: { config: string; preferredRoom: string; nodes?: string }) => {
+    const { runInit } = await import('./init.ts')
+    await runInit(config, preferredRoom, nodes?.split(','))
+  })
+
+program
+  .command('demo')
+  .description('an embedded two-room cluster on loopback: a room dies and its virtual machines come back')
+  .option('--scenario <name>', 'what happens', 'room-power')
+  .option('--list', 'list the scenarios')
+  .option('--keep', 'keep the demo directory with all logs')
+  .option('--no-watchdog', 'nodes without a watchdog: the fence must wait for another proof')
+  .option('--no-freeze', 'volumes without freeze mode: the fence waits for the timed proof')
+  .option('--break <rule>', 'break one rule on purpose and see the observer report it: permits, unlock or uid')
+  .action(async (options: { scenario: string; list?: boolean; keep?: boolean; watchdog: boolean; freeze: boolean; break?: string }) => {
+    const { demo } = await import('../demo/demo.ts')
+    process.exit(await demo(options))
+  })
+
+program
+  .command('simulate')
+  .description('run the shipped decision code in a virtual world, seed by seed')
+  .allowUnknownOption()
+  .helpOption(false)
+  .argument('[args...]')
+  .action(async (args: string[]) => {
+    const { simulate } = await import('../sim/command.ts')
+    process.exit(await simulate(args))
+  })
+
+await program.parseAsync().catch(fail)
