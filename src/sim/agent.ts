@@ -1,0 +1,321 @@
+/** The virtual agent: the same step(), mayPet() and proofs as the real one, with a disk, timers and await points that can fail between any two of them. */
+import { bootId } from '../protocol/ids.ts'
+import type { Message, WitnessRequest } from '../protocol/messages.ts'
+import { holdsPermit, mayPet, mayRunUntilMs } from '../protocol/running.ts'
+import { type Effect, type Input, start } from '../protocol/state.ts'
+import { step } from '../protocol/step.ts'
+import { readClock } from './clock.ts'
+import { afterPowerLoss, afterProcessCrash, createDisk, writeDisk } from './disk.ts'
+import { carryOutFences, reachesApi } from './failover.ts'
+import { connectedPeers, isInSync, takeOverVolumes } from './takeover.ts'
+import { answerRequest } from './witness.ts'
+import { containNode, killCopiesAtReset } from './workloads.ts'
+import type { SimNode, World } from './world.ts'
+
+const BACKLOG_LIMIT = 2_000
+const STORAGE_READ_MS = 500
+const PETS_A_PERIOD = 5
+
+export const localMs = (world: World, node: SimNode): number => readClock(node.clock, world.timeline.nowMs)
+
+/** Runs `act` in this life of the agent: now, or when it is running again. Order is kept. */
+export function whenAwake(world: World, node: SimNode, act: () => void): void {
+  if (node.stoppedUntilMs <= world.timeline.nowMs && node.backlog.length === 0) return act()
+  if (node.backlog.length < BACKLOG_LIMIT) node.backlog.push(act)
+}
+
+export function stopAgent(world: World, node: SimNode, forMs: number): void {
+  if (!node.state) return
+  const untilMs = world.timeline.nowMs + forMs
+  if (untilMs <= node.stoppedUntilMs) return
+  node.stoppedUntilMs = untilMs
+  node.wellSinceMs = Infinity
+  const { life } = node
+  world.timeline.at(untilMs, () => {
+    if (node.life !== life || node.stoppedUntilMs > world.timeline.nowMs) return
+    node.wellSinceMs = world.timeline.nowMs
+    drain(world, node)
+  })
+}
+
+function drain(world: World, node: SimNode): void {
+  const { backlog, life } = node
+  node.backlog = []
+  for (let i = 0; i < backlog.length; i++) {
+    if (node.life !== life) return
+    if (node.stoppedUntilMs > world.timeline.nowMs) {
+      node.backlog = [...node.backlog, ...backlog.slice(i)]
+      return
+    }
+    backlog[i]?.()
+  }
+}
+
+export function feed(world: World, node: SimNode, input: Input): void {
+  if (!node.state) return
+  if (node.stoppedUntilMs > world.timeline.nowMs || node.backlog.length > 0) {
+    const { life } = node
+    return whenAwake(world, node, () => {
+      if (node.life === life) run(world, node, input)
+    })
+  }
+  run(world, node, input)
+}
+
+function run(world: World, node: SimNode, input: Input): void {
+  if (!node.state) return
+  const result = step(node.state, input, localMs(world, node))
+  node.state = result.state
+  if (result.effects.length > 0) carryOut(world, node, result.effects, 0)
+}
+
+/** One effect after the other; the agent may die or be stopped between any two. */
+function carryOut(world: World, node: SimNode, effects: readonly Effect[], from: number): void {
+  const { life } = node
+  for (let i = from; i < effects.length; i++) {
+    const effect = effects[i]
+    if (!effect) continue
+    if (world.moments.size > 0) announce(world, node, effect)
+    if (node.life !== life) return
+    if (node.stoppedUntilMs > world.timeline.nowMs) {
+      const rest = i
+      // Before whatever arrived meanwhile: an agent is one thread.
+      node.backlog.unshift(() => {
+        if (node.life === life) carryOut(world, node, effects, rest)
+      })
+      return
+    }
+    carryOutOne(world, node, effect)
+    if (node.life !== life) return
+  }
+}
+
+function announce(world: World, node: SimNode, effect: Effect): void {
+  if (effect.kind === 'persist') world.strike('persist', node)
+  else if (effect.kind === 'learned') world.strike('learned', node)
+  else if (effect.kind === 'send') {
+    const { kind } = effect.message
+    if (kind === 'promise' || kind === 'accept' || kind === 'accepted') world.strike(kind, node)
+  } else if (effect.kind === 'witness') {
+    if (effect.request.kind === 'swap') world.strike('swap', node)
+  } else if (effect.kind === 'contain')
+    world.strike(effect.level === 'pause' ? 'pausing' : effect.level === 'kill' ? 'killing' : 'thawing', node)
+  else if (effect.kind === 'note') {
+    const { code } = effect
+    if (code === 'proposing' || code === 'finishing' || code === 'permit-lost') world.strike(code, node)
+    else if (code === 'fence-chosen') world.strike('chosen', node)
+  }
+}
+
+function carryOutOne(world: World, node: SimNode, effect: Effect): void {
+  const { life } = node
+  switch (effect.kind) {
+    case 'persist':
+      writeDisk(node.disk, effect.durable, world.timeline, world.random, (isWritten) => {
+        if (node.life !== life || !node.isPowered) return
+        if (isWritten) {
+          node.disk.synced = effect.durable
+          if (node.disk.inFlight === effect.durable) node.disk.inFlight = null
+          world.strike('persisted', node)
+          if (node.life === life) feed(world, node, { kind: 'persisted', version: effect.version })
+        } else feed(world, node, { kind: 'persist-failed', reason: 'no space left on device' })
+      })
+      return
+    case 'send':
+      return deliver(world, node, effect.to, effect.message)
+    case 'witness':
+      return askWitness(world, node, effect.request)
+    case 'contain':
+      if (effect.level === 'pause') world.observer.contained(world, node)
+      return containNode(world, node, effect.level)
+    case 'reboot':
+      world.note(`${node.name} reboots: ${effect.reason}`)
+      world.count('reboots ordered')
+      return resetNode(world, node, effect.reason)
+    case 'learned':
+      return world.observer.learned(world, node, effect.membership)
+    case 'note':
+      world.count(`note ${effect.code}`)
+      if (world.log) world.note(`${node.name} ${effect.code}: ${effect.text}`)
+  }
+}
+
+function deliver(world: World, from: SimNode, to: string, message: Message): void {
+  const receiver = world.nodeByName.get(to)
+  if (!receiver) return
+  const { incarnation, name } = from
+  if (receiver === from) {
+    const { life } = from
+    world.timeline.in(0, () => {
+      if (from.life === life) feed(world, from, { kind: 'message', from: name, incarnation, message })
+    })
+    return
+  }
+  world.network.travel(from.index, receiver.index, () => {
+    if (receiver.state) feed(world, receiver, { kind: 'message', from: name, incarnation, message })
+  })
+}
+
+function askWitness(world: World, node: SimNode, request: WitnessRequest): void {
+  const { life } = node
+  const { network, witness, witnessSite } = world
+  network.travel(node.index, witnessSite, () => {
+    if (!witness.isUp) return
+    const answer = answerRequest(witness, node.name, request)
+    if (answer.kind === 'swapped') {
+      world.observer.registerWritten(world)
+      world.strike('swapped', node)
+    }
+    const send = (): void =>
+      network.travel(witnessSite, node.index, () => {
+        if (node.life === life) feed(world, node, { kind: 'witness', answer })
+      })
+    if (witness.isSlow) world.timeline.in(world.random.between(100, 2_500), send)
+    else send()
+  })
+  world.timeline.in(world.options.timings.witnessReadMs, () => {
+    if (node.life === life) feed(world, node, { kind: 'witness', answer: { kind: 'failed', id: request.id, reason: 'no answer' } })
+  })
+}
+
+export function startAgent(world: World, node: SimNode): void {
+  const { timeline, options } = world
+  node.life += 1
+  node.hasBooted = true
+  node.stoppedUntilMs = -Infinity
+  node.backlog = []
+  node.startedAtMs = timeline.nowMs
+  if (node.disk.how !== 'full') node.wellSinceMs = timeline.nowMs
+  const { life } = node
+  node.state = start({
+    self: {
+      node: node.name,
+      room: node.room,
+      incarnation: node.incarnation,
+      bootId: bootId(`${node.name}-boot${node.boot}`),
+      addresses: [],
+    },
+    timings: options.timings,
+    brakes: world.brakes,
+    durable: node.disk.synced,
+    nowMs: localMs(world, node),
+    seed: world.random.integer(1, 1e9),
+  })
+  if (timeline.nowMs > 0) world.note(`${node.name} agent starts (boot ${node.boot}, incarnation ${node.incarnation})`)
+  if (node.disk.synced === null && node.lives === 1) feed(world, node, { kind: 'genesis', membership: world.genesis })
+  feed(world, node, { kind: 'watchdog', timeoutMs: options.watchdogMs })
+  feed(world, node, { kind: 'contained', level: node.guard, isVerified: true })
+  if (options.watchdogMs !== null) petWatchdog(world, node, options.watchdogMs)
+  let storageReadAtMs = -Infinity
+  const tick = (): void => {
+    if (node.life !== life || !node.state) return
+    if (timeline.nowMs - storageReadAtMs >= STORAGE_READ_MS) {
+      storageReadAtMs = timeline.nowMs
+      feed(world, node, { kind: 'api', isReachable: reachesApi(world, node) })
+      feed(world, node, { kind: 'storage', connected: connectedPeers(world, node), isInSync: isInSync(world, node) })
+    }
+    feed(world, node, { kind: 'tick' })
+    if (node.life !== life) return
+    warnOfPermit(world, node)
+    takeOverVolumes(world, node)
+    if (node.life === life) carryOutFences(world, node)
+  }
+  // A stopped process finds each of its timers due once, however long it was stopped.
+  let isTickWaiting = false
+  const nextTick = (): void => {
+    if (node.life !== life) return
+    if (!isTickWaiting) {
+      isTickWaiting = true
+      whenAwake(world, node, () => {
+        isTickWaiting = false
+        tick()
+      })
+    }
+    timeline.in(options.tickMs / node.clock.rate, nextTick)
+  }
+  let isPetWaiting = false
+  const nextPet = (): void => {
+    if (node.life !== life || options.watchdogMs === null) return
+    if (!isPetWaiting) {
+      isPetWaiting = true
+      whenAwake(world, node, () => {
+        isPetWaiting = false
+        pet(world, node, life, options.watchdogMs ?? 0)
+      })
+    }
+    timeline.in(options.watchdogMs / PETS_A_PERIOD, nextPet)
+  }
+  timeline.in(world.random.between(0, options.tickMs), nextTick)
+  timeline.in(world.random.between(0, options.tickMs), nextPet)
+}
+
+/** The agent may be stopped between its look at the permit and the write to the device. */
+function pet(world: World, node: SimNode, life: number, watchdogMs: number): void {
+  if (node.life !== life || !node.state || !mayPet(node.state, localMs(world, node))) return
+  if (world.moments.size > 0) world.strike('petting', node)
+  whenAwake(world, node, () => {
+    if (node.life === life) petWatchdog(world, node, watchdogMs)
+  })
+}
+
+function petWatchdog(world: World, node: SimNode, watchdogMs: number): void {
+  const plan = ++node.watchdogPlan
+  world.timeline.in(watchdogMs / node.watchdogRate, () => {
+    if (node.watchdogPlan !== plan || !node.isPowered) return
+    world.note(`${node.name} watchdog fires`)
+    world.count('watchdog resets')
+    resetNode(world, node, 'watchdog')
+  })
+}
+
+function warnOfPermit(world: World, node: SimNode): void {
+  if (!world.moments.has('permit-ending') || !node.state || world.timeline.nowMs < node.permitWarnedMs) return
+  const leftMs = mayRunUntilMs(node.state) - localMs(world, node)
+  if (leftMs <= 0 || leftMs > 600) return
+  node.permitWarnedMs = world.timeline.nowMs + 3_000
+  world.strike('permit-ending', node)
+}
+
+export function crashAgent(world: World, node: SimNode, backMs: number): void {
+  if (!node.state) return
+  world.note(`${node.name} agent crashes`)
+  node.state = null
+  node.backlog = []
+  node.life += 1
+  node.wellSinceMs = Infinity
+  afterProcessCrash(node.disk, world.random)
+  const { life, boot } = node
+  world.timeline.in(backMs, () => {
+    if (node.life === life && node.boot === boot && node.isPowered) startAgent(world, node)
+  })
+}
+
+export function resetNode(world: World, node: SimNode, reason: string): void {
+  world.observer.reset(world, node, reason, node.state !== null && holdsPermit(node.state, localMs(world, node)))
+  killCopiesAtReset(world, node)
+  node.state = null
+  node.backlog = []
+  node.life += 1
+  node.boot += 1
+  node.watchdogPlan += 1
+  node.hasBooted = false
+  node.guard = 'pause'
+  node.stuckUntilMs = -Infinity
+  node.wellSinceMs = Infinity
+  afterPowerLoss(node.disk)
+  if (!node.isPowered) return
+  const { boot } = node
+  const [low, high] = world.options.rebootMs
+  world.timeline.in(world.random.between(low, high), () => {
+    if (node.isPowered && node.boot === boot && !node.state) startAgent(world, node)
+  })
+}
+
+/** The state directory is gone: what comes back is another incarnation, on an empty disk. */
+export function loseDisk(world: World, node: SimNode): void {
+  world.note(`${node.name} loses its disk`)
+  resetNode(world, node, 'disk lost')
+  node.disk = createDisk()
+  node.lives += 1
+  node.incarnation = `${node.name}-${node.lives}` as SimNode['incarnation']
+}

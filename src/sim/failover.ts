@@ -1,0 +1,100 @@
+/**
+ * The failover, reduced to what its safety rests on, in its order: taint all, proof, out-of-service, data gate, delete. Any agent may do it, two at once
+ * too; one call to the API a tick, so that everything else may happen between two of them.
+ */
+import { coordinator } from '../protocol/contact.ts'
+import type { Member } from '../protocol/membership.ts'
+import { nodeProof } from '../protocol/proof.ts'
+import { mustKill } from '../protocol/running.ts'
+import { localMs } from './agent.ts'
+import { mayPromote, otherSide } from './storage.ts'
+import { hasStorageProof } from './takeover.ts'
+import type { SimNode, World } from './world.ts'
+
+export function reachesApi(world: World, node: SimNode): boolean {
+  return world.api.isUp && world.network.passes(node.index, world.apiSite, 0)
+}
+
+export function carryOutFences(world: World, node: SimNode): void {
+  const { state } = node
+  const membership = state?.durable.membership
+  if (!state || !membership || state.persistedVersion < state.durableVersion || mustKill(state)) return
+  if (world.api.taints.size === 0 && membership.members.every(({ standing }) => standing !== 'fenced')) return
+  const nowMs = localMs(world, node)
+  if (coordinator(state, nowMs) !== node.name || !reachesApi(world, node)) return
+  const fenced = membership.members.filter((member) => member.standing === 'fenced')
+  if (taintOne(world, node, fenced)) return
+  if (untaintOne(world, node, membership.epoch, fenced)) return
+  for (const member of fenced) {
+    const index = world.nodeByName.get(member.node)?.index ?? -1
+    const isProved = nodeProof(state, member.node, nowMs).isHeld
+    if (isProved && !world.api.outOfService.has(index)) {
+      world.api.outOfService.add(index)
+      world.note(`${node.name} sets ${member.node} out of service`)
+      world.observer.declaredStopped(world, index)
+      return
+    }
+    for (const volume of world.volumes) {
+      if (world.api.placement[volume.vm] !== index) continue
+      if (!isProved && !hasStorageProof(world, node, volume.vm, member.node)) continue
+      if (moveOne(world, node, volume.vm, index)) return
+    }
+  }
+}
+
+function taintOne(world: World, node: SimNode, fenced: readonly Member[]): boolean {
+  for (const { node: name, lastFence } of fenced) {
+    const index = world.nodeByName.get(name)?.index ?? -1
+    if ((world.api.taints.get(index) ?? -1) >= lastFence) continue
+    world.strike('tainting', node)
+    world.api.taints.set(index, lastFence)
+    world.note(`${node.name} taints ${name}`)
+    return true
+  }
+  return false
+}
+
+/** Only taints of epochs that this agent has learned, of nodes that are fenced no more. */
+function untaintOne(world: World, node: SimNode, epoch: number, fenced: readonly Member[]): boolean {
+  for (const [index, taint] of world.api.taints) {
+    const name = world.nodes[index]?.name
+    if (taint > epoch || fenced.some((member) => member.node === name)) continue
+    world.api.taints.delete(index)
+    world.api.outOfService.delete(index)
+    world.note(`${node.name} removes the taint of ${name}`)
+    return true
+  }
+  return false
+}
+
+/** Deletes the pod of one VM, once its other replica can take it. */
+function moveOne(world: World, node: SimNode, vm: number, from: number): boolean {
+  const volume = world.volumes[vm]
+  const side = volume?.sides.find((one) => one.node !== from)
+  const target = side && world.nodes[side.node]
+  if (!volume || !side || !target || side.state !== 'UpToDate' || !side.wasUpToDate) return false
+  if (!target.isPowered || world.api.taints.has(target.index)) return false
+  if (otherSide(volume, side).isPrimary && side.connection === 'Connected') return false
+  if (!mayPromote(volume, side)) return false
+  world.strike('ordering', node)
+  world.api.placement[vm] = null
+  world.count('failovers')
+  world.note(`${node.name} deletes the pod of vm${vm} on ${world.nodes[from]?.name}`)
+  world.observer.ordered(world, vm)
+  return true
+}
+
+/** Kubernetes' own scheduler: a pending pod goes to a node that can open its volume and has no taint. */
+export function schedulePods(world: World): void {
+  if (!world.api.isUp) return
+  for (const volume of world.volumes) {
+    if (world.api.placement[volume.vm] !== null) continue
+    const side = volume.sides.find((one) => {
+      const node = world.nodes[one.node]
+      return (
+        node?.isPowered === true && node.hasBooted && reachesApi(world, node) && !world.api.taints.has(one.node) && mayPromote(volume, one)
+      )
+    })
+    if (side) world.api.placement[volume.vm] = side.node
+  }
+}

@@ -1,0 +1,222 @@
+/** What can go wrong, done to the world: each fault of a schedule, and the adversary's strikes at the protocol's own moments. */
+import { crashAgent, feed, loseDisk, resetNode, stopAgent } from './agent.ts'
+import { changeRate } from './clock.ts'
+import type { Fault, Moment } from './schedule.ts'
+import { restoreBackup } from './witness.ts'
+import { isLive, migrate } from './workloads.ts'
+import { simulatedBrakes, type SimNode, type World } from './world.ts'
+
+/** Sites that a target names. */
+function sitesOf(world: World, target: string, at: SimNode | null): readonly number[] {
+  if (target === 'witness') return [world.witnessSite]
+  if (target === 'api') return [world.apiSite]
+  if (at) {
+    if (target === '@self') return [at.index]
+    if (target === '@room') return world.nodes.filter((node) => node.room === at.room).map(({ index }) => index)
+    if (target === '@others') return world.nodes.filter((node) => node.room !== at.room).map(({ index }) => index)
+    if (target === '@peer')
+      return world.nodes
+        .filter((node) => node.room !== at.room)
+        .slice(0, 1)
+        .map(({ index }) => index)
+  }
+  return world.nodes.filter((node) => node.name === target || node.room === target).map(({ index }) => index)
+}
+
+const nodesOf = (world: World, target: string, at: SimNode | null): readonly SimNode[] =>
+  sitesOf(world, target, at).flatMap((index) => world.nodes[index] ?? [])
+
+export function strikeAt(world: World, moment: Moment, nth: number, at: SimNode): void {
+  for (const strike of world.schedule.strikes)
+    if (strike.moment === moment && strike.nth === nth) {
+      world.note(`strike at ${moment} ${nth} on ${at.name}`)
+      world.count('strikes')
+      applyFault(world, strike.fault, at)
+    }
+}
+
+export function applyFault(world: World, fault: Fault, at: SimNode | null): void {
+  if (world.isRepaired && fault.kind !== 'repair') return
+  if (world.log) world.note(`fault ${JSON.stringify(fault)}`)
+  world.count(`fault ${fault.kind}`)
+  const { network } = world
+  switch (fault.kind) {
+    case 'cut':
+      return eachPair(world, fault.from, fault.to, at, fault.isOneWay, (from, to) => network.change(from, to, fault.path, { isCut: true }))
+    case 'degrade': {
+      const { loss, delayMs, jitterMs, duplicate } = fault
+      return eachPair(world, fault.from, fault.to, at, true, (from, to) =>
+        network.change(from, to, fault.path, { loss, delayMs, jitterMs, duplicate }),
+      )
+    }
+    case 'flap':
+      return flap(world, fault.from, fault.to, at, fault.everyMs, fault.times * 2)
+    case 'heal':
+      return network.heal()
+    case 'power-off':
+      for (const node of nodesOf(world, fault.target, at)) {
+        if (!node.isPowered) continue
+        node.isPowered = false
+        resetNode(world, node, 'power')
+      }
+      return
+    case 'power-on':
+      for (const node of nodesOf(world, fault.target, at)) powerOn(world, node)
+      return
+    case 'crash':
+      for (const node of nodesOf(world, fault.target, at)) crashAgent(world, node, fault.backMs)
+      return
+    case 'stop':
+      for (const node of nodesOf(world, fault.target, at)) stopAgent(world, node, fault.forMs)
+      return
+    case 'clock':
+      for (const node of nodesOf(world, fault.target, at)) changeRate(node.clock, fault.rate, world.timeline.nowMs)
+      return
+    case 'disk':
+      for (const node of nodesOf(world, fault.target, at)) {
+        if (fault.how === 'dead') loseDisk(world, node)
+        else {
+          node.disk.how = fault.how
+          node.wellSinceMs =
+            fault.how === 'good' ? Math.max(world.timeline.nowMs, node.wellSinceMs === Infinity && !node.state ? Infinity : 0) : Infinity
+        }
+      }
+      return
+    case 'stuck':
+      for (const node of nodesOf(world, fault.target, at)) node.stuckUntilMs = world.timeline.nowMs + fault.forMs
+      return
+    case 'witness':
+      return witnessFault(world, fault.how)
+    case 'api':
+      return apiFault(world, fault.how)
+    case 'unfence':
+      for (const node of world.nodes)
+        feed(world, node, { kind: 'unfence', nodes: nodesOf(world, fault.target, at).map(({ name }) => name), by: 'operator' })
+      return
+    case 'human-proof':
+      return confirmDead(world, fault.target, at)
+    case 'brake':
+      world.brakes = { ...simulatedBrakes, isPaused: fault.isPaused }
+      for (const node of world.nodes) feed(world, node, { kind: 'brakes', brakes: world.brakes })
+      return
+    case 'leave':
+      for (const node of nodesOf(world, fault.target, at)) leave(world, node, fault.backMs)
+      return
+    case 'migrate':
+      return migrate(world, fault.vm)
+    case 'repair':
+      return repair(world)
+  }
+}
+
+function eachPair(
+  world: World,
+  from: string,
+  to: string,
+  at: SimNode | null,
+  isOneWay: boolean,
+  act: (from: number, to: number) => void,
+): void {
+  for (const a of sitesOf(world, from, at))
+    for (const b of sitesOf(world, to, at)) {
+      if (a === b) continue
+      act(a, b)
+      if (!isOneWay) act(b, a)
+    }
+}
+
+function flap(world: World, from: string, to: string, at: SimNode | null, everyMs: number, left: number): void {
+  if (left <= 0 || world.isRepaired) return
+  const isCut = left % 2 === 0
+  eachPair(world, from, to, at, false, (a, b) => world.network.change(a, b, null, { isCut }))
+  world.timeline.in(everyMs, () => flap(world, from, to, at, everyMs, left - 1))
+}
+
+function powerOn(world: World, node: SimNode): void {
+  if (node.isPowered) return
+  node.isPowered = true
+  resetNode(world, node, 'power')
+}
+
+function witnessFault(world: World, how: 'down' | 'up' | 'slow' | 'quick' | 'restore'): void {
+  const { witness, options } = world
+  if (!options.hasWitness) return
+  if (how === 'restore') {
+    const seen = world.nodes.map(({ disk, state }) => (state?.durable ?? disk.synced)?.witnessSeen)
+    const lowest = Math.min(...seen.map((one) => (one?.incarnation === witness.register.incarnation ? one.version : -1)))
+    const onDisk = Math.min(
+      ...world.nodes.map(({ disk }) =>
+        disk.synced?.witnessSeen?.incarnation === witness.register.incarnation ? disk.synced.witnessSeen.version : -1,
+      ),
+    )
+    const backup = restoreBackup(witness, Math.min(lowest, onDisk))
+    world.note(backup ? `the witness is restored to version ${backup.version}` : 'no backup that every node would recognise')
+    if (backup) world.count('witness restores')
+    witness.goodSinceMs = Infinity
+    return
+  }
+  if (how === 'down' || how === 'up') witness.isUp = how === 'up'
+  else witness.isSlow = how === 'slow'
+  witness.goodSinceMs = witness.isUp && !witness.isSlow ? world.timeline.nowMs : Infinity
+}
+
+function apiFault(world: World, how: 'down' | 'up' | 'rollback'): void {
+  const { api } = world
+  if (how === 'rollback') {
+    if (!api.backup) {
+      api.backup = { placement: [...api.placement], taints: [...api.taints] }
+      return
+    }
+    // Placements stay: a kubelet that knows newer pods of its own is outside of this model (docs/simulation.md).
+    api.taints.clear()
+    for (const [index, epoch] of api.backup.taints) api.taints.set(index, epoch)
+    api.outOfService.clear()
+    api.backup = null
+    world.count('api rollbacks')
+    return
+  }
+  api.isUp = how === 'up'
+}
+
+/** A person presses it at a bad moment, but is not wrong: nothing runs on those nodes and they have no power. */
+function confirmDead(world: World, target: string, at: SimNode | null): void {
+  const dead = nodesOf(world, target, at).filter(
+    (node) => !node.isPowered && !world.copies.some((copy) => copy.node === node.index && (isLive(copy) || copy.state === 'draining')),
+  )
+  if (dead.length === 0) return
+  world.count('human proofs')
+  for (const node of world.nodes) feed(world, node, { kind: 'human-proof', nodes: dead.map(({ name }) => name), by: 'operator' })
+}
+
+/** A planned stop of the agent: goodbye first. The node itself stays, so its watchdog is not closed and it may reset. */
+function leave(world: World, node: SimNode, backMs: number): void {
+  feed(world, node, { kind: 'leaving' })
+  const { life } = node
+  node.wellSinceMs = Infinity
+  world.timeline.in(backMs, () => {
+    if (node.life === life) crashAgent(world, node, 100)
+  })
+}
+
+function repair(world: World): void {
+  world.isRepaired = true
+  world.network.heal()
+  const { witness, api, timeline } = world
+  witness.isUp = world.options.hasWitness
+  witness.isSlow = false
+  witness.goodSinceMs = timeline.nowMs
+  api.isUp = true
+  world.brakes = simulatedBrakes
+  for (const node of world.nodes) {
+    node.stuckUntilMs = -Infinity
+    node.disk.how = 'good'
+    if (node.state && node.wellSinceMs === Infinity && node.stoppedUntilMs <= timeline.nowMs) node.wellSinceMs = timeline.nowMs
+    feed(world, node, { kind: 'brakes', brakes: world.brakes })
+    powerOn(world, node)
+    if (node.state?.isLeaving === true) crashAgent(world, node, 100)
+    if (node.stoppedUntilMs > timeline.nowMs) {
+      node.stoppedUntilMs = timeline.nowMs
+      stopAgent(world, node, 0.001)
+    }
+  }
+}

@@ -1,0 +1,202 @@
+/** The observer: it sees the true state of the world, never the agents' opinions, and checks the properties after everything that could break one. */
+import { digestOf, isMajority, type Membership, memberOf, newlyFenced, nodeVoter, votesOf, witnessVoter } from '../protocol/membership.ts'
+import { contains, type Side, sideOn, type Volume } from './storage.ts'
+import type { SimNode, World } from './world.ts'
+import type { Copy } from './workloads.ts'
+
+export type Property =
+  | 'P1 single writer'
+  | 'P2 single survivor'
+  | 'P3 no self-made outage'
+  | 'P4 no stale start'
+  | 'P5 nothing forgotten'
+  | 'P6 it ends'
+  | 'lost-write'
+  | 'reboot with permit'
+  | 'killed unfenced'
+
+export interface Violation {
+  readonly property: Property
+  readonly text: string
+  readonly atMs: number
+}
+
+export interface Observer {
+  readonly violations: Violation[]
+  /** Every epoch that anyone ever learned. */
+  readonly chosen: Map<number, Membership>
+  latest: Membership | null
+  longestStallMs: number
+  violate(world: World, property: Property, text: string): void
+  learned(world: World, node: SimNode, membership: Membership): void
+  registerWritten(world: World): void
+  checkWriters(world: World, vm: number): void
+  started(world: World, volume: Volume, side: Side): void
+  killed(world: World, copy: Copy, why: string): void
+  reset(world: World, node: SimNode, reason: string, heldPermit: boolean): void
+  contained(world: World, node: SimNode): void
+  declaredStopped(world: World, index: number): void
+  ordered(world: World, vm: number): void
+}
+
+/** In contact for so long: nothing of what happened before can still take effect (permits, retries, votes that shift). */
+export const settledMs = (world: World): number => {
+  const { permitMs, detectMs, lingerMs, attemptMs } = world.options.timings
+  return permitMs + detectMs + 3 * (lingerMs + attemptMs)
+}
+
+export function createObserver(): Observer {
+  const chosen = new Map<number, Membership>()
+  const observer: Observer = {
+    violations: [],
+    chosen,
+    latest: null,
+    longestStallMs: 0,
+    violate: (world, property, text) => {
+      if (observer.violations.length > 20) return
+      observer.violations.push({ property, text, atMs: world.timeline.nowMs })
+      world.note(`VIOLATION ${property}: ${text}`)
+    },
+    learned: (world, node, membership) => {
+      const known = chosen.get(membership.epoch)
+      if (known === membership) return
+      if (known) {
+        if (digestOf(known) !== digestOf(membership))
+          observer.violate(
+            world,
+            'P2 single survivor',
+            `${node.name} learned another epoch ${membership.epoch}: ${JSON.stringify(membership.cause)}`,
+          )
+        return
+      }
+      chosen.set(membership.epoch, membership)
+      world.count(`epochs ${membership.cause.kind}`)
+      world.note(`epoch ${membership.epoch} chosen: ${describeCause(membership)}`)
+      const before = chosen.get(membership.epoch - 1)
+      if (before) checkSuccession(observer, world, before, membership)
+      if (membership.epoch > (observer.latest?.epoch ?? -1)) observer.latest = membership
+    },
+    registerWritten: (world) => {
+      const { register } = world.witness
+      if (register.accepted && register.accepted.membership.clusterId !== register.membership.clusterId)
+        observer.violate(world, 'P5 nothing forgotten', 'the register mixes clusters')
+    },
+    checkWriters: (world, vm) => {
+      let first: Copy | null = null
+      for (const copy of world.copies) {
+        if (copy.vm !== vm || !canWrite(world, copy)) continue
+        if (first && first.node !== copy.node)
+          observer.violate(
+            world,
+            'P1 single writer',
+            `vm${vm} can write on ${world.nodes[first.node]?.name} and on ${world.nodes[copy.node]?.name}`,
+          )
+        first = copy
+      }
+    },
+    started: (world, volume, side) => {
+      const name = world.nodes[side.node]?.name
+      if (side.state !== 'UpToDate')
+        observer.violate(world, 'P4 no stale start', `vm${volume.vm} starts on ${name} from a replica that is ${side.state}`)
+      if (world.options.isFreezeMode && !contains(side.head, volume.acknowledged))
+        observer.violate(world, 'lost-write', `vm${volume.vm} starts on ${name} without a write that was acknowledged`)
+    },
+    killed: (world, copy, why) => {
+      if (why !== 'contained') return
+      const name = world.nodes[copy.node]?.name
+      for (const membership of chosen.values()) if (name && memberOf(membership, name)?.standing === 'fenced') return
+      observer.violate(world, 'killed unfenced', `vm${copy.vm} was killed on ${name}, which was never fenced`)
+    },
+    reset: (world, node, reason, heldPermit) => {
+      const isAwake = world.timeline.nowMs - node.wellSinceMs > settledMs(world)
+      if (reason !== 'watchdog' && !reason.includes('not verified')) return
+      if (isAwake && heldPermit && node.stuckUntilMs < world.timeline.nowMs - 5_000)
+        observer.violate(world, 'reboot with permit', `${node.name} was reset (${reason}) while it held a permit`)
+      if (isAwake && node.stuckUntilMs < world.timeline.nowMs - 5_000) checkOutage(observer, world, node, `reset (${reason})`)
+    },
+    contained: (world, node) => checkOutage(observer, world, node, 'paused'),
+    declaredStopped: (world, index) => {
+      for (const copy of world.copies)
+        if (copy.node === index && canWrite(world, copy))
+          observer.violate(
+            world,
+            'P1 single writer',
+            `${world.nodes[index]?.name} was declared out of service while vm${copy.vm} could write there`,
+          )
+    },
+    ordered: (world, vm) => {
+      for (const copy of world.copies)
+        if (copy.vm === vm && canWrite(world, copy))
+          observer.violate(
+            world,
+            'P1 single writer',
+            `vm${vm} was ordered elsewhere while its copy on ${world.nodes[copy.node]?.name} could write`,
+          )
+    },
+  }
+  return observer
+}
+
+export function canWrite(world: World, copy: Copy): boolean {
+  if (copy.state === 'draining') return true
+  if (copy.state !== 'running') return false
+  const volume = world.volumes[copy.vm]
+  const side = volume && sideOn(volume, copy.node)
+  return side !== undefined && side.isPrimary && !side.isSuspended
+}
+
+export function describeCause(membership: Membership): string {
+  const { cause } = membership
+  const nodes = 'nodes' in cause ? ` ${cause.nodes.join(',')}` : ''
+  const witness = 'witness' in cause ? ` witness ${cause.witness}` : ''
+  const by = 'by' in cause ? ` by ${cause.by}` : ''
+  return `${cause.kind}${nodes}${witness}${by}`
+}
+
+/** Each epoch is made of the one before it: its votes, and its fenced nodes unless the change is to let them back. */
+function checkSuccession(observer: Observer, world: World, before: Membership, after: Membership): void {
+  if (JSON.stringify([...votesOf(before)]) !== JSON.stringify(after.votesBefore))
+    observer.violate(world, 'P2 single survivor', `epoch ${after.epoch} was made from another epoch ${before.epoch} than the one chosen`)
+  for (const { node, standing } of before.members)
+    if (standing === 'fenced' && memberOf(after, node)?.standing !== 'fenced' && after.cause.kind !== 'unfence')
+      observer.violate(
+        world,
+        'P5 nothing forgotten',
+        `${node} is fenced in epoch ${before.epoch} and no more in ${after.epoch} (${after.cause.kind})`,
+      )
+  for (const name of newlyFenced(before, after)) {
+    const node = world.nodeByName.get(name)
+    if (node) checkOutage(observer, world, node, 'fenced', before)
+  }
+}
+
+/** P3: nothing happens to a node that has long been in contact with more than half of the votes, itself among them. */
+function checkOutage(observer: Observer, world: World, victim: SimNode, what: string, epoch: Membership | null = observer.latest): void {
+  const membership = epoch ?? world.genesis
+  const member = memberOf(membership, victim.name)
+  if (!member || member.standing === 'fenced' || member.incarnation !== victim.incarnation) return
+  const { nowMs } = world.timeline
+  const isSettled = (sinceMs: number): boolean => nowMs - sinceMs >= settledMs(world)
+  if (!isSettled(victim.wellSinceMs)) return
+  const group = world.nodes.filter(
+    (node) => node === victim || (isSettled(node.wellSinceMs) && isSettled(world.network.contactSinceMs(victim.index, node.index))),
+  )
+  // In contact with the victim and with each other; who is not drops out, the one with most trouble first.
+  const isWhole = group.every((a) => group.every((b) => a === b || isSettled(world.network.contactSinceMs(a.index, b.index))))
+  if (!isWhole) return
+  const voters = new Set<string>()
+  for (const node of group) if (memberOf(membership, node.name)?.standing !== 'fenced') voters.add(nodeVoter(node.name, node.incarnation))
+  const { witness } = world
+  const isWitnessGood =
+    witness.isUp &&
+    isSettled(witness.goodSinceMs) &&
+    group.every((node) => isSettled(world.network.contactSinceMs(node.index, world.witnessSite)))
+  if (isWitnessGood && membership.witness?.incarnation === witness.register.incarnation)
+    voters.add(witnessVoter(witness.register.incarnation))
+  if (isMajority(votesOf(membership), (voter) => voters.has(voter)))
+    observer.violate(
+      world,
+      'P3 no self-made outage',
+      `${victim.name} was ${what} while ${group.map(({ name }) => name).join(', ')} with a majority had been in contact for long`,
+    )
+}

@@ -1,0 +1,169 @@
+/** Runs one schedule: the faults, the repair, and then what must follow from it (docs/simulation.md, "Liveness"). */
+import { isMajority, memberOf, nodeVoter, votesOf, witnessVoter } from '../protocol/membership.ts'
+import { silentAfterMs } from '../protocol/timings.ts'
+import { applyFault } from './faults.ts'
+import { describeCause, type Violation } from './observer.ts'
+import type { Schedule } from './schedule.ts'
+import { mayPromote } from './storage.ts'
+import { createWorld, type World } from './world.ts'
+
+export interface Outcome {
+  readonly violations: readonly Violation[]
+  readonly counts: ReadonlyMap<string, number>
+  readonly log: readonly string[]
+  readonly virtualMs: number
+  /** From a room's loss at the end to its last VM's start elsewhere, ms; 0: none was lost. */
+  readonly stallMs: number
+}
+
+const POLL_MS = 500
+
+export function runSchedule(schedule: Schedule, isTracing = false): Outcome {
+  const world = createWorld(schedule, isTracing)
+  for (const { atMs, fault } of schedule.planned) world.timeline.at(atMs, () => applyFault(world, fault, null))
+  let stallMs = 0
+  world.timeline.runUntil(schedule.untilMs)
+  if (world.observer.violations.length === 0) stallMs = afterwards(world)
+  return {
+    violations: world.observer.violations,
+    counts: world.counts,
+    log: world.log ?? [],
+    virtualMs: world.timeline.nowMs,
+    stallMs,
+  }
+}
+
+/** Waits until `holds` gives null, and says how long that took; after `withinMs` what it gives is a violation of P6. */
+function await_(world: World, withinMs: number, what: string, holds: () => string | null, each?: () => void): number | null {
+  const startMs = world.timeline.nowMs
+  for (;;) {
+    const reason = holds()
+    if (reason === null) return world.timeline.nowMs - startMs
+    if (world.timeline.nowMs - startMs >= withinMs) {
+      world.observer.violate(world, 'P6 it ends', `${what}: after ${withinMs} ms ${reason}`)
+      return null
+    }
+    each?.()
+    world.timeline.runUntil(world.timeline.nowMs + POLL_MS)
+    if (world.observer.violations.length > 0) return null
+  }
+}
+
+function afterwards(world: World): number {
+  const { timings, watchdogMs, rebootMs, hasWitness } = world.options
+  applyFault(world, { kind: 'repair' }, null)
+  const isUp = await_(world, rebootMs[1] * 3 + 15_000, 'all nodes boot', () => {
+    const down = world.nodes.filter((node) => !node.state)
+    return down.length > 0 ? `${down.map(({ name }) => name).join(', ')} is not up` : null
+  })
+  if (isUp === null) return 0
+  if (!hasMajority(world)) {
+    world.count('majority lost with its disks')
+    return 0
+  }
+  // 30 s with the default times; a witness that was restored must first lose its vote.
+  const calmMs = 30_000 + timings.witnessShiftMs
+  if (await_(world, calmMs, 'after the last fault', () => unrest(world)) === null) return 0
+  const proofMs = watchdogMs === null ? 20_000 : silentAfterMs(timings, watchdogMs)
+  if (await_(world, proofMs + 20_000, 'every fence is carried out', () => notCarriedOut(world)) === null) return 0
+  const unfence = (): void => applyUnfence(world)
+  if (await_(world, 60_000 + 2 * timings.witnessShiftMs, 'every node is back', () => notBack(world), unfence) === null) return 0
+  return world.schedule.finale === null ? 0 : loseRoom(world, world.schedule.finale, hasWitness)
+}
+
+function applyUnfence(world: World): void {
+  world.isRepaired = false
+  for (const target of new Set(world.nodes.map(({ room }) => room))) applyFault(world, { kind: 'unfence', target }, null)
+  world.isRepaired = true
+}
+
+/** Whether the nodes of the last epoch still exist in the incarnations that vote: dead disks may have taken too many. */
+function hasMajority(world: World): boolean {
+  const latest = world.observer.latest ?? world.genesis
+  const alive = new Set<string>(world.nodes.map((node) => nodeVoter(node.name, node.incarnation)))
+  if (world.options.hasWitness) alive.add(witnessVoter(world.witness.register.incarnation))
+  // Who is fenced has no vote; before the epoch is installed the votes before it count as well.
+  const ofBefore = new Map(latest.votesBefore)
+  return isMajority(votesOf(latest), (voter) => alive.has(voter)) && isMajority(ofBefore, (voter) => alive.has(voter))
+}
+
+function unrest(world: World): string | null {
+  const latest = world.observer.latest ?? world.genesis
+  const { register } = world.witness
+  if (world.options.hasWitness && register.accepted && register.accepted.membership.epoch > register.membership.epoch)
+    return `the witness holds an accepted value for epoch ${register.accepted.membership.epoch}`
+  for (const node of world.nodes) {
+    const { state } = node
+    if (!state) return `${node.name} is not up`
+    const { membership, accepted } = state.durable
+    if (accepted)
+      return `${node.name} holds an accepted value for epoch ${accepted.membership.epoch} (${describeCause(accepted.membership)})`
+    if (membership?.epoch !== latest.epoch) return `${node.name} knows epoch ${membership?.epoch} of ${latest.epoch}`
+    if (state.hasConflict) return `${node.name} sees two memberships`
+    const member = memberOf(latest, node.name)
+    if (member?.standing !== 'fenced' && member?.incarnation === node.incarnation && node.guard !== 'none')
+      return `${node.name} is contained (${node.guard})`
+  }
+  for (const copy of world.copies) {
+    const node = world.nodes[copy.node]
+    if (copy.state === 'paused' && node && memberOf(latest, node.name)?.standing !== 'fenced')
+      return `vm${copy.vm} is paused on ${node.name}`
+  }
+  return null
+}
+
+function notCarriedOut(world: World): string | null {
+  const latest = world.observer.latest ?? world.genesis
+  for (const { node, standing } of latest.members) {
+    if (standing !== 'fenced') continue
+    const index = world.nodeByName.get(node)?.index ?? -1
+    if (!world.api.taints.has(index)) return `${node} has no taint`
+    for (const volume of world.volumes) {
+      if (world.api.placement[volume.vm] !== index) continue
+      const side = volume.sides.find((one) => one.node !== index)
+      const isFree = side && mayPromote(volume, side) && !world.api.taints.has(side.node) && side.wasUpToDate
+      if (isFree) return `vm${volume.vm} is still ordered to run on ${node}`
+    }
+  }
+  return null
+}
+
+function notBack(world: World): string | null {
+  const latest = world.observer.latest ?? world.genesis
+  for (const { node, standing } of latest.members) if (standing !== 'voting') return `${node} is ${standing} in epoch ${latest.epoch}`
+  for (const node of world.nodes)
+    if (memberOf(latest, node.name)?.incarnation !== node.incarnation) return `${node.name} is not a member in its incarnation`
+  if (world.options.hasWitness && latest.witness?.isVoting !== true) return 'the witness has no vote'
+  if (world.api.taints.size > 0) return 'a taint is left'
+  for (const { vm } of world.volumes) {
+    const running = world.copies.filter((copy) => copy.vm === vm && copy.state === 'running')
+    if (running.length !== 1) return `vm${vm} runs ${running.length} times`
+  }
+  return unrest(world)
+}
+
+/** From a healthy cluster either room may be lost (without a witness not the preferred one of two). */
+function loseRoom(world: World, room: string, hasWitness: boolean): number {
+  const { timings, watchdogMs } = world.options
+  const lost = world.nodes.filter((node) => node.room === room)
+  const startMs = world.timeline.nowMs
+  world.isRepaired = false
+  applyFault(world, { kind: 'power-off', target: room }, null)
+  world.isRepaired = true
+  const r = 1 + timings.clockRateError
+  // Detection, then up to three attempts with their arbitration delay.
+  const fenceMs =
+    r * (timings.detectMs + 3 * (timings.attemptMs + timings.heartbeatMs * 6) + 3 * (hasWitness ? timings.arbitrationDelayMs : 0)) + 2_000
+  const fenced = await_(world, fenceMs, `room ${room} is lost`, () => {
+    const latest = world.observer.latest
+    return lost.some(({ name }) => latest && memberOf(latest, name)?.standing !== 'fenced') ? `room ${room} is not fenced` : null
+  })
+  if (fenced === null || watchdogMs === null) return 0
+  const orderMs = silentAfterMs(timings, watchdogMs) * r + 6_000
+  const moved = await_(world, orderMs, `room ${room} is fenced`, () => {
+    for (const { vm } of world.volumes)
+      if (!world.copies.some((copy) => copy.vm === vm && copy.state === 'running')) return `vm${vm} does not run`
+    return null
+  })
+  return moved === null ? 0 : world.timeline.nowMs - startMs
+}

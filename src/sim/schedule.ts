@@ -1,0 +1,114 @@
+/** A schedule: the world's shape and the faults that happen in it, as plain data, so that it can be replayed, shrunk and read. */
+import { defaultTimings, type Timings } from '../protocol/timings.ts'
+
+export type Profile = 'ordinary' | 'hostile'
+
+export interface WorldOptions {
+  readonly seed: number
+  /** Nodes of each room, 1-5 each; rooms are named a, b, c. */
+  readonly nodesOfRooms: readonly number[]
+  readonly hasWitness: boolean
+  /** Heartbeat paths between nodes, 1 or 2; storage uses the last one. */
+  readonly paths: number
+  readonly vms: number
+  /** DRBD with `fencing resource-and-stonith`. */
+  readonly isFreezeMode: boolean
+  readonly timings: Timings
+  /** null: no watchdog. */
+  readonly watchdogMs: number | null
+  readonly tickMs: number
+  /** Shortest and longest time from reset to the agent's start. */
+  readonly rebootMs: readonly [number, number]
+}
+
+/**
+ * Targets name a room (`a`), a node (`a1`), `witness` or `api`. In a strike also `@self` (where the moment was), `@room` (its room),
+ * `@others` (every other room), `@peer` (one node of another room).
+ */
+export type Fault =
+  | { readonly kind: 'cut'; readonly from: string; readonly to: string; readonly isOneWay: boolean; readonly path: number | null }
+  | {
+      readonly kind: 'degrade'
+      readonly from: string
+      readonly to: string
+      readonly path: number | null
+      readonly loss: number
+      readonly delayMs: number
+      readonly jitterMs: number
+      readonly duplicate: number
+    }
+  | { readonly kind: 'flap'; readonly from: string; readonly to: string; readonly everyMs: number; readonly times: number }
+  | { readonly kind: 'heal' }
+  | { readonly kind: 'power-off'; readonly target: string }
+  | { readonly kind: 'power-on'; readonly target: string }
+  | { readonly kind: 'crash'; readonly target: string; readonly backMs: number }
+  | { readonly kind: 'stop'; readonly target: string; readonly forMs: number }
+  | { readonly kind: 'clock'; readonly target: string; readonly rate: number }
+  | { readonly kind: 'disk'; readonly target: string; readonly how: 'slow' | 'full' | 'good' | 'dead' }
+  | { readonly kind: 'stuck'; readonly target: string; readonly forMs: number }
+  | { readonly kind: 'witness'; readonly how: 'down' | 'up' | 'slow' | 'quick' | 'restore' }
+  | { readonly kind: 'api'; readonly how: 'down' | 'up' | 'rollback' }
+  | { readonly kind: 'unfence'; readonly target: string }
+  | { readonly kind: 'human-proof'; readonly target: string }
+  | { readonly kind: 'brake'; readonly isPaused: boolean }
+  | { readonly kind: 'leave'; readonly target: string; readonly backMs: number }
+  | { readonly kind: 'migrate'; readonly vm: number }
+  /** Everything works again: links, power, witness, API, disks, agents, brakes. */
+  | { readonly kind: 'repair' }
+
+/** A moment of the protocol, counted over the whole run: the `nth` time that it comes, the fault strikes before anything else happens. */
+export type Moment =
+  | 'proposing'
+  | 'finishing'
+  | 'promise'
+  | 'accept'
+  | 'accepted'
+  | 'swap'
+  | 'swapped'
+  | 'chosen'
+  | 'learned'
+  | 'persist'
+  | 'persisted'
+  | 'permit-lost'
+  | 'permit-ending'
+  | 'pausing'
+  | 'killing'
+  | 'thawing'
+  | 'petting'
+  | 'tainting'
+  | 'ordering'
+  | 'starting'
+
+export interface Planned {
+  readonly atMs: number
+  readonly fault: Fault
+}
+
+export interface Strike {
+  readonly moment: Moment
+  readonly nth: number
+  readonly fault: Fault
+}
+
+export interface Schedule {
+  readonly options: WorldOptions
+  readonly planned: readonly Planned[]
+  readonly strikes: readonly Strike[]
+  /** When the faults end; then comes repair and what must follow it. */
+  readonly untilMs: number
+  /** Which room is lost after all has settled, null: none. */
+  readonly finale: string | null
+}
+
+export const hostileTimings: Timings = {
+  ...defaultTimings,
+  witnessShiftMs: 1_500,
+  witnessRecentMs: 750,
+  witnessReturnMs: 2_000,
+  clockRateError: 0.02,
+  detectNodeMs: 6_000,
+  settleMs: 1_000,
+}
+
+export const hostileWatchdogMs = 1_200
+export const ordinaryWatchdogMs = 5_000
