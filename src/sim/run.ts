@@ -72,6 +72,7 @@ function afterwards(world: World): number {
 }
 
 function applyUnfence(world: World): void {
+  // Pressed again and again, as an impatient operator does.
   world.isRepaired = false
   for (const target of new Set(world.nodes.map(({ room }) => room))) applyFault(world, { kind: 'unfence', target }, null)
   world.isRepaired = true
@@ -139,6 +140,8 @@ function notBack(world: World): string | null {
     const running = world.copies.filter((copy) => copy.vm === vm && copy.state === 'running')
     if (running.length !== 1) return `vm${vm} runs ${running.length} times`
   }
+  for (const { vm, sides } of world.volumes)
+    if (sides.some(({ state, connection }) => state !== 'UpToDate' || connection !== 'Connected')) return `vm${vm} is not in sync`
   return unrest(world)
 }
 

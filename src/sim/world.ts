@@ -85,7 +85,7 @@ export interface World {
   strike(moment: Moment, node: SimNode): void
 }
 
-export const simulatedBrakes: Brakes = { isDryRun: false, isPaused: false, maxFencedShare: 0.75 }
+export const simulatedBrakes: Brakes = { isDryRun: false, isPaused: false, maxFencedShare: 0.85 }
 
 export function createWorld(schedule: Schedule, isTracing: boolean): World {
   const { options } = schedule
