@@ -1,0 +1,121 @@
+/** The house: which folder may import which, and which files may touch the clock, chance and the network. Change it here, knowingly. */
+
+/**
+ * Every folder of src and the folders that its modules may import; the longest name that fits a file counts. Deciders stand at the top,
+ * shells at the bottom; nothing of the product imports `sim` or `demo`, and nobody imports `cli`.
+ */
+export const mayImport: Readonly<Record<string, readonly string[]>> = {
+  'src/protocol': [],
+  'src/config': [],
+  'src/disk': [],
+  'src/observe': [],
+  'src/kubernetes': [],
+  'src/drbd': [],
+  'src/evidence': ['src/protocol'],
+  'src/witness': ['src/protocol', 'src/evidence', 'src/disk', 'src/config'],
+  'src/containment': ['src/drbd'],
+  'src/failover': ['src/protocol', 'src/kubernetes'],
+  'src/agent': [
+    'src/protocol',
+    'src/config',
+    'src/disk',
+    'src/observe',
+    'src/kubernetes',
+    'src/drbd',
+    'src/evidence',
+    'src/witness',
+    'src/containment',
+    'src/failover',
+  ],
+  // The simulator is a second shell around what decides: it sees no adapter but the types of theirs.
+  'src/sim': ['src/protocol', 'src/drbd', 'src/failover', 'src/evidence', 'src/kubernetes'],
+  // The embedded cluster stands in for what is not ours, so its parts know the product as little as the real ones do.
+  // The demo's run is a shell like `cli`: it starts agents as processes and makes genesis as `roomfence init` does.
+  'src/demo/run': [
+    'src/demo/apiserver',
+    'src/demo/certificates.ts',
+    'src/demo/cluster',
+    'src/demo/link',
+    'src/demo/nodes',
+    'src/demo/observer',
+    'src/demo/storage',
+    'src/demo/vm',
+    'src/protocol',
+    'src/config',
+    'src/evidence',
+    'src/failover',
+    'src/kubernetes',
+    'src/witness',
+    'src/agent',
+  ],
+  // What is below stands in for others' programs, so it knows the product as little as the real ones do.
+  'src/demo/certificates.ts': [],
+  'src/demo/apiserver': ['src/demo/certificates.ts'],
+  'src/demo/cluster': ['src/demo/apiserver', 'src/demo/nodes'],
+  'src/demo/link': [],
+  'src/demo/vm': [],
+  'src/demo/storage': ['src/demo/link', 'src/drbd'],
+  'src/demo/observer': ['src/demo/vm', 'src/demo/storage'],
+  'src/demo/nodes': ['src/demo/link', 'src/demo/storage', 'src/demo/observer', 'src/demo/vm', 'src/drbd'],
+  'src/cli': [
+    'src/protocol',
+    'src/config',
+    'src/disk',
+    'src/observe',
+    'src/kubernetes',
+    'src/drbd',
+    'src/evidence',
+    'src/witness',
+    'src/containment',
+    'src/failover',
+    'src/agent',
+    'src/sim',
+    'src/demo',
+  ],
+}
+
+/** What a test that stands beside its module may import besides: stand-ins, and the suites that several implementations must pass. */
+export const testsMayImport: readonly string[] = ['src/demo', 'src/containment', 'src/protocol', 'test']
+
+/** Node's own modules, by folder: a folder that is not listed uses none. */
+export const nodeModulesOf: Readonly<Record<string, readonly string[]>> = {
+  'src/config': ['fs'],
+  'src/disk': ['crypto', 'fs', 'fs/promises', 'net', 'path'],
+  'src/observe': ['http', 'net'],
+  'src/kubernetes': ['fs', 'http', 'https', 'path'],
+  'src/drbd': ['child_process', 'fs/promises'],
+  'src/evidence': ['crypto', 'dgram', 'fs', 'net', 'zlib'],
+  'src/witness': ['crypto', 'fs', 'fs/promises', 'http', 'https', 'net'],
+  'src/containment': ['child_process', 'fs', 'fs/promises', 'path', 'timers/promises'],
+  'src/agent': ['crypto', 'fs', 'path'],
+  'src/demo': ['*'],
+  'src/cli': ['*'],
+}
+
+/**
+ * The adapters: files, or folders with a slash at the end, that may read a clock, set timers, roll dice or call the network. Whoever is not
+ * here is given the time as an argument.
+ */
+export const adapters: readonly string[] = [
+  'src/agent/agent.ts',
+  'src/agent/fences.ts',
+  'src/agent/guard.ts',
+  'src/containment/containment.ts',
+  'src/containment/process-group.ts',
+  'src/containment/verification.ts',
+  'src/drbd/drbdsetup.ts',
+  'src/drbd/follower.ts',
+  'src/drbd/program.ts',
+  'src/evidence/api-probe.ts',
+  'src/evidence/keys.ts',
+  'src/evidence/self-health.ts',
+  'src/kubernetes/client.ts',
+  'src/kubernetes/watch.ts',
+  'src/witness/http-client.ts',
+  'src/witness/server.ts',
+  'src/cli/',
+  'src/demo/',
+]
+
+/** A file that is longer is two files. */
+export const mostLines = 400
