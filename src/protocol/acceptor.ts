@@ -45,6 +45,8 @@ export function onPrepare(state: State, out: Outbox, from: NodeId, { ballot, pro
     return refuse({ code: 'veto', text: veto })
   }
   changeDurable(state, out, { promised: ballot, round: Math.max(state.durable.round, ballot.round) })
+  // Room for the one that was first: rivals that outbid each other held up a fence for seven seconds (found by seed 4).
+  if (from !== state.self.node) state.nextAttemptAtMs = Math.max(state.nextAttemptAtMs, nowMs + state.timings.attemptMs)
   send(state, out, from, { kind: 'promise', ballot, epoch: proposal.epoch, accepted: state.durable.accepted })
 }
 
@@ -63,10 +65,6 @@ export function onAccept(state: State, out: Outbox, from: NodeId, { ballot, memb
   })
   if (state.acceptedSinceMs === Infinity) state.acceptedSinceMs = nowMs
   const fenced = fencedNodes(value)
-  for (const node of fenced) {
-    const contact = contactOf(state, node)
-    if (contact.bootAtDoor === null) contact.bootAtDoor = contact.statement?.bootId ?? null
-  }
   if (fenced.length > 0) note(out, 'door-closed', `acks ${fenced.join(', ')} no more`, fenced)
   send(state, out, from, { kind: 'accepted', ballot, epoch: value.epoch })
 }

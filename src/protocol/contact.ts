@@ -15,7 +15,6 @@ export function contactOf(state: State, node: NodeId): Contact {
     epoch: -1,
     digest: '',
     inSyncSinceMs: Infinity,
-    bootAtDoor: null,
     learnSentAtMs: -Infinity,
   }
   state.contacts.set(node, fresh)

@@ -36,14 +36,14 @@ export function learn(state: State, out: Outbox, membership: Membership, nowMs: 
   for (const node of fresh) {
     // Who proposed a fence knew the epoch before to be installed since then; who only learns of it counts from now.
     state.floorMs.set(node, proposed ? state.installedAtMs : floorMs)
-    const contact = contactOf(state, node)
-    if (contact.bootAtDoor === null) contact.bootAtDoor = contact.statement?.bootId ?? null
   }
   changeDurable(state, out, { membership, promised: null, accepted: null })
   state.acceptedSinceMs = Infinity
   state.attempt = null
   state.failedAttempts = 0
   state.learnedAtMs = nowMs
+  // Said at once: until the others know that it is installed, nothing may follow it.
+  state.heartbeatAtMs = -Infinity
   state.isInstalled = false
   state.installedAtMs = Infinity
   state.grants.clear()
@@ -65,7 +65,6 @@ function forgetFence(state: State, node: NodeId): void {
   state.floorMs.delete(node)
   state.humanProof.delete(node)
   state.witness.doorAtMs.delete(node)
-  contactOf(state, node).bootAtDoor = null
   for (const doors of state.doors.values()) doors.delete(node)
 }
 

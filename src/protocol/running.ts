@@ -28,15 +28,20 @@ function desiredLevel(state: State, nowMs: number): ContainmentLevel {
   if (!state.durable.membership) return state.isFreshBoot ? 'pause' : 'none'
   if (holdsPermit(state, nowMs)) return 'none'
   // An agent that was restarted on a running node finds workloads whose permit it cannot know: it asks before it pauses, and does not pet.
+  // Once contained it stays so until a permit: an un-fence within the grace must not free it (found by seed 13).
   const isStarting =
-    !state.isFreshBoot && !state.hasHadPermit && !state.hasConflict && nowMs - state.startedAtMs < state.timings.restartGraceMs
+    !state.isFreshBoot && state.desired === 'none' && !state.hasHadPermit && !state.hasConflict && nowMs - state.startedAtMs < state.timings.restartGraceMs
   return isStarting ? 'none' : 'pause'
 }
 
 /** Brings containment in line with the permit. Called at every tick and after whatever may have changed it. */
 export function reviewContainment(state: State, out: Outbox, nowMs: number): void {
   const level = desiredLevel(state, nowMs)
-  if (level === 'none' && state.durable.membership) state.hasHadPermit = state.hasHadPermit || holdsPermit(state, nowMs)
+  if (level === 'none' && !state.hasHadPermit && holdsPermit(state, nowMs)) {
+    state.hasHadPermit = true
+    // The process before this one may have paused what runs here, and died (found by seed 154).
+    if (state.desired === 'none') contain(out, 'none')
+  }
   if (level !== state.desired) {
     const before = state.desired
     state.desired = level

@@ -54,8 +54,6 @@ export interface Contact {
   digest: string
   /** Since when it was heard and in sync without a gap. */
   inSyncSinceMs: number
-  /** Boot known when this node's door to it closed. */
-  bootAtDoor: BootId | null
   learnSentAtMs: number
 }
 

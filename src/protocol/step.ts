@@ -55,7 +55,8 @@ export function step(state: State, input: Input, nowMs: number): Step {
       for (const node of input.nodes) state.unfence.set(node, { nodes: input.nodes, by: input.by, askedAtMs: nowMs })
       break
     case 'human-proof':
-      for (const node of input.nodes) state.humanProof.set(node, input.by)
+      // Only of nodes that are fenced now: said of a living one it would hold for the next fence.
+      for (const node of input.nodes) if (isFenced(state, node)) state.humanProof.set(node, input.by)
       break
     case 'brakes':
       state.brakes = input.brakes

@@ -131,6 +131,7 @@ function notCarriedOut(world: World): string | null {
 
 function notBack(world: World): string | null {
   const latest = world.observer.latest ?? world.genesis
+  for (const { name, state } of world.nodes) if (state?.isInstalled !== true) return `${name} does not know epoch ${latest.epoch} to be installed`
   for (const { node, standing } of latest.members) if (standing !== 'voting') return `${node} is ${standing} in epoch ${latest.epoch}`
   for (const node of world.nodes)
     if (memberOf(latest, node.name)?.incarnation !== node.incarnation) return `${node.name} is not a member in its incarnation`

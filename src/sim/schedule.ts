@@ -102,6 +102,7 @@ export interface Schedule {
 
 export const hostileTimings: Timings = {
   ...defaultTimings,
+  witnessReadMs: 350,
   witnessShiftMs: 1_500,
   witnessRecentMs: 750,
   witnessReturnMs: 2_000,
