@@ -1,0 +1,132 @@
+/** `roomfence demo`: the embedded two-room cluster, one scenario, progress as it happens, a timeline, and non-zero if anything went wrong. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { describeFinding } from './observer/judge.ts'
+import { startProgress } from './run/progress.ts'
+import { meddle } from './run/meddle.ts'
+import { scenarios } from './run/scenarios.ts'
+import { type BrokenRule, type Demo, setUp } from './run/setup.ts'
+import { createStage, expectedVms, type Stage } from './run/stage.ts'
+import { timeline } from './run/timeline.ts'
+
+export interface DemoCommand {
+  readonly scenario: string
+  readonly list?: boolean
+  readonly keep?: boolean
+  readonly watchdog: boolean
+  readonly freeze: boolean
+  readonly break?: string
+  readonly vms?: number
+  readonly nodesARoom?: number
+}
+
+export interface DemoResult {
+  /** What a user would call wrong; empty: all well. */
+  readonly wrongs: readonly string[]
+  /** What the observer saw, by type. */
+  readonly findings: readonly string[]
+  readonly lines: readonly string[]
+}
+
+const brokenRules: readonly BrokenRule[] = ['permits', 'unlock', 'uid']
+const VMS = 12
+const NODES_A_ROOM = 3
+
+/** @returns the exit code. */
+export async function demo(command: DemoCommand): Promise<number> {
+  const print = (line: string): void => void process.stdout.write(`${line}\n`)
+  if (command.list === true) {
+    for (const [name, { description }] of Object.entries(scenarios)) print(`${name.padEnd(22)} ${description}`)
+    return 0
+  }
+  const { wrongs } = await runDemo(command, print)
+  if (wrongs.length === 0) print('\nNothing went wrong: no VM ran twice, no acknowledged record is missing.')
+  else print(`\nWrong (${wrongs.length}):\n${wrongs.map((wrong) => `  ${wrong}`).join('\n')}`)
+  return wrongs.length === 0 ? 0 : 1
+}
+
+/** Runs one scenario from nothing to nothing: no process of it is left afterwards. */
+export async function runDemo(command: DemoCommand, print: (line: string) => void): Promise<DemoResult> {
+  const scenario = scenarios[command.scenario]
+  if (!scenario) throw new Error(`--scenario: saw "${command.scenario}"; allowed: ${Object.keys(scenarios).join(', ')}`)
+  const broken = brokenRules.find((rule) => rule === command.break)
+  if (command.break !== undefined && !broken) throw new Error(`--break: saw "${command.break}"; allowed: ${brokenRules.join(', ')}`)
+  const directory = mkdtempSync(join(tmpdir(), 'rf-'))
+  const main = process.argv[1]
+  const lines: string[] = []
+  const say = (line: string): void => {
+    lines.push(line)
+    print(line)
+  }
+  say(`roomfence demo: ${command.scenario}: ${scenario.description}`)
+  let running: Demo | undefined
+  const interrupt = (): void => {
+    void (running?.stop() ?? Promise.resolve()).finally(() => process.exit(130))
+  }
+  process.once('SIGINT', interrupt)
+  process.once('SIGTERM', interrupt)
+  try {
+    running = await setUp({
+      directory,
+      nodesARoom: command.nodesARoom ?? NODES_A_ROOM,
+      vmCount: command.vms ?? VMS,
+      hasWitness: true,
+      hasWatchdog: command.watchdog && broken !== 'permits',
+      freeze: command.freeze && broken !== 'permits',
+      broken,
+      program: agentProgram(main),
+      say,
+    })
+    const progress = startProgress(running, say)
+    const stage = createStage(running, progress)
+    try {
+      await warmUp(stage)
+      if (stage.wrongs.length === 0) {
+        const stopMeddling = meddle(stage, broken)
+        await scenario.run(stage)
+        stopMeddling()
+      }
+      await sleep(1_000)
+      const findings = running.rooms.observer.judge({ healthyNodes: new Set(untouchedNodes(command.scenario, running)) })
+      for (const finding of findings) stage.wrong(describeFinding(finding))
+      for (const line of timeline(stage)) say(line)
+      return { wrongs: stage.wrongs, findings: findings.map(({ type }) => type), lines }
+    } finally {
+      progress.stop()
+    }
+  } finally {
+    process.removeListener('SIGINT', interrupt)
+    process.removeListener('SIGTERM', interrupt)
+    await running?.stop()
+    if (command.keep === true) say(`kept: ${directory}`)
+    else rmSync(directory, { recursive: true, force: true })
+  }
+}
+
+/** The same program as this one: its bundle, or its source. */
+function agentProgram(main: string | undefined): readonly string[] {
+  const isProgram = main !== undefined && /(?:roomfence\.mjs|cli\/main\.ts|\/roomfence)$/.test(main)
+  return [process.execPath, isProgram ? main : new URL('../cli/main.ts', import.meta.url).pathname]
+}
+
+/** Nodes to which the scenario does nothing at all: no copy of a VM may end there. */
+function untouchedNodes(scenario: string, demo: Demo): readonly string[] {
+  if (scenario === 'room-power' || scenario === 'single-node' || scenario === 'link-cut')
+    return demo.rooms.nodesOf(demo.roomNames[0]).map(({ name }) => name)
+  if (scenario === 'witness-lost' || scenario === 'api-outage' || scenario === 'link-and-witness-lost')
+    return demo.rooms.nodesOf().map(({ name }) => name)
+  return []
+}
+
+async function warmUp(stage: Stage): Promise<void> {
+  const expected = expectedVms(stage)
+  await stage.until(`${expected.length} VMs to write`, () => expected.every((vm) => stage.writing().has(vm)), 60_000)
+  const isQuiet = (): boolean =>
+    [...stage.progress.statuses().values()].filter(({ permitRemainingSeconds }) => permitRemainingSeconds > 0).length ===
+    stage.demo.observePorts.size
+  await stage.until('every node to hold a permit', isQuiet, 30_000)
+  stage.say(`${expected.length} VMs write, every node holds a permit`)
+  await stage.pause(2_500)
+}

@@ -1,0 +1,224 @@
+/** The demo's scenarios: what happens, and what must come of it. */
+import { monotonicMs } from '../storage/replica.ts'
+import { apiSite } from '../nodes/rooms.ts'
+import { witnessSite } from './setup.ts'
+import { returningVms, type Stage } from './stage.ts'
+
+export interface Scenario {
+  readonly description: string
+  readonly run: (stage: Stage) => Promise<void>
+}
+
+const A = 'room-a'
+const B = 'room-b'
+const COMES_BACK_MS = 45_000
+
+const nodesIn = ({ demo }: Stage, room: string): readonly string[] => demo.rooms.nodesOf(room).map(({ name }) => name)
+
+const vmsOn = ({ demo }: Stage, nodes: ReadonlySet<string>): ReadonlySet<string> =>
+  new Set([...demo.rooms.observer.progress().values()].filter(({ node }) => nodes.has(node)).map(({ vm }) => vm))
+
+async function untilFenced(stage: Stage, nodes: readonly string[]): Promise<boolean> {
+  const isDone = await stage.until(`the fence of ${nodes.join(', ')}`, () => nodes.every((node) => stage.fenced().has(node)), COMES_BACK_MS)
+  stage.moments.set('fence seen', monotonicMs())
+  return isDone
+}
+
+/** Every VM that was lost and comes back writes on a survivor. */
+async function untilBack(stage: Stage, lost: ReadonlySet<string>, nodes: ReadonlySet<string>): Promise<void> {
+  const expected = returningVms(stage, lost)
+  const isBack = (vm: string): boolean => {
+    const seen = stage.demo.rooms.observer.progress().get(vm)
+    return seen !== undefined && !nodes.has(seen.node) && seen.firstAcknowledgedAtMs !== undefined
+  }
+  const isDone = await stage.until(`${expected.length} VMs to write in the other room`, () => expected.every(isBack), COMES_BACK_MS)
+  if (!isDone) stage.wrong(`not back: ${expected.filter((vm) => !isBack(vm)).join(', ')}`)
+}
+
+async function bringBack(stage: Stage, room: string): Promise<void> {
+  const { demo } = stage
+  const nodes = nodesIn(stage, room).filter((node) => stage.fenced().has(node))
+  const isKilled = (node: string): boolean =>
+    [...stage.progress.statuses().values()].some((status) =>
+      status.proofs.some((proof) => proof.node === node && proof.isHeld && /killed|rebooted/.test(proof.text ?? '')),
+    )
+  await stage.until(`the agents of ${nodes.join(', ')} to learn their fence and be harmless`, () => nodes.every(isKilled), COMES_BACK_MS)
+  const isReady = (name: string): boolean => {
+    const node = demo.store.get('nodes', undefined, name) as
+      | { status?: { conditions?: readonly { type: string; status: string }[] } }
+      | undefined
+    return node?.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') === true
+  }
+  await stage.until(`${nodes.join(', ')} to be Ready`, () => nodes.every(isReady), COMES_BACK_MS)
+  stage.unfence(nodes)
+  await stage.until(`${nodes.join(', ')} to be un-fenced`, () => nodes.every((node) => !stage.fenced().has(node)), COMES_BACK_MS)
+  stage.moments.set('un-fenced', monotonicMs())
+  const taints = (name: string): readonly { key: string }[] =>
+    (demo.store.get('nodes', undefined, name) as { spec?: { taints?: readonly { key: string }[] } } | undefined)?.spec?.taints ?? []
+  await stage.until(
+    'our taints to be gone',
+    () =>
+      nodes.every((name) => taints(name).every(({ key }) => key !== 'roomfence.io/fenced' && key !== 'node.kubernetes.io/out-of-service')),
+    COMES_BACK_MS,
+  )
+  const isVoting = (): boolean =>
+    [...stage.progress.statuses().values()].some((status) =>
+      nodes.every((name) => status.members.some(({ node, standing }) => node === name && standing === 'voting')),
+    )
+  await stage.until(`${nodes.join(', ')} to vote again`, isVoting, COMES_BACK_MS)
+}
+
+/** Nothing may happen: no fence, no pause, the same copies of the same VMs. */
+async function untouched(stage: Stage, forMs: number, what: string): Promise<void> {
+  const before = stage.instances()
+  const untilMs = monotonicMs() + forMs
+  while (monotonicMs() < untilMs) {
+    await stage.pause(200)
+    if (stage.fenced().size > 0) return stage.wrong(`${[...stage.fenced()].join(', ')} fenced although only ${what}`)
+  }
+  const contained = [...stage.progress.statuses().values()]
+    .filter(({ containment }) => containment.desired !== 'none')
+    .map(({ node }) => node)
+  if (contained.length > 0) stage.wrong(`${contained.join(', ')} contained although only ${what}`)
+  sameCopies(stage, before, what)
+}
+
+function sameCopies(stage: Stage, before: ReadonlyMap<string, string>, what: string): void {
+  const after = stage.instances()
+  for (const [vm, instance] of before) if (after.get(vm) !== instance) stage.wrong(`${vm} was restarted although only ${what}`)
+}
+
+async function allWrite(stage: Stage, vms: Iterable<string>, withinMs: number): Promise<void> {
+  const expected = [...vms]
+  await stage.until(`${expected.length} VMs to write`, () => expected.every((vm) => stage.writing().has(vm)), withinMs)
+}
+
+/** After a cut of any kind: whoever was fenced comes back, and everything runs. */
+async function settle(stage: Stage, before: ReadonlySet<string>): Promise<void> {
+  await stage.pause(3_000)
+  for (const room of [A, B]) if (nodesIn(stage, room).some((node) => stage.fenced().has(node))) await bringBack(stage, room)
+  await allWrite(stage, returningVms(stage, before), COMES_BACK_MS)
+}
+
+export const scenarios: Readonly<Record<string, Scenario>> = {
+  'room-power': {
+    description: 'room B loses its power; its VMs come back in room A; room B returns and is un-fenced',
+    run: async (stage) => {
+      const nodes = new Set(nodesIn(stage, B))
+      const lost = vmsOn(stage, nodes)
+      await stage.powerOff(B)
+      if (!(await untilFenced(stage, [...nodes]))) return
+      await untilBack(stage, lost, nodes)
+      await stage.powerOn(B)
+      await bringBack(stage, B)
+    },
+  },
+  'link-cut': {
+    description: 'the link between the rooms is cut, both live: one room goes on, the other stops; then the link heals',
+    run: async (stage) => {
+      const running = stage.writing()
+      const nodes = new Set(nodesIn(stage, B))
+      const lost = vmsOn(stage, nodes)
+      stage.moments.set('power loss', monotonicMs())
+      stage.say('*** the link between the rooms is cut; room B cannot reach the API server either')
+      stage.demo.network.cut(A, B)
+      stage.demo.network.cut(B, apiSite)
+      if (!(await untilFenced(stage, [...nodes]))) return
+      await untilBack(stage, lost, nodes)
+      stage.say('*** the link is back')
+      stage.demo.network.healAll()
+      await settle(stage, running)
+    },
+  },
+  'one-way-cut': {
+    description: 'only the direction from room A to room B is lost',
+    run: async (stage) => {
+      const running = stage.writing()
+      stage.say('*** nothing arrives in room B from room A any more; the other direction works')
+      stage.demo.network.cut(A, B, { direction: 'forward' })
+      await stage.pause(12_000)
+      const rooms = [A, B].filter((room) => nodesIn(stage, room).some((node) => stage.fenced().has(node)))
+      if (rooms.length > 1) stage.wrong('both rooms are fenced')
+      stage.say('*** the link is whole again')
+      stage.demo.network.healAll()
+      await settle(stage, running)
+    },
+  },
+  'witness-lost': {
+    description: 'the witness dies: nothing happens to any VM, its vote is shifted; it returns',
+    run: async (stage) => {
+      stage.say('*** the witness dies')
+      await stage.demo.stopWitness()
+      await untouched(stage, 12_000, 'the witness was lost')
+      const isVoting = (): boolean => [...stage.progress.statuses().values()].some((status) => status.witness.seat?.isVoting === true)
+      await stage.until('an epoch without the witness', () => !isVoting(), COMES_BACK_MS)
+      stage.say('*** the witness is back')
+      await stage.demo.startWitness()
+      await stage.until('an epoch with the witness', isVoting, COMES_BACK_MS)
+      await untouched(stage, 1_000, 'the witness came back')
+    },
+  },
+  'link-and-witness-lost': {
+    description: 'link and witness are lost together: nobody has a majority, everything pauses; then everything resumes where it stood',
+    run: async (stage) => {
+      const running = stage.writing()
+      const before = stage.instances()
+      stage.say('*** the link between the rooms and the witness are lost at the same moment')
+      stage.demo.network.cut(A, B)
+      for (const room of [A, B]) stage.demo.network.cut(room, witnessSite)
+      await stage.until('every VM to stand still', () => stage.writing().size === 0, COMES_BACK_MS)
+      await stage.pause(4_000)
+      if (stage.writing().size > 0) stage.wrong(`${[...stage.writing()].join(', ')} writes although nobody holds a majority`)
+      if (stage.fenced().size > 0) stage.wrong('a room was fenced without a majority')
+      stage.say('*** link and witness are back')
+      stage.demo.network.healAll()
+      await allWrite(stage, running, COMES_BACK_MS)
+      sameCopies(stage, before, 'everything was paused')
+    },
+  },
+  'api-outage': {
+    description: 'the API server is out of reach of all nodes: nothing is fenced, nothing pauses',
+    run: async (stage) => {
+      stage.say('*** no node reaches the API server')
+      for (const room of [A, B]) stage.demo.network.cut(room, apiSite)
+      await untouched(stage, 10_000, 'the API server was away')
+      stage.say('*** the API server is back')
+      stage.demo.network.healAll()
+      await untouched(stage, 3_000, 'the API server came back')
+    },
+  },
+  'single-node': {
+    description: 'one node of a healthy room loses its power: it alone is fenced, its VMs come back on the node with the other replica',
+    run: async (stage) => {
+      const [first] = stage.demo.rooms.nodesOf(B)
+      if (!first) return
+      const nodes = new Set([first.name])
+      const lost = vmsOn(stage, nodes)
+      stage.say(`*** ${first.name} loses its power`)
+      stage.moments.set('power loss', monotonicMs())
+      await first.powerOff()
+      stage.demo.cluster.hostChanged(first.name)
+      if (!(await untilFenced(stage, [first.name]))) return
+      if (stage.fenced().size !== 1) stage.wrong(`more than ${first.name} is fenced: ${[...stage.fenced()].join(', ')}`)
+      await untilBack(stage, lost, nodes)
+      await first.powerOn()
+      stage.demo.cluster.hostChanged(first.name)
+      await bringBack(stage, B)
+    },
+  },
+  flapping: {
+    description: 'the link between the rooms goes away and comes back again and again',
+    run: async (stage) => {
+      const running = stage.writing()
+      stage.say('*** the link flaps')
+      for (const ms of [700, 1_500, 400, 2_600, 900, 3_200, 500, 1_200]) {
+        stage.demo.network.cut(A, B)
+        await stage.pause(ms)
+        stage.demo.network.heal(A, B)
+        await stage.pause(600)
+      }
+      stage.say('*** the link stays')
+      await settle(stage, running)
+    },
+  },
+}
