@@ -61,9 +61,10 @@ function desire(state: State, now: Membership, nowMs: number): Membership | null
   return (
     wantsFence(state, now, nowMs) ??
     wantsUnfence(state, now, nowMs) ??
+    // Before the witness: the vote of an incarnation that is gone may be the one that its return lacks (found by seed 948).
+    wantsJoin(state, now, nowMs) ??
     wantsWitness(state, now, nowMs) ??
-    wantsVotes(state, now, nowMs) ??
-    wantsJoin(state, now, nowMs)
+    wantsVotes(state, now, nowMs)
   )
 }
 

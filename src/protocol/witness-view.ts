@@ -65,7 +65,8 @@ function see(state: State, out: Outbox, register: Register, nowMs: number): void
         'witness-stale',
         `the witness went back from version ${seen.version} to ${register.version}: it was restored from a backup and loses its vote`,
       )
-    if (!state.witness.isStale) state.witness.currentSinceMs = nowMs
+    // Counted anew after each failed read as well, or it never gets its vote back (found by seed 270).
+    if (!state.witness.isStale || state.witness.currentSinceMs === Infinity) state.witness.currentSinceMs = nowMs
     state.witness.isStale = true
     state.witness.register = register
     // Still believed where it only adds: a higher epoch was chosen once, whoever tells of it.

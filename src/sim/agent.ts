@@ -126,7 +126,7 @@ function carryOutOne(world: World, node: SimNode, effect: Effect): void {
     case 'witness':
       return askWitness(world, node, effect.request)
     case 'contain':
-      if (effect.level === 'pause') world.observer.contained(world, node)
+      if (effect.level === 'pause' && node.guard === 'none') world.observer.contained(world, node)
       return containNode(world, node, effect.level)
     case 'reboot':
       world.note(`${node.name} reboots: ${effect.reason}`)

@@ -41,6 +41,8 @@ export function takeOverVolumes(world: World, node: SimNode): void {
       side.wasUpToDate = side.state === 'UpToDate'
       if (world.options.isFreezeMode) exchangeStatement(world, node, volume, side)
     }
+    // The others have written since: what it remembers says nothing any more.
+    if (mustKill(state)) side.wasUpToDate = false
     if (!world.options.isFreezeMode || mustKill(state)) continue
     const peer = world.nodes[otherSide(volume, side).node]
     const member = peer && memberOf(membership, peer.name)

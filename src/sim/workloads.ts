@@ -102,7 +102,10 @@ function demoteAll(world: World, node: SimNode): void {
 export function killCopiesAtReset(world: World, node: SimNode): void {
   for (const copy of [...world.copies]) {
     if (copy.node !== node.index || copy.state === 'draining') continue
-    if (copy.state === 'running') {
+    const volume = world.volumes[copy.vm]
+    // What DRBD has suspended was handed to nobody.
+    const isFrozen = volume && sideOn(volume, node.index)?.isSuspended === true
+    if (copy.state === 'running' && !isFrozen) {
       setCopy(world, copy, 'draining', 'reset')
       world.timeline.in(world.options.timings.ioResidueMs * world.random.next(), () => {
         copy.state = 'dead'
