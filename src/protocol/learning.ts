@@ -39,6 +39,8 @@ export function learn(state: State, out: Outbox, membership: Membership, nowMs: 
   }
   changeDurable(state, out, { membership, promised: null, accepted: null })
   state.acceptedSinceMs = Infinity
+  // Counted anew for the next epoch, or no-op follows no-op (found by seed 2813).
+  state.registerAcceptedSinceMs = Infinity
   state.attempt = null
   state.failedAttempts = 0
   state.learnedAtMs = nowMs

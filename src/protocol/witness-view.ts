@@ -69,6 +69,7 @@ function see(state: State, out: Outbox, register: Register, nowMs: number): void
     if (!state.witness.isStale || state.witness.currentSinceMs === Infinity) state.witness.currentSinceMs = nowMs
     state.witness.isStale = true
     state.witness.register = register
+    state.registerAcceptedSinceMs = Infinity
     // Still believed where it only adds: a higher epoch was chosen once, whoever tells of it.
     if (register.membership.epoch > membership.epoch) learn(state, out, register.membership, nowMs)
     return
