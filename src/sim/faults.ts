@@ -6,6 +6,9 @@ import { restoreBackup } from './witness.ts'
 import { isLive, migrate } from './workloads.ts'
 import { simulatedBrakes, type SimNode, type World } from './world.ts'
 
+/** A value that only the witness and one voter held may then be neither finished nor replaced: a person's case (docs/simulation.md). */
+export const restoredAmidChoice = 'witness restores amid a choice'
+
 /** Sites that a target names. */
 function sitesOf(world: World, target: string, at: SimNode | null): readonly number[] {
   if (target === 'witness') return [world.witnessSite]
@@ -149,9 +152,12 @@ function witnessFault(world: World, how: 'down' | 'up' | 'slow' | 'quick' | 'res
         disk.synced?.witnessSeen?.incarnation === witness.register.incarnation ? disk.synced.witnessSeen.version : -1,
       ),
     )
+    const { register } = witness
     const backup = restoreBackup(witness, Math.min(lowest, onDisk))
     world.note(backup ? `the witness is restored to version ${backup.version}` : 'no backup that every node would recognise')
     if (backup) world.count('witness restores')
+    const isChoosing = register.accepted !== null || world.nodes.some(({ state, disk }) => (state?.durable ?? disk.synced)?.accepted)
+    if (backup && isChoosing) world.count(restoredAmidChoice)
     witness.goodSinceMs = Infinity
     return
   }

@@ -1,7 +1,7 @@
 /** Runs one schedule: the faults, the repair, and then what must follow from it (docs/simulation.md, "Liveness"). */
 import { isMajority, memberOf, nodeVoter, votesOf, witnessVoter } from '../protocol/membership.ts'
 import { silentAfterMs } from '../protocol/timings.ts'
-import { applyFault } from './faults.ts'
+import { applyFault, restoredAmidChoice } from './faults.ts'
 import { describeCause, type Violation } from './observer.ts'
 import type { Schedule } from './schedule.ts'
 import { mayPromote } from './storage.ts'
@@ -63,6 +63,13 @@ function afterwards(world: World): number {
   }
   // 30 s with the default times; a witness that was restored must first lose its vote.
   const calmMs = 30_000 + timings.witnessShiftMs
+  if (world.counts.has(restoredAmidChoice)) {
+    world.timeline.runUntil(world.timeline.nowMs + calmMs)
+    if (unrest(world) !== null) {
+      world.count('left to a person')
+      return 0
+    }
+  }
   if (await_(world, calmMs, 'after the last fault', () => unrest(world)) === null) return 0
   const proofMs = watchdogMs === null ? 20_000 : silentAfterMs(timings, watchdogMs)
   if (await_(world, proofMs + 20_000, 'every fence is carried out', () => notCarriedOut(world)) === null) return 0

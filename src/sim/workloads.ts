@@ -103,9 +103,9 @@ export function killCopiesAtReset(world: World, node: SimNode): void {
   for (const copy of [...world.copies]) {
     if (copy.node !== node.index || copy.state === 'draining') continue
     const volume = world.volumes[copy.vm]
-    // What DRBD has suspended was handed to nobody.
-    const isFrozen = volume && sideOn(volume, node.index)?.isSuspended === true
-    if (copy.state === 'running' && !isFrozen) {
+    // In freeze mode what is still on its way reaches this node's own disk, unacknowledged, and nobody else's.
+    const isFreezing = volume && sideOn(volume, node.index)?.isLocked === true
+    if (copy.state === 'running' && !isFreezing) {
       setCopy(world, copy, 'draining', 'reset')
       world.timeline.in(world.options.timings.ioResidueMs * world.random.next(), () => {
         copy.state = 'dead'
