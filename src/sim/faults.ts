@@ -40,7 +40,8 @@ export function strikeAt(world: World, moment: Moment, nth: number, at: SimNode)
 
 export function applyFault(world: World, fault: Fault, at: SimNode | null): void {
   if (world.isRepaired && fault.kind !== 'repair') return
-  if (world.log && !(fault.kind === 'unfence' && world.timeline.nowMs > world.schedule.untilMs)) world.note(`fault ${JSON.stringify(fault)}`)
+  if (world.log && !(fault.kind === 'unfence' && world.timeline.nowMs > world.schedule.untilMs))
+    world.note(`fault ${JSON.stringify(fault)}`)
   world.count(`fault ${fault.kind}`)
   const { network } = world
   switch (fault.kind) {

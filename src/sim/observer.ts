@@ -1,6 +1,6 @@
 /** The observer: it sees the true state of the world, never the agents' opinions, and checks the properties after everything that could break one. */
 import { digestOf, isMajority, type Membership, memberOf, newlyFenced, nodeVoter, votesOf, witnessVoter } from '../protocol/membership.ts'
-import { contains, type Side, sideOn, type Volume } from './storage.ts'
+import { contains, otherSide, type Side, sideOn, type Volume } from './storage.ts'
 import type { SimNode, World } from './world.ts'
 import type { Copy } from './workloads.ts'
 
@@ -142,7 +142,9 @@ export function canWrite(world: World, copy: Copy): boolean {
   if (copy.state !== 'running') return false
   const volume = world.volumes[copy.vm]
   const side = volume && sideOn(volume, copy.node)
-  return side !== undefined && side.isPrimary && !side.isSuspended
+  if (!volume || !side?.isPrimary || side.isSuspended) return false
+  // Until the kernel notices that its peer has gone, a locked Primary's writes hang: nobody is told that they are safe.
+  return !(side.isLocked && side.connection === 'Connected' && otherSide(volume, side).connection !== 'Connected')
 }
 
 export function describeCause(membership: Membership): string {

@@ -23,7 +23,7 @@ export function runSchedule(schedule: Schedule, isTracing = false): Outcome {
   for (const { atMs, fault } of schedule.planned) world.timeline.at(atMs, () => applyFault(world, fault, null))
   let stallMs = 0
   world.timeline.runUntil(schedule.untilMs)
-  if (world.observer.violations.length === 0) stallMs = afterwards(world)
+  if (world.observer.violations.length === 0 && schedule.endsUnrepaired !== true) stallMs = afterwards(world)
   return {
     violations: world.observer.violations,
     counts: world.counts,
@@ -138,7 +138,8 @@ function notCarriedOut(world: World): string | null {
 
 function notBack(world: World): string | null {
   const latest = world.observer.latest ?? world.genesis
-  for (const { name, state } of world.nodes) if (state?.isInstalled !== true) return `${name} does not know epoch ${latest.epoch} to be installed`
+  for (const { name, state } of world.nodes)
+    if (state?.isInstalled !== true) return `${name} does not know epoch ${latest.epoch} to be installed`
   for (const { node, standing } of latest.members) if (standing !== 'voting') return `${node} is ${standing} in epoch ${latest.epoch}`
   for (const node of world.nodes)
     if (memberOf(latest, node.name)?.incarnation !== node.incarnation) return `${node.name} is not a member in its incarnation`

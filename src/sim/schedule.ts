@@ -98,6 +98,8 @@ export interface Schedule {
   readonly untilMs: number
   /** Which room is lost after all has settled, null: none. */
   readonly finale: string | null
+  /** A scenario that ends as it is. */
+  readonly endsUnrepaired?: boolean
 }
 
 export const hostileTimings: Timings = {

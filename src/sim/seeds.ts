@@ -1,0 +1,24 @@
+/** Every seed that ever failed, with what it found. CI runs them all. A changed generator gives a seed another schedule: they stay as more seeds. */
+import type { Profile } from './schedule.ts'
+
+export interface RememberedSeed {
+  readonly seed: number
+  readonly profile: Profile
+  readonly found: string
+}
+
+const hostile = (seed: number, found: string): RememberedSeed => ({ seed, profile: 'hostile', found })
+
+export const rememberedSeeds: readonly RememberedSeed[] = [
+  hostile(4, 'three rivals outbid each other for seven seconds: whoever promised to another now waits one attempt'),
+  hostile(13, 'a node that was un-fenced within the restart grace was freed without a permit'),
+  hostile(15, 'an epoch was not known to be installed before the next heartbeat: now it is said at once'),
+  hostile(154, 'an agent that died after a pause left the workloads paused for ever: the first permit thaws'),
+  hostile(241, 'a new boot id counted as proof although the new boot had held a permit before the fence (P1)'),
+  hostile(270, 'a restored witness never got its vote back after one failed read'),
+  hostile(344, 'replicas of a fenced node must not be trusted from memory (P4): the agent distrusts them when it learns its fence'),
+  hostile(889, 'a node that lost its disk could not come back before the witness, nor the witness before it'),
+  hostile(948, 'the same with two rooms of two'),
+  hostile(2813, 'no-op epochs without end after a restore; a slow old write cleared the failure of a newer one'),
+  hostile(3165, 'a lost incarnation had to be in sync to lose its vote, which it cannot while its peers are fenced'),
+]
