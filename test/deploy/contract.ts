@@ -1,6 +1,6 @@
 /** What every API server, embedded or real, must say of deploy/: all of it is accepted, field by field, and the rights are enough. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { call, type Connection } from '../contract/api/connection.ts'
+import { call, type Connection, eventually } from '../contract/api/connection.ts'
 import { allManifests, applyManifests, type Applied, exampleManifests, removeManifests } from './manifests.ts'
 
 const nameOf = ({ manifest }: Applied): string => `${manifest.kind} ${manifest.metadata.name}`
@@ -40,8 +40,11 @@ export function deployContract(connect: () => Connection): void {
     })
 
     test('fences are served', async () => {
-      const { status } = await call(connect(), 'GET', '/apis/roomfence.io/v1/fences')
-      expect(status).toBe(200)
+      const served = await eventually(
+        () => call(connect(), 'GET', '/apis/roomfence.io/v1/fences'),
+        ({ status }) => status === 200,
+      )
+      expect(served.body).toMatchObject({ kind: 'FenceList', items: [] })
     })
   })
 }
