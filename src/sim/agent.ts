@@ -64,8 +64,11 @@ export function feed(world: World, node: SimNode, input: Input): void {
 
 function run(world: World, node: SimNode, input: Input): void {
   if (!node.state) return
+  const before = node.state.durable.membership
   const result = step(node.state, input, localMs(world, node))
   node.state = result.state
+  const { membership } = node.state.durable
+  if (membership && membership !== before) world.observer.learned(world, node, membership)
   if (result.effects.length > 0) carryOut(world, node, result.effects, 0)
 }
 
@@ -133,7 +136,7 @@ function carryOutOne(world: World, node: SimNode, effect: Effect): void {
       world.count('reboots ordered')
       return resetNode(world, node, effect.reason)
     case 'learned':
-      return world.observer.learned(world, node, effect.membership)
+      return
     case 'note':
       world.count(`note ${effect.code}`)
       if (world.log) world.note(`${node.name} ${effect.code}: ${effect.text}`)

@@ -6,8 +6,8 @@ import { restoreBackup } from './witness.ts'
 import { isLive, migrate } from './workloads.ts'
 import { simulatedBrakes, type SimNode, type World } from './world.ts'
 
-/** A value that only the witness and one voter held may then be neither finished nor replaced: a person's case (docs/simulation.md). */
-export const restoredAmidChoice = 'witness restores amid a choice'
+/** A witness restored, or a disk dead, that held an accepted value: it may then be neither finished nor replaced, a person's case (docs/simulation.md). */
+export const lostAmidChoice = 'memory lost amid a choice'
 
 /** Sites that a target names. */
 function sitesOf(world: World, target: string, at: SimNode | null): readonly number[] {
@@ -78,8 +78,10 @@ export function applyFault(world: World, fault: Fault, at: SimNode | null): void
       return
     case 'disk':
       for (const node of nodesOf(world, fault.target, at)) {
-        if (fault.how === 'dead') loseDisk(world, node)
-        else {
+        if (fault.how === 'dead') {
+          if (node.disk.synced?.accepted || node.disk.inFlight?.accepted) world.count(lostAmidChoice)
+          loseDisk(world, node)
+        } else {
           node.disk.how = fault.how
           node.wellSinceMs =
             fault.how === 'good' ? Math.max(world.timeline.nowMs, node.wellSinceMs === Infinity && !node.state ? Infinity : 0) : Infinity
@@ -158,7 +160,7 @@ function witnessFault(world: World, how: 'down' | 'up' | 'slow' | 'quick' | 'res
     world.note(backup ? `the witness is restored to version ${backup.version}` : 'no backup that every node would recognise')
     if (backup) world.count('witness restores')
     const isChoosing = register.accepted !== null || world.nodes.some(({ state, disk }) => (state?.durable ?? disk.synced)?.accepted)
-    if (backup && isChoosing) world.count(restoredAmidChoice)
+    if (backup && isChoosing) world.count(lostAmidChoice)
     witness.goodSinceMs = Infinity
     return
   }

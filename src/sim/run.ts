@@ -1,7 +1,7 @@
 /** Runs one schedule: the faults, the repair, and then what must follow from it (docs/simulation.md, "Liveness"). */
 import { isMajority, memberOf, nodeVoter, votesOf, witnessVoter } from '../protocol/membership.ts'
 import { silentAfterMs } from '../protocol/timings.ts'
-import { applyFault, restoredAmidChoice } from './faults.ts'
+import { applyFault, lostAmidChoice } from './faults.ts'
 import { describeCause, type Violation } from './observer.ts'
 import type { Schedule } from './schedule.ts'
 import { mayPromote } from './storage.ts'
@@ -63,7 +63,7 @@ function afterwards(world: World): number {
   }
   // 30 s with the default times; a witness that was restored must first lose its vote.
   const calmMs = 30_000 + timings.witnessShiftMs
-  if (world.counts.has(restoredAmidChoice)) {
+  if (world.counts.has(lostAmidChoice)) {
     world.timeline.runUntil(world.timeline.nowMs + calmMs)
     if (unrest(world) !== null) {
       world.count('left to a person')
