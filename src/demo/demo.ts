@@ -33,6 +33,7 @@ export interface DemoResult {
 const brokenRules: readonly BrokenRule[] = ['permits', 'unlock', 'uid']
 const VMS = 12
 const NODES_A_ROOM = 3
+const BROKEN_FOR_S = 45
 
 /** @returns the exit code. */
 export async function demo(command: DemoCommand): Promise<number> {
@@ -85,7 +86,7 @@ export async function runDemo(command: DemoCommand, print: (line: string) => voi
       await warmUp(stage)
       if (stage.wrongs.length === 0) {
         const stopMeddling = meddle(stage, broken)
-        await scenario.run(stage)
+        await (broken ? Promise.race([scenario.run(stage), untilFound(stage)]) : scenario.run(stage))
         stopMeddling()
       }
       await sleep(1_000)
@@ -102,6 +103,15 @@ export async function runDemo(command: DemoCommand, print: (line: string) => voi
     await running?.stop()
     if (command.keep === true) say(`kept: ${directory}`)
     else rmSync(directory, { recursive: true, force: true })
+  }
+}
+
+/** With a rule broken on purpose the run ends when the observer has seen it, or after a while in which it saw nothing. */
+async function untilFound({ demo }: Stage): Promise<void> {
+  for (let tries = 0; tries < BROKEN_FOR_S; tries++) {
+    await sleep(1_000)
+    const healthyNodes = new Set(demo.rooms.nodesOf(demo.roomNames[0]).map(({ name }) => name))
+    if (demo.rooms.observer.judge({ healthyNodes }).length > 0) return
   }
 }
 

@@ -30,7 +30,11 @@ function desiredLevel(state: State, nowMs: number): ContainmentLevel {
   // An agent that was restarted on a running node finds workloads whose permit it cannot know: it asks before it pauses, and does not pet.
   // Once contained it stays so until a permit: an un-fence within the grace must not free it (found by seed 13).
   const isStarting =
-    !state.isFreshBoot && state.desired === 'none' && !state.hasHadPermit && !state.hasConflict && nowMs - state.startedAtMs < state.timings.restartGraceMs
+    !state.isFreshBoot &&
+    state.desired === 'none' &&
+    !state.hasHadPermit &&
+    !state.hasConflict &&
+    nowMs - state.startedAtMs < state.timings.restartGraceMs
   return isStarting ? 'none' : 'pause'
 }
 
@@ -48,7 +52,8 @@ export function reviewContainment(state: State, out: Outbox, nowMs: number): voi
     state.desiredSinceMs = nowMs
     state.contained = { level: 'none', isVerified: false }
     contain(out, level)
-    if (level === 'pause') note(out, 'permit-lost', 'the grants still valid are no majority: workloads are paused')
+    // A node that is un-fenced goes through a pause until its first acks: it had no permit to lose.
+    if (level === 'pause' && before === 'none') note(out, 'permit-lost', 'the grants still valid are no majority: workloads are paused')
     if (level === 'kill')
       note(out, 'told-fenced', `fenced in epoch ${state.durable.membership?.epoch}: workloads are killed`, [state.self.node])
     if (level === 'none' && before !== 'none') note(out, 'permit-regained', 'a majority acked: workloads go on')

@@ -3,7 +3,7 @@ import type { Incarnation, NodeId, Room } from './ids.ts'
 import { digestOf, memberOf, type Membership, nodeVoter, votesOf } from './membership.ts'
 import type { Ack, Heartbeat, Message, Statement } from './messages.ts'
 import { doorStatements, isDoorOpen, onAccept, onPrepare } from './acceptor.ts'
-import { contactOf, coordinator, isMember } from './contact.ts'
+import { contactOf, isMember } from './contact.ts'
 import { pursue } from './desire.ts'
 import { declareConflict, learn, noteInstalled, teach } from './learning.ts'
 import { changeDurable, note, type Outbox, persisted, send } from './outbox.ts'
@@ -132,15 +132,11 @@ function sendHeartbeats(state: State, out: Outbox, nowMs: number): void {
   for (const { node } of membership.members) if (node !== state.self.node) send(state, out, node, { kind: 'join', room, addresses })
 }
 
+/** Every survivor asks: the coordinator for the order to start, the others because only a proof unlocks their own replicas. */
 function askDoors(state: State, out: Outbox, nowMs: number): void {
   const { membership } = state.durable
-  if (
-    !membership ||
-    coordinator(state, nowMs) !== state.self.node ||
-    nowMs - state.doorsAskedAtMs < state.timings.heartbeatMs ||
-    !wantsDoors(state)
-  )
-    return
+  if (!membership || memberOf(membership, state.self.node)?.standing === 'fenced') return
+  if (nowMs - state.doorsAskedAtMs < state.timings.heartbeatMs || !wantsDoors(state)) return
   state.doorsAskedAtMs = nowMs
   for (const { node, standing } of membership.members)
     if (standing !== 'fenced') send(state, out, node, { kind: 'ask-doors', epoch: membership.epoch })

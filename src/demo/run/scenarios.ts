@@ -35,6 +35,18 @@ async function untilBack(stage: Stage, lost: ReadonlySet<string>, nodes: Readonl
   if (!isDone) stage.wrong(`not back: ${expected.filter((vm) => !isBack(vm)).join(', ')}`)
 }
 
+/** Without a watchdog and without freeze mode nothing proves that a silent room has stopped: the fence waits, and says for what. */
+async function waitsForAnotherProof(stage: Stage): Promise<void> {
+  const wasTold = (): boolean =>
+    stage.progress
+      .logged()
+      .some(({ line }) => line['event'] === 'waiting-for-proof' && String(line['reason']).includes('no working watchdog'))
+  await stage.until('the fence to say that it waits for another proof', wasTold, COMES_BACK_MS)
+  await stage.pause(10_000)
+  const ordered = stage.progress.logged().filter(({ line }) => line['event'] === 'vm-ordered')
+  if (ordered.length > 0) stage.wrong(`${ordered.length} VMs were ordered elsewhere without a proof`)
+}
+
 async function bringBack(stage: Stage, room: string): Promise<void> {
   const { demo } = stage
   const nodes = nodesIn(stage, room).filter((node) => stage.fenced().has(node))
@@ -108,8 +120,11 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
       const lost = vmsOn(stage, nodes)
       await stage.powerOff(B)
       if (!(await untilFenced(stage, [...nodes]))) return
-      await untilBack(stage, lost, nodes)
+      const { hasWatchdog, freeze } = stage.demo.options
+      if (hasWatchdog || freeze) await untilBack(stage, lost, nodes)
+      else await waitsForAnotherProof(stage)
       await stage.powerOn(B)
+      if (!hasWatchdog && !freeze) await untilBack(stage, lost, nodes)
       await bringBack(stage, B)
     },
   },

@@ -67,7 +67,7 @@ export const demoTimings = {
   detectMs: 2_000,
   detectNodeMs: 8_000,
   arbitrationDelayMs: 700,
-  killMs: 1_500,
+  killMs: 2_000,
   lingerMs: 2_000,
   attemptMs: 1_500,
   witnessReadMs: 500,
