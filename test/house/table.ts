@@ -48,6 +48,20 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
     'src/witness',
     'src/agent',
   ],
+  'src/demo': [
+    'src/demo/run',
+    'src/demo/apiserver',
+    'src/demo/certificates.ts',
+    'src/demo/cluster',
+    'src/demo/link',
+    'src/demo/nodes',
+    'src/demo/observer',
+    'src/demo/storage',
+    'src/demo/vm',
+    'src/protocol',
+    'src/config',
+    'src/observe',
+  ],
   // What is below stands in for others' programs, so it knows the product as little as the real ones do.
   'src/demo/certificates.ts': [],
   'src/demo/apiserver': ['src/demo/certificates.ts'],
@@ -71,6 +85,7 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
     'src/agent',
     'src/sim',
     'src/demo',
+    'src/demo/run',
   ],
 }
 
@@ -88,6 +103,9 @@ export const nodeModulesOf: Readonly<Record<string, readonly string[]>> = {
   'src/witness': ['crypto', 'fs', 'fs/promises', 'http', 'https', 'net'],
   'src/containment': ['child_process', 'fs', 'fs/promises', 'path', 'timers/promises'],
   'src/agent': ['crypto', 'fs', 'path'],
+  // The simulator itself has none: its command, which people call, and the reader of scenario files.
+  'src/sim/command.ts': ['child_process', 'fs', 'util'],
+  'src/sim/scenarios.ts': ['fs'],
   'src/demo': ['*'],
   'src/cli': ['*'],
 }
@@ -113,6 +131,9 @@ export const adapters: readonly string[] = [
   'src/kubernetes/watch.ts',
   'src/witness/http-client.ts',
   'src/witness/server.ts',
+  // How long it took, and a first seed: never inside a schedule.
+  'src/sim/benchmark.ts',
+  'src/sim/command.ts',
   'src/cli/',
   'src/demo/',
 ]
