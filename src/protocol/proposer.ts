@@ -46,13 +46,26 @@ export function propose(state: State, out: Outbox, now: Membership, proposal: Me
     value: proposal,
     highest: null,
     hasAdopted: false,
+    asked: new Set(),
     promises: new Set(),
     accepts: new Set(),
     witnessRequestId: 0,
     swappedAtMs: null,
   }
   note(out, isFinishing ? 'finishing' : 'proposing', describe(now, proposal))
-  for (const node of voterNodes(now, proposal)) send(state, out, node, { kind: 'prepare', ballot, proposal, isFinishing })
+  ask(state, out, now, state.attempt, proposal, isFinishing)
+  if (!isFinishing) return
+  for (const known of [state.durable.accepted, state.witness.register?.accepted])
+    if (known && known.membership.epoch === proposal.epoch) ask(state, out, now, state.attempt, known.membership, true)
+}
+
+/** Whoever votes for `value` in either membership, once: a value that was found may have other voters than what was proposed (found by seed 13026). */
+function ask(state: State, out: Outbox, now: Membership, attempt: Attempt, value: Membership, isFinishing: boolean): void {
+  for (const node of voterNodes(now, value)) {
+    if (attempt.asked.has(node)) continue
+    attempt.asked.add(node)
+    send(state, out, node, { kind: 'prepare', ballot: attempt.ballot, proposal: value, isFinishing })
+  }
 }
 
 export const describe = (now: Membership, next: Membership): string => {
@@ -85,7 +98,11 @@ export function onPromise(state: State, out: Outbox, voter: VoterKey, message: P
   const { attempt } = state
   if (!attempt || compareBallots(attempt.ballot, message.ballot) !== 0 || attempt.phase === 'accept') return
   attempt.promises.add(voter)
-  if (message.accepted) adopt(attempt, message.accepted.ballot, message.accepted.membership)
+  if (message.accepted) {
+    adopt(attempt, message.accepted.ballot, message.accepted.membership)
+    const now = state.durable.membership
+    if (now && attempt.hasAdopted) ask(state, out, now, attempt, attempt.value, true)
+  }
   advance(state, out, nowMs)
 }
 

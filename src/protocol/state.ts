@@ -67,6 +67,8 @@ export interface Attempt {
   value: Membership
   highest: Ballot | null
   hasAdopted: boolean
+  /** Nodes to which prepare was sent. */
+  readonly asked: Set<NodeId>
   readonly promises: Set<VoterKey>
   readonly accepts: Set<VoterKey>
   witnessRequestId: number

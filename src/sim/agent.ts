@@ -24,6 +24,14 @@ export function whenAwake(world: World, node: SimNode, act: () => void): void {
   if (node.backlog.length < BACKLOG_LIMIT) node.backlog.push(act)
 }
 
+/** Notes since when a node has been as it should: power, agent, disk and timers. */
+export function noteWell(world: World, node: SimNode): void {
+  const { nowMs } = world.timeline
+  const isWell = node.isPowered && node.state !== null && !node.state.isLeaving && node.stoppedUntilMs <= nowMs && node.disk.how === 'good'
+  if (!isWell) node.wellSinceMs = Infinity
+  else if (node.wellSinceMs === Infinity) node.wellSinceMs = nowMs
+}
+
 export function stopAgent(world: World, node: SimNode, forMs: number): void {
   if (!node.state) return
   const untilMs = world.timeline.nowMs + forMs
@@ -33,7 +41,7 @@ export function stopAgent(world: World, node: SimNode, forMs: number): void {
   const { life } = node
   world.timeline.at(untilMs, () => {
     if (node.life !== life || node.stoppedUntilMs > world.timeline.nowMs) return
-    node.wellSinceMs = world.timeline.nowMs
+    noteWell(world, node)
     drain(world, node)
   })
 }
@@ -188,7 +196,6 @@ export function startAgent(world: World, node: SimNode): void {
   node.stoppedUntilMs = -Infinity
   node.backlog = []
   node.startedAtMs = timeline.nowMs
-  if (node.disk.how !== 'full') node.wellSinceMs = timeline.nowMs
   const { life } = node
   node.state = start({
     self: {
@@ -204,6 +211,7 @@ export function startAgent(world: World, node: SimNode): void {
     nowMs: localMs(world, node),
     seed: world.random.integer(1, 1e9),
   })
+  noteWell(world, node)
   if (timeline.nowMs > 0) world.note(`${node.name} agent starts (boot ${node.boot}, incarnation ${node.incarnation})`)
   if (node.disk.synced === null && node.lives === 1) feed(world, node, { kind: 'genesis', membership: world.genesis })
   feed(world, node, { kind: 'watchdog', timeoutMs: options.watchdogMs })

@@ -1,5 +1,5 @@
 /** What can go wrong, done to the world: each fault of a schedule, and the adversary's strikes at the protocol's own moments. */
-import { crashAgent, feed, loseDisk, resetNode, stopAgent } from './agent.ts'
+import { crashAgent, feed, loseDisk, noteWell, resetNode, stopAgent } from './agent.ts'
 import { changeRate } from './clock.ts'
 import type { Fault, Moment } from './schedule.ts'
 import { restoreBackup } from './witness.ts'
@@ -83,8 +83,7 @@ export function applyFault(world: World, fault: Fault, at: SimNode | null): void
           loseDisk(world, node)
         } else {
           node.disk.how = fault.how
-          node.wellSinceMs =
-            fault.how === 'good' ? Math.max(world.timeline.nowMs, node.wellSinceMs === Infinity && !node.state ? Infinity : 0) : Infinity
+          noteWell(world, node)
         }
       }
       return
@@ -219,7 +218,7 @@ function repair(world: World): void {
   for (const node of world.nodes) {
     node.stuckUntilMs = -Infinity
     node.disk.how = 'good'
-    if (node.state && node.wellSinceMs === Infinity && node.stoppedUntilMs <= timeline.nowMs) node.wellSinceMs = timeline.nowMs
+    noteWell(world, node)
     feed(world, node, { kind: 'brakes', brakes: world.brakes })
     powerOn(world, node)
     if (node.state?.isLeaving === true) crashAgent(world, node, 100)

@@ -173,8 +173,10 @@ function checkSuccession(observer: Observer, world: World, before: Membership, a
 }
 
 /** P3: nothing happens to a node that has long been in contact with more than half of the votes, itself among them. */
-function checkOutage(observer: Observer, world: World, victim: SimNode, what: string, epoch: Membership | null = observer.latest): void {
-  const membership = epoch ?? world.genesis
+function checkOutage(observer: Observer, world: World, victim: SimNode, what: string, epoch?: Membership): void {
+  const membership = epoch ?? victim.state?.durable.membership ?? world.genesis
+  // Who has not learned yet that it is fenced may well be paused first.
+  if (observer.latest && memberOf(observer.latest, victim.name)?.standing === 'fenced' && what !== 'fenced') return
   const member = memberOf(membership, victim.name)
   if (!member || member.standing === 'fenced' || member.incarnation !== victim.incarnation) return
   const { nowMs } = world.timeline

@@ -89,7 +89,8 @@ function applyUnfence(world: World): void {
 function hasMajority(world: World): boolean {
   const latest = world.observer.latest ?? world.genesis
   const alive = new Set<string>(world.nodes.map((node) => nodeVoter(node.name, node.incarnation)))
-  if (world.options.hasWitness) alive.add(witnessVoter(world.witness.register.incarnation))
+  const isWitnessCurrent = world.nodes.every(({ state }) => state?.witness.isStale !== true)
+  if (world.options.hasWitness && isWitnessCurrent) alive.add(witnessVoter(world.witness.register.incarnation))
   // Who is fenced has no vote; before the epoch is installed the votes before it count as well.
   const ofBefore = new Map(latest.votesBefore)
   return isMajority(votesOf(latest), (voter) => alive.has(voter)) && isMajority(ofBefore, (voter) => alive.has(voter))

@@ -1,0 +1,93 @@
+/** Builds the simulator with a few lines of its sources changed, in memory, and runs seeds until a property fails. */
+import { readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { build } from 'esbuild'
+import type { generate } from '../../src/sim/generate.ts'
+import type { runSchedule } from '../../src/sim/run.ts'
+import type { Profile, Schedule } from '../../src/sim/schedule.ts'
+
+export interface Edit {
+  /** Below `src/`. */
+  readonly file: string
+  /** Occurs exactly once. */
+  readonly find: string
+  readonly replace: string
+}
+
+export interface Simulator {
+  readonly generate: typeof generate
+  readonly runSchedule: typeof runSchedule
+}
+
+const source = fileURLToPath(new URL('../../src/', import.meta.url))
+
+/** @throws when an edit's text is not found exactly once: the list has to follow the code. */
+export async function buildMutant(edits: readonly Edit[]): Promise<Simulator> {
+  const changed = new Map<string, string>()
+  for (const { file, find, replace } of edits) {
+    const path = join(source, file)
+    const text = changed.get(path) ?? (await readFile(path, 'utf8'))
+    const count = text.split(find).length - 1
+    if (count !== 1) throw new Error(`src/${file} has ${count} places that read ${JSON.stringify(find)}, but must have exactly one`)
+    changed.set(path, text.replace(find, () => replace))
+  }
+  const result = await build({
+    stdin: {
+      contents: "export { generate } from './sim/generate.ts'\nexport { runSchedule } from './sim/run.ts'",
+      resolveDir: source,
+      loader: 'ts',
+    },
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+    write: false,
+    logLevel: 'silent',
+    plugins: [
+      {
+        name: 'mutation',
+        setup: ({ onLoad }) => {
+          onLoad({ filter: /\.ts$/ }, ({ path }) => {
+            const contents = changed.get(path)
+            return contents === undefined ? undefined : { contents, loader: 'ts' }
+          })
+        },
+      },
+    ],
+  })
+  const folder = await mkdtemp(join(tmpdir(), 'roomfence-mutant-'))
+  const path = join(folder, 'mutant.mjs')
+  await writeFile(path, result.outputFiles[0]?.contents ?? new Uint8Array())
+  try {
+    return (await import(pathToFileURL(path).href)) as Simulator
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+}
+
+export interface Caught {
+  readonly seed: number
+  readonly property: string
+  readonly text: string
+}
+
+/** The first of the seeds that fails; a crash of the mutant counts as caught. */
+export function firstFailure(
+  simulator: Simulator,
+  profile: Profile,
+  seeds: Iterable<number>,
+  change: (schedule: Schedule) => Schedule = (schedule) => schedule,
+): Caught | undefined {
+  for (const seed of seeds) {
+    try {
+      const [violation] = simulator.runSchedule(change(simulator.generate(seed, profile))).violations
+      if (violation) return { seed, property: violation.property, text: violation.text }
+    } catch (error) {
+      return { seed, property: 'crash', text: String(error) }
+    }
+  }
+  return undefined
+}
