@@ -51,11 +51,11 @@ export function learn(state: State, out: Outbox, membership: Membership, nowMs: 
   state.grants.clear()
   state.carriedUntilMs = carriedMs
   state.hasConflict = false
-  for (const node of [...state.unfence.keys()]) if (memberOf(membership, node)?.standing !== 'fenced') state.unfence.delete(node)
-  for (const node of [...state.joins.keys()])
+  for (const node of state.unfence.keys()) if (memberOf(membership, node)?.standing !== 'fenced') state.unfence.delete(node)
+  for (const node of state.joins.keys())
     if (memberOf(membership, node)?.incarnation === state.joins.get(node)?.incarnation) state.joins.delete(node)
   const fenced = new Set<NodeId>(fencedNodes(membership))
-  for (const node of [...state.floorMs.keys()]) if (!fenced.has(node)) forgetFence(state, node)
+  for (const node of state.floorMs.keys()) if (!fenced.has(node)) forgetFence(state, node)
   grantSelf(state)
   note(out, 'learned', `epoch ${membership.epoch} (${membership.cause.kind})`)
   emitLearned(state, out, { kind: 'learned', membership, before })

@@ -8,9 +8,9 @@ const RUNS = 400
 
 /** A schedule with as few faults as `RUNS` tries find that still violates `property`; ended soon after the last fault. */
 export function shrink(schedule: Schedule, property: string): Schedule {
-  let runs = 0
+  const tries = { left: RUNS }
   const isFailing = (candidate: Schedule): boolean => {
-    runs += 1
+    tries.left -= 1
     return runSchedule(candidate).violations.some((violation) => violation.property === property)
   }
   let items: readonly Item[] = [...schedule.planned.map((planned) => ({ planned })), ...schedule.strikes.map((strike) => ({ strike }))]
@@ -20,9 +20,9 @@ export function shrink(schedule: Schedule, property: string): Schedule {
     strikes: kept.flatMap((item) => ('strike' in item ? [item.strike] : [])),
   })
   let size = Math.ceil(items.length / 2)
-  while (size >= 1 && runs < RUNS) {
+  while (size >= 1 && tries.left > 0) {
     let isSmaller = false
-    for (let from = 0; from < items.length && runs < RUNS; ) {
+    for (let from = 0; from < items.length && tries.left > 0; ) {
       const kept = [...items.slice(0, from), ...items.slice(from + size)]
       if (isFailing(withItems(kept))) {
         items = kept

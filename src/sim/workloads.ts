@@ -100,7 +100,7 @@ function demoteAll(world: World, node: SimNode): void {
 
 /** A reset ends everything on the node, but what was already handed to the disk may still arrive there. */
 export function killCopiesAtReset(world: World, node: SimNode): void {
-  for (const copy of [...world.copies]) {
+  for (const copy of world.copies.slice()) {
     if (copy.node !== node.index || copy.state === 'draining') continue
     const volume = world.volumes[copy.vm]
     // In freeze mode what is still on its way reaches this node's own disk, unacknowledged, and nobody else's.

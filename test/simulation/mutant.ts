@@ -1,6 +1,5 @@
 /** Builds the simulator with a few lines of its sources changed, in memory, and runs seeds until a property fails. */
-import { readFile, rm, writeFile } from 'node:fs/promises'
-import { mkdtemp } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -32,7 +31,10 @@ export async function buildMutant(edits: readonly Edit[]): Promise<Simulator> {
     const text = changed.get(path) ?? (await readFile(path, 'utf8'))
     const count = text.split(find).length - 1
     if (count !== 1) throw new Error(`src/${file} has ${count} places that read ${JSON.stringify(find)}, but must have exactly one`)
-    changed.set(path, text.replace(find, () => replace))
+    changed.set(
+      path,
+      text.replace(find, () => replace),
+    )
   }
   const result = await build({
     stdin: {
@@ -49,8 +51,8 @@ export async function buildMutant(edits: readonly Edit[]): Promise<Simulator> {
     plugins: [
       {
         name: 'mutation',
-        setup: ({ onLoad }) => {
-          onLoad({ filter: /\.ts$/ }, ({ path }) => {
+        setup: (builder) => {
+          builder.onLoad({ filter: /\.ts$/ }, ({ path }) => {
             const contents = changed.get(path)
             return contents === undefined ? undefined : { contents, loader: 'ts' }
           })

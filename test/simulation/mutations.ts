@@ -35,7 +35,13 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'promises and accepted values are forgotten on restart',
-    edits: [edit('protocol/state.ts', '{ ...durable, bootId: self.bootId }', '{ ...durable, promised: null, accepted: null, bootId: self.bootId }')],
+    edits: [
+      edit(
+        'protocol/state.ts',
+        '{ ...durable, bootId: self.bootId }',
+        '{ ...durable, promised: null, accepted: null, bootId: self.bootId }',
+      ),
+    ],
     caughtBy: 'P2 single survivor',
     firstSeed: 0,
   },
@@ -65,7 +71,9 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'values accepted under lower ballots are ignored',
-    edits: [edit('protocol/proposer.ts', '  if (message.accepted) adopt(attempt, message.accepted.ballot, message.accepted.membership)\n', '')],
+    edits: [
+      edit('protocol/proposer.ts', '  if (message.accepted) adopt(attempt, message.accepted.ballot, message.accepted.membership)\n', ''),
+    ],
     caughtBy: 'P2 single survivor',
     firstSeed: 0,
   },
@@ -75,14 +83,20 @@ export const mutations: readonly Mutation[] = [
       edit('protocol/acceptor.ts', " || memberOf(value, state.self.node)?.standing === 'fenced'", ''),
       edit('protocol/proposer.ts', " && memberOf(next, member.node)?.standing !== 'fenced') nodes.add", ') nodes.add'),
       edit('protocol/proposer.ts', 'promises.has(voter) && !never.has(voter)', 'promises.has(voter)'),
-      edit('protocol/veto.ts', "  if (fenced.includes(state.self.node)) return `${state.self.node} is alive and never agrees to its own fence`\n", ''),
+      edit(
+        'protocol/veto.ts',
+        '  if (fenced.includes(state.self.node)) return `${state.self.node} is alive and never agrees to its own fence`\n',
+        '',
+      ),
     ],
     caughtBy: 'P1 single writer',
     firstSeed: 0,
   },
   {
     name: 'a voter keeps acking what it accepted to fence',
-    edits: [edit('protocol/acceptor.ts', "return accepted === null || memberOf(accepted.membership, node)?.standing !== 'fenced'", 'return true')],
+    edits: [
+      edit('protocol/acceptor.ts', "return accepted === null || memberOf(accepted.membership, node)?.standing !== 'fenced'", 'return true'),
+    ],
     caughtBy: 'P1 single writer',
     firstSeed: 0,
   },
@@ -101,7 +115,11 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'silence counts while the observer itself was asleep',
     edits: [
-      edit('protocol/contact.ts', 'nowMs - Math.max(lastLifeMs(contactOf(state, node)), state.awakeSinceMs)', 'nowMs - lastLifeMs(contactOf(state, node))'),
+      edit(
+        'protocol/contact.ts',
+        'nowMs - Math.max(lastLifeMs(contactOf(state, node)), state.awakeSinceMs)',
+        'nowMs - lastLifeMs(contactOf(state, node))',
+      ),
       edit('protocol/veto.ts', 'if (nowMs - state.awakeSinceMs < detectMs)', 'if (detectMs < 0)'),
       edit('protocol/desire.ts', ' || nowMs - state.awakeSinceMs < state.timings.heartbeatMs', ''),
     ],
@@ -118,7 +136,11 @@ export const mutations: readonly Mutation[] = [
     name: 'a witness read that was no ack grants',
     edits: [
       edit('protocol/witness-view.ts', 'answer.isCounted) onCountedRead', 'answer.id > 0) onCountedRead'),
-      edit('protocol/witness-view.ts', "  if (register.membership.epoch !== membership.epoch || digestOf(register.membership) !== digestOf(membership)) return\n  if (register.accepted && memberOf(register.accepted.membership, state.self.node)?.standing === 'fenced') return\n", ''),
+      edit(
+        'protocol/witness-view.ts',
+        "  if (register.membership.epoch !== membership.epoch || digestOf(register.membership) !== digestOf(membership)) return\n  if (register.accepted && memberOf(register.accepted.membership, state.self.node)?.standing === 'fenced') return\n",
+        '',
+      ),
     ],
     caughtBy: 'P1 single writer',
     firstSeed: 0,
@@ -126,7 +148,11 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'a node is un-fenced without having killed or rebooted',
     edits: [
-      edit('protocol/desire.ts', '    if (!statement || statement.killedEpoch < member.lastFence) continue\n', '    if (!statement) continue\n'),
+      edit(
+        'protocol/desire.ts',
+        '    if (!statement || statement.killedEpoch < member.lastFence) continue\n',
+        '    if (!statement) continue\n',
+      ),
       edit('protocol/veto.ts', 'if (statement.killedEpoch < before.lastFence)', 'if (statement.killedEpoch < -1)'),
     ],
     caughtBy: 'P1 single writer',
@@ -134,13 +160,21 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'an ack counts from its arrival, not from the heartbeat that it echoes',
-    edits: [edit('protocol/step.ts', 'addGrant(state.grants, voter, sentAtMs, state.timings.permitMs)', 'addGrant(state.grants, voter, nowMs, state.timings.permitMs)')],
+    edits: [
+      edit(
+        'protocol/step.ts',
+        'addGrant(state.grants, voter, sentAtMs, state.timings.permitMs)',
+        'addGrant(state.grants, voter, nowMs, state.timings.permitMs)',
+      ),
+    ],
     caughtBy: 'P1 single writer',
     firstSeed: 0,
   },
   {
     name: 'a register swap may lower the ballot',
-    edits: [edit('protocol/proposer.ts', 'if (compareBallots(accepted.ballot, attempt.ballot) >= 0) {', 'if (accepted.ballot.round < 0) {')],
+    edits: [
+      edit('protocol/proposer.ts', 'if (compareBallots(accepted.ballot, attempt.ballot) >= 0) {', 'if (accepted.ballot.round < 0) {'),
+    ],
     caughtBy: 'P2 single survivor',
     firstSeed: 0,
   },
@@ -159,7 +193,11 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'a room votes as soon as it is un-fenced',
     edits: [
-      edit('protocol/desire.ts', "withStanding(now, nodes, 'observing'), cause: { kind: 'unfence'", "withStanding(now, nodes, 'voting'), cause: { kind: 'unfence'"),
+      edit(
+        'protocol/desire.ts',
+        "withStanding(now, nodes, 'observing'), cause: { kind: 'unfence'",
+        "withStanding(now, nodes, 'voting'), cause: { kind: 'unfence'",
+      ),
       edit('protocol/veto.ts', "      if (member.standing !== 'observing') return `${member.node} must first run without a vote`\n", ''),
     ],
     caughtBy: 'P4 no stale start',
@@ -167,7 +205,9 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'a pause counts as a kill',
-    edits: [edit('protocol/running.ts', "if (level === 'kill' && isVerified) noteKilled", "if (level !== 'none' && isVerified) noteKilled")],
+    edits: [
+      edit('protocol/running.ts', "if (level === 'kill' && isVerified) noteKilled", "if (level !== 'none' && isVerified) noteKilled"),
+    ],
     caughtBy: 'P1 single writer',
     firstSeed: 0,
   },
@@ -197,7 +237,13 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'the watchdog is petted without a permit',
-    edits: [edit('protocol/running.ts', "  if (state.desired === 'none') return holdsPermit(state, nowMs)\n", "  if (state.desired === 'none') return nowMs > -Infinity\n")],
+    edits: [
+      edit(
+        'protocol/running.ts',
+        "  if (state.desired === 'none') return holdsPermit(state, nowMs)\n",
+        "  if (state.desired === 'none') return nowMs > -Infinity\n",
+      ),
+    ],
     caughtBy: 'P1 single writer',
     firstSeed: 0,
   },
@@ -215,7 +261,9 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'a voter promises to a lower ballot',
-    edits: [edit('protocol/acceptor.ts', "if (promised && compareBallots(ballot, promised) < 0) return refuse({ code: 'ballot', promised })", '')],
+    edits: [
+      edit('protocol/acceptor.ts', "if (promised && compareBallots(ballot, promised) < 0) return refuse({ code: 'ballot', promised })", ''),
+    ],
     caughtBy: 'P2 single survivor',
     firstSeed: 0,
   },
@@ -233,13 +281,25 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'votes and promises are said before they are on disk',
-    edits: [edit('protocol/outbox.ts', 'if (state.persistedVersion < state.durableVersion) state.held.push', 'if (state.persistedVersion < 0) state.held.push')],
+    edits: [
+      edit(
+        'protocol/outbox.ts',
+        'if (state.persistedVersion < state.durableVersion) state.held.push',
+        'if (state.persistedVersion < 0) state.held.push',
+      ),
+    ],
     caughtBy: 'P2 single survivor',
     firstSeed: 0,
   },
   {
     name: 'a node that was fenced in an epoch that it skipped does not kill',
-    edits: [edit('protocol/running.ts', "return member.standing === 'fenced' || (member.lastFence > 0 && member.lastFence > state.durable.killedEpoch)", "return member.standing === 'fenced'")],
+    edits: [
+      edit(
+        'protocol/running.ts',
+        "return member.standing === 'fenced' || (member.lastFence > 0 && member.lastFence > state.durable.killedEpoch)",
+        "return member.standing === 'fenced'",
+      ),
+    ],
     caughtBy: 'P1 single writer',
     firstSeed: 0,
   },
@@ -257,7 +317,13 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'a register that went back is believed',
-    edits: [edit('protocol/witness-view.ts', 'if (seen?.incarnation === register.incarnation && register.version < seen.version) {', 'if (seen && register.version < 0) {')],
+    edits: [
+      edit(
+        'protocol/witness-view.ts',
+        'if (seen?.incarnation === register.incarnation && register.version < seen.version) {',
+        'if (seen && register.version < 0) {',
+      ),
+    ],
     caughtBy: 'P2 single survivor',
     firstSeed: 0,
   },
@@ -269,7 +335,13 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'a change needs no majority of the new votes',
-    edits: [edit('protocol/proposer.ts', '  if (!isMajority(votesOf(now), has) || !isMajority(votesOf(attempt.value), has)) return\n  const fenced', '  if (!isMajority(votesOf(now), has)) return\n  const fenced')],
+    edits: [
+      edit(
+        'protocol/proposer.ts',
+        '  if (!isMajority(votesOf(now), has) || !isMajority(votesOf(attempt.value), has)) return\n  const fenced',
+        '  if (!isMajority(votesOf(now), has)) return\n  const fenced',
+      ),
+    ],
     caughtBy: 'P1 single writer',
     firstSeed: 0,
   },
@@ -277,7 +349,11 @@ export const mutations: readonly Mutation[] = [
     name: 'acks of another epoch count',
     edits: [
       edit('protocol/step.ts', ' || ack.epoch !== membership.epoch || ack.digest !== digestOf(membership)) return', ') return'),
-      edit('protocol/step.ts', '  if (heartbeat.epoch < membership.epoch) return teach(state, out, from, nowMs)\n', '  if (heartbeat.epoch < membership.epoch) teach(state, out, from, nowMs)\n  else '),
+      edit(
+        'protocol/step.ts',
+        '  if (heartbeat.epoch < membership.epoch) return teach(state, out, from, nowMs)\n',
+        '  if (heartbeat.epoch < membership.epoch) teach(state, out, from, nowMs)\n  else ',
+      ),
     ],
     caughtBy: 'P1 single writer',
     firstSeed: 0,
@@ -296,7 +372,13 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'the restart grace frees a contained node',
-    edits: [edit('protocol/running.ts', "!state.isFreshBoot && state.desired === 'none' && !state.hasHadPermit", '!state.isFreshBoot && !state.hasHadPermit')],
+    edits: [
+      edit(
+        'protocol/running.ts',
+        "!state.isFreshBoot && state.desired === 'none' && !state.hasHadPermit",
+        '!state.isFreshBoot && !state.hasHadPermit',
+      ),
+    ],
     caughtBy: 'P6 it ends',
     firstSeed: 0,
   },
