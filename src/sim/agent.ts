@@ -56,6 +56,11 @@ function drain(world: World, node: SimNode): void {
       return
     }
     backlog[i]?.()
+    if (node.stallAgainMs > 0) {
+      const againMs = node.stallAgainMs
+      node.stallAgainMs = 0
+      stopAgent(world, node, againMs)
+    }
   }
 }
 
@@ -263,7 +268,11 @@ export function startAgent(world: World, node: SimNode): void {
 /** The agent may be stopped between its look at the permit and the write to the device. */
 function pet(world: World, node: SimNode, life: number, watchdogMs: number): void {
   if (node.life !== life || !node.state || !mayPet(node.state, localMs(world, node))) return
-  if (world.moments.size > 0) world.strike('petting', node)
+  if (world.moments.size > 0) {
+    const leftMs = mayRunUntilMs(node.state) - localMs(world, node)
+    world.strike('petting', node)
+    if (leftMs > 0 && leftMs < watchdogMs / PETS_A_PERIOD + 100 && node.life === life) world.strike('last-pet', node)
+  }
   whenAwake(world, node, () => {
     if (node.life === life) petWatchdog(world, node, watchdogMs)
   })

@@ -73,6 +73,12 @@ export function applyFault(world: World, fault: Fault, at: SimNode | null): void
     case 'stop':
       for (const node of nodesOf(world, fault.target, at)) stopAgent(world, node, fault.forMs)
       return
+    case 'stall':
+      for (const node of nodesOf(world, fault.target, at)) {
+        stopAgent(world, node, fault.forMs)
+        node.stallAgainMs = fault.thenMs
+      }
+      return
     case 'clock':
       for (const node of nodesOf(world, fault.target, at)) changeRate(node.clock, fault.rate, world.timeline.nowMs)
       return

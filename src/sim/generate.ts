@@ -33,6 +33,7 @@ const moments: readonly (readonly [Moment, number])[] = [
   ['killing', 6],
   ['thawing', 6],
   ['petting', 300],
+  ['last-pet', 3],
   ['tainting', 6],
   ['ordering', 6],
   ['starting', 10],
@@ -53,9 +54,12 @@ export function generate(seed: number, profile: Profile): Schedule {
     if (profile === 'hostile') atMs += isBurst ? random.between(0, 600) : random.between(400, 5_000)
     else atMs += isBurst ? random.between(0, 2_000) : random.between(2_000, 40_000)
   }
+  for (let left = random.integer(0, 2); left > 0 && profile === 'hostile'; left--)
+    isolate(random, options, rooms, nodes, planned, startMs, untilMs)
+  planned.sort((a, b) => a.atMs - b.atMs)
   const strikes: Strike[] = Array.from({ length: random.integer(0, profile === 'hostile' ? 6 : 3) }, () => {
     const [moment, times] = random.pick(moments)
-    return { moment, nth: random.integer(1, times), fault: strikeOf(random) }
+    return { moment, nth: random.integer(1, times), fault: strikeOf(random, options) }
   })
   return { options, planned, strikes, untilMs: Math.round(untilMs), finale: finaleOf(random, options, rooms) }
 }
@@ -73,7 +77,7 @@ function worldOf(seed: number, profile: Profile, random: Random): WorldOptions {
     isFreezeMode: random.chance(0.4),
     timings: isHostile ? hostileTimings : defaultTimings,
     watchdogMs: random.chance(0.04) ? null : isHostile ? hostileWatchdogMs : ordinaryWatchdogMs,
-    tickMs: 100,
+    tickMs: isHostile ? 50 : 100,
     rebootMs: isHostile ? [1_500, 8_000] : [5_000, 40_000],
   }
 }
@@ -105,9 +109,11 @@ function faultOf(random: Random, options: WorldOptions, rooms: readonly string[]
       return { kind: 'cut', from: node, to: random.pick([...nodes, ...sites]), isOneWay: random.chance(0.4), path }
     case 6:
     case 7:
-    case 8:
-    case 9:
       return { kind: 'heal' }
+    case 8:
+      return stallOf(random, options, anywhere)
+    case 9:
+      return { kind: 'clock', target: node, rate: 1 + random.between(-1, 1) * options.timings.clockRateError }
     case 10:
       return {
         kind: 'degrade',
@@ -173,8 +179,52 @@ function faultOf(random: Random, options: WorldOptions, rooms: readonly string[]
   }
 }
 
-function strikeOf(random: Random): Fault {
-  switch (random.integer(0, 9)) {
+/** A room or node that is cut off for so long that it may be fenced and replaced while it lives: nothing is healed meanwhile. */
+function isolate(
+  random: Random,
+  options: WorldOptions,
+  rooms: readonly string[],
+  nodes: readonly string[],
+  planned: Planned[],
+  startMs: number,
+  untilMs: number,
+): void {
+  const target = random.pick(random.chance(0.7) ? rooms : nodes)
+  const atMs = Math.round(random.between(startMs, Math.max(startMs, untilMs - 8_000)))
+  const forMs = random.between(3_000, 14_000)
+  for (let i = planned.length - 1; i >= 0; i--) {
+    const one = planned[i]
+    if (
+      one &&
+      one.atMs >= atMs &&
+      one.atMs < atMs + forMs &&
+      random.chance(0.9) &&
+      (one.fault.kind === 'heal' || one.fault.kind === 'power-off')
+    )
+      planned.splice(i, 1)
+  }
+  const cut = (to: string, isOneWay: boolean): void => {
+    const isOut = random.chance(0.5)
+    planned.push({
+      atMs: atMs + random.integer(0, 400),
+      fault: { kind: 'cut', from: isOut ? target : to, to: isOut ? to : target, isOneWay, path: null },
+    })
+  }
+  for (const room of rooms) if (!target.startsWith(room)) cut(room, random.chance(0.25))
+  if (options.hasWitness && random.chance(0.6)) cut('witness', random.chance(0.3))
+  if (random.chance(0.5)) cut('api', false)
+  if (random.chance(0.4)) planned.push({ atMs: atMs + random.integer(0, 3_000), fault: stallOf(random, options, target) })
+  if (random.chance(0.5)) planned.push({ atMs: Math.round(atMs + forMs), fault: { kind: 'heal' } })
+}
+
+/** Two stops in a row, about as long as a watchdog lets a process stop. */
+function stallOf(random: Random, options: WorldOptions, target: string): Fault {
+  const most = options.watchdogMs ?? 2_000
+  return { kind: 'stall', target, forMs: Math.round(most * random.between(0.3, 0.99)), thenMs: Math.round(most * random.between(0.3, 3)) }
+}
+
+function strikeOf(random: Random, options: WorldOptions): Fault {
+  switch (random.integer(0, 11)) {
     case 0:
     case 1:
       return { kind: 'crash', target: '@self', backMs: Math.round(random.between(10, 2_000)) }
@@ -201,6 +251,9 @@ function strikeOf(random: Random): Fault {
       return { kind: 'witness', how: random.pick(['down', 'up', 'slow']) }
     case 8:
       return { kind: 'heal' }
+    case 9:
+    case 10:
+      return stallOf(random, options, random.pick(['@self', '@self', '@room']))
     default:
       return { kind: 'cut', from: '@room', to: 'witness', isOneWay: false, path: null }
   }

@@ -75,6 +75,8 @@ function afterwards(world: World): number {
   if (await_(world, proofMs + 20_000, 'every fence is carried out', () => notCarriedOut(world)) === null) return 0
   const unfence = (): void => applyUnfence(world)
   if (await_(world, 60_000 + 2 * timings.witnessShiftMs, 'every node is back', () => notBack(world), unfence) === null) return 0
+  // Whoever has just started must have heard the others once: a watchdog that nobody knows of is no protection.
+  world.timeline.runUntil(world.timeline.nowMs + 4 * timings.heartbeatMs)
   return world.schedule.finale === null ? 0 : loseRoom(world, world.schedule.finale, hasWitness)
 }
 

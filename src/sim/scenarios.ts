@@ -37,6 +37,7 @@ const fault = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('power-on'), target }),
   z.strictObject({ kind: z.literal('crash'), target, backMs: z.number().positive() }),
   z.strictObject({ kind: z.literal('stop'), target, forMs: z.number().positive() }),
+  z.strictObject({ kind: z.literal('stall'), target, forMs: z.number().positive(), thenMs: z.number().positive() }),
   z.strictObject({ kind: z.literal('clock'), target, rate: z.number().positive() }),
   z.strictObject({ kind: z.literal('disk'), target, how: z.enum(['slow', 'full', 'good', 'dead']) }),
   z.strictObject({ kind: z.literal('stuck'), target, forMs: z.number().positive() }),

@@ -43,6 +43,8 @@ export type Fault =
   | { readonly kind: 'power-on'; readonly target: string }
   | { readonly kind: 'crash'; readonly target: string; readonly backMs: number }
   | { readonly kind: 'stop'; readonly target: string; readonly forMs: number }
+  /** Stopped, let go for a moment, in which one thing that it was about to do is done, and stopped again. */
+  | { readonly kind: 'stall'; readonly target: string; readonly forMs: number; readonly thenMs: number }
   | { readonly kind: 'clock'; readonly target: string; readonly rate: number }
   | { readonly kind: 'disk'; readonly target: string; readonly how: 'slow' | 'full' | 'good' | 'dead' }
   | { readonly kind: 'stuck'; readonly target: string; readonly forMs: number }
@@ -75,6 +77,8 @@ export type Moment =
   | 'killing'
   | 'thawing'
   | 'petting'
+  /** Petting with so little of the permit left that it may be the last time. */
+  | 'last-pet'
   | 'tainting'
   | 'ordering'
   | 'starting'
@@ -104,12 +108,22 @@ export interface Schedule {
 
 export const hostileTimings: Timings = {
   ...defaultTimings,
+  heartbeatMs: 250,
+  permitMs: 2_000,
+  detectMs: 1_200,
+  detectNodeMs: 3_000,
+  arbitrationDelayMs: 500,
+  killMs: 500,
+  lingerMs: 1_200,
+  attemptMs: 800,
+  ioResidueMs: 400,
+  lateMs: 400,
+  restartGraceMs: 800,
   witnessReadMs: 350,
   witnessShiftMs: 1_500,
   witnessRecentMs: 750,
   witnessReturnMs: 2_000,
   clockRateError: 0.02,
-  detectNodeMs: 6_000,
   settleMs: 1_000,
 }
 

@@ -15,7 +15,8 @@ export interface Copy {
 
 const KERNEL_TURN_MS = 250
 const KUBELET_TURN_MS = 500
-const PING_TIMEOUT_MS = 1_700
+/** DRBD with ping-int 1: a lost peer is noticed well within the detection. */
+const PING_TIMEOUT_SHARE = 0.57
 
 export function setCopy(world: World, copy: Copy, state: Copy['state'], why: string): void {
   if (copy.state === state || copy.state === 'dead' || (copy.state === 'draining' && state !== 'dead')) return
@@ -94,6 +95,8 @@ function needs(copy: Copy, level: ContainmentLevel): boolean {
 function demoteAll(world: World, node: SimNode): void {
   for (const volume of world.volumes) {
     const side = sideOn(volume, node.index)
+    // Part of the kill, before it is said: what this node remembers of its replicas says nothing any more (found by seed 31272).
+    if (side && side.connection !== 'Connected') side.wasUpToDate = false
     if (side?.isPrimary && !world.copies.some((copy) => copy.vm === volume.vm && copy.node === node.index && isLive(copy))) demote(side)
   }
 }
@@ -140,7 +143,7 @@ export function startKernels(world: World): void {
   const { timeline, options } = world
   const events = {
     nowMs: 0,
-    pingTimeoutMs: PING_TIMEOUT_MS,
+    pingTimeoutMs: options.timings.detectMs * PING_TIMEOUT_SHARE,
     passes: (a: number, b: number) => storagePasses(world, a, b),
     resyncMs: () => world.random.between(300, 4_000),
     splitBrain: (volume: Volume) => loserOf(world, volume),

@@ -33,6 +33,8 @@ export interface SimNode {
   /** Stopped (SIGSTOP, swap, a slow hypervisor) until then, true ms. What reaches it meanwhile waits in `backlog`. */
   stoppedUntilMs: number
   backlog: (() => void)[]
+  /** After the next thing that it does, stopped again for so long. */
+  stallAgainMs: number
   readonly clock: Clock
   watchdogPlan: number
   watchdogRate: number
@@ -162,6 +164,7 @@ function createNodes(options: WorldOptions, random: Random): SimNode[] {
         state: null,
         stoppedUntilMs: -Infinity,
         backlog: [],
+        stallAgainMs: 0,
         clock: { sinceMs: 0, localMs: random.between(0, 1e6), rate: 1 + random.between(-1, 1) * clockRateError },
         watchdogPlan: 0,
         watchdogRate: 1 + random.between(-1, 1) * clockRateError,

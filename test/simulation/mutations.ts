@@ -72,7 +72,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'values accepted under lower ballots are ignored',
     edits: [
-      edit('protocol/proposer.ts', '  if (message.accepted) adopt(attempt, message.accepted.ballot, message.accepted.membership)\n', ''),
+      edit('protocol/proposer.ts', '    adopt(attempt, message.accepted.ballot, message.accepted.membership)\n', ''),
     ],
     caughtBy: 'P2 single survivor',
     firstSeed: 0,
