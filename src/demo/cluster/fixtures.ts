@@ -120,10 +120,19 @@ export const priorityClasses = [
   { name: 'room-later', value: 10 },
 ] as const
 
-const podTemplate = (app: string, tolerations: readonly object[] = []): object => ({
+const preferring = (room: string): object => ({
+  nodeAffinity: {
+    preferredDuringSchedulingIgnoredDuringExecution: [
+      { weight: 100, preference: { matchExpressions: [{ key: roomLabel, operator: 'In', values: [room] }] } },
+    ],
+  },
+})
+
+const podTemplate = (app: string, tolerations: readonly object[] = [], affinity?: object): object => ({
   metadata: { labels: { app } },
   spec: {
     tolerations,
+    ...(affinity === undefined ? {} : { affinity }),
     containers: [{ name: app, image: `registry.example/${app}:1`, resources: { requests: { cpu: '50m', memory: '32Mi' } } }],
   },
 })
@@ -191,7 +200,7 @@ function createWorkloads(store: Store, { rooms }: DemoOptions): void {
       replicas: 2,
       serviceName: 'database',
       ...selector('database'),
-      template: podTemplate('database'),
+      template: podTemplate('database', [], preferring(Object.keys(rooms)[1] ?? '')),
       volumeClaimTemplates: [{ metadata: { name: 'database' } }],
     }),
   )

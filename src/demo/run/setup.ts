@@ -176,7 +176,12 @@ export async function setUp(options: SetupOptions): Promise<Demo> {
           }
         : { kind: 'none' },
       stateDirectory: paths.agentState,
-      watchdog: options.hasWatchdog ? { kind: 'device', device: paths.watchdog, timeoutFile: paths.watchdogTimeout } : { kind: 'none' },
+      watchdog:
+        options.broken === 'permits'
+          ? deafWatchdog(paths.directory)
+          : options.hasWatchdog
+            ? { kind: 'device', device: paths.watchdog, timeoutFile: paths.watchdogTimeout }
+            : { kind: 'none' },
       containment: {
         form: 'processGroup',
         // A containment that is blind for pods: the permit runs out and nothing is paused, for the observer to report.
@@ -256,6 +261,14 @@ export async function setUp(options: SetupOptions): Promise<Demo> {
 function volumeOf(resource: string, writer: string, nodes: readonly string[]) {
   const [first, second] = nodes
   return first === undefined || second === undefined ? [] : [{ resource, writer, nodes: [first, second] as const }]
+}
+
+/** A file in place of a device: it takes every pet, and never fires. */
+function deafWatchdog(directory: string): object {
+  const device = join(directory, 'deaf-watchdog')
+  writeFileSync(device, '')
+  writeFileSync(`${device}-timeout`, String(WATCHDOG_SECONDS))
+  return { kind: 'device', device, timeoutFile: `${device}-timeout` }
 }
 
 function blindDirectory(directory: string): string {
