@@ -55,7 +55,7 @@ export function cgroupGrip(cgroupRoot: string): Grip {
  * The cgroups of all pods by uid, in the systemd form (`kubepods-burstable-pod<uid with _>.slice`) and the cgroupfs form (`pod<uid>`).
  * A pod that is not among them has no process, given that `whyUnusable` found the kubelet's tree.
  */
-export async function podCgroups(cgroupRoot: string): Promise<ReadonlyMap<string, readonly string[]>> {
+async function podCgroups(cgroupRoot: string): Promise<ReadonlyMap<string, readonly string[]>> {
   const found = new Map<string, readonly string[]>()
   const walk = async (directory: string, depth: number): Promise<void> => {
     const names = await directoriesIn(directory)

@@ -15,7 +15,7 @@ export type WatchdogConfiguration =
 
 export type WatchdogErrorCode = 'missing' | 'busy' | 'forbidden' | 'timeout-unknown' | 'not-openable'
 
-export class WatchdogError extends Error {
+class WatchdogError extends Error {
   readonly code: WatchdogErrorCode
 
   constructor(code: WatchdogErrorCode, message: string, cause?: unknown) {

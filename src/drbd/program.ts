@@ -16,7 +16,7 @@ export interface ProgramResult {
 
 export type DrbdsetupErrorCode = 'not-found' | 'not-startable' | 'timeout' | 'output-limit' | 'killed'
 
-export class DrbdsetupError extends Error {
+class DrbdsetupError extends Error {
   readonly code: DrbdsetupErrorCode
 
   constructor(code: DrbdsetupErrorCode, message: string, cause?: unknown) {

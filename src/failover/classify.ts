@@ -116,7 +116,7 @@ function classOf(pod: PodView, vmi: VirtualMachineInstanceView | undefined, conf
   }
 }
 
-export function matches(pod: PodView, selector: PodSelector): boolean {
+function matches(pod: PodView, selector: PodSelector): boolean {
   if (selector.namespace !== undefined && selector.namespace !== pod.namespace) return false
   return Object.entries(selector.labels).every(([label, value]) =>
     value === '' ? pod.labels[label] !== undefined : pod.labels[label] === value,

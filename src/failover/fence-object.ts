@@ -1,5 +1,4 @@
 /** The `Fence` custom resource (`fences.roomfence.io`, cluster-scoped): the written record from which any agent can go on. deploy/crds holds its schema. */
-import type { ClusterId, Epoch, NodeId, Room } from '../protocol/ids.ts'
 import { isKubeError } from '../kubernetes/errors.ts'
 import type { KubeClient } from '../kubernetes/client.ts'
 import { paths } from '../kubernetes/resources.ts'
@@ -103,7 +102,7 @@ export const emptyFenceStatus: FenceStatus = {
   finishedAt: '',
 }
 
-export const fenceSpecOf = (order: FenceOrder): FenceSpec => ({
+const fenceSpecOf = (order: FenceOrder): FenceSpec => ({
   epoch: order.epoch,
   clusterId: order.clusterId,
   nodes: [...order.nodes].sort(),
@@ -112,19 +111,7 @@ export const fenceSpecOf = (order: FenceOrder): FenceSpec => ({
   dryRun: order.dryRun,
 })
 
-/** The order that a Fence object stands for, to be carried on by another agent. */
-export const orderOf = (fence: Fence, carriedOutBy: NodeId): FenceOrder => ({
-  id: fence.name,
-  epoch: fence.spec.epoch as Epoch,
-  clusterId: fence.spec.clusterId as ClusterId,
-  nodes: fence.spec.nodes as readonly NodeId[],
-  rooms: fence.spec.rooms as readonly Room[],
-  reason: fence.spec.reason,
-  carriedOutBy,
-  dryRun: fence.spec.dryRun,
-})
-
-export function fenceOf(object: unknown): Fence {
+function fenceOf(object: unknown): Fence {
   const raw = object as {
     readonly metadata: { readonly name: string; readonly uid: string; readonly resourceVersion: string }
     readonly spec: FenceSpec
@@ -176,12 +163,3 @@ export async function writeFenceStatus(client: KubeClient, fence: Fence, status:
   })
   return fenceOf(written)
 }
-
-export async function listFences(client: KubeClient): Promise<readonly Fence[]> {
-  const { items } = await client.list(paths.fences, { project: fenceOf })
-  return items
-}
-
-/** Fences that someone began and nobody finished: whoever is to carry out fences now goes on with them. */
-export const unfinished = (fences: readonly Fence[]): readonly Fence[] =>
-  fences.filter((fence) => fence.status.phase !== 'Finished' && fence.status.phase !== 'Unfenced')

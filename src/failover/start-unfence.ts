@@ -11,8 +11,8 @@ import { isOurs, withoutOurs } from './taints.ts'
 import { type AgentReport, checkUnfence, type FailedCheck, type UnfenceFacts } from './unfence.ts'
 
 /** Our answer to a request that was refused, on the node. */
-export const unfenceAnswerAnnotation = 'roomfence.io/unfence-answer'
-export const unfencedAnnotation = 'roomfence.io/unfenced'
+const unfenceAnswerAnnotation = 'roomfence.io/unfence-answer'
+const unfencedAnnotation = 'roomfence.io/unfenced'
 
 export interface UnfenceInput {
   /** Name of the Fence object. */
@@ -172,7 +172,7 @@ async function answerRefusal(client: KubeClient, checks: readonly FailedCheck[])
 }
 
 /** Reads what the API knows of the nodes. Rejects with `KubeError` when it cannot. */
-export async function readFacts(input: UnfenceInput, signal: AbortSignal): Promise<readonly UnfenceFacts[]> {
+async function readFacts(input: UnfenceInput, signal: AbortSignal): Promise<readonly UnfenceFacts[]> {
   const { client } = input
   const fence = await readFence(client, input.fenceId)
   const fresh = freshNodes(input, signal)

@@ -42,7 +42,7 @@ export function serviceAccountCredentials(
   if (host === undefined || host === '' || port === undefined || port === '') {
     throw new CredentialsError(
       'missing',
-      'not in a pod: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set. Set kubernetes.kubeconfig to a kubeconfig file.',
+      'not in a pod: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set. Set cluster.kubeconfig to a kubeconfig file.',
     )
   }
   return {

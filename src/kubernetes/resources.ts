@@ -142,7 +142,7 @@ const at = (object: unknown, ...path: readonly string[]): unknown => {
   }
   return here
 }
-export const textAt = (object: unknown, ...path: readonly string[]): string => {
+const textAt = (object: unknown, ...path: readonly string[]): string => {
   const value = at(object, ...path)
   return typeof value === 'string' ? value : ''
 }

@@ -31,7 +31,7 @@ const LEAST_TOKEN = 16
 const RELOAD_EVERY_MS = 10_000
 const STOP_MS = 3000
 
-export class WitnessStartError extends Error {
+class WitnessStartError extends Error {
   override readonly name = 'WitnessStartError'
 }
 

@@ -21,7 +21,7 @@ const manifestFolders = ['crds', '.', 'init', 'witness'] as const
 const exampleFolder = 'examples'
 
 /** Kubernetes reads YAML 1.1, where 0400 is octal. */
-export function manifestsIn(text: string): readonly Manifest[] {
+function manifestsIn(text: string): readonly Manifest[] {
   return parseAllDocuments(text, { version: '1.1', uniqueKeys: true }).map((document) => {
     const [error] = [...document.errors, ...document.warnings]
     if (error) throw error

@@ -34,7 +34,7 @@ export function witnessServerMetrics(): readonly Metric[] {
   }))
 }
 
-export function tableOf(metrics: readonly Metric[]): string {
+function tableOf(metrics: readonly Metric[]): string {
   const rows = metrics.map(
     ({ name, type, help, labels }) => `| \`${name}\` | ${type} | ${labels.map((label) => `\`${label}\``).join(', ')} | ${help} |`,
   )

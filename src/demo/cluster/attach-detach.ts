@@ -25,7 +25,7 @@ const maxWaitForUnmountMs = 360_000
 const managedAnnotation = 'volumes.kubernetes.io/controller-managed-attach-detach'
 
 /** As the real one names it: a hash of volume, driver and node. */
-export const attachmentName = (volumeHandle: string, driver: string, nodeName: string): string =>
+const attachmentName = (volumeHandle: string, driver: string, nodeName: string): string =>
   `csi-${createHash('sha256').update(`${volumeHandle}${driver}${nodeName}`).digest('hex')}`
 
 const isShared = (volume: PersistentVolume): boolean =>

@@ -27,7 +27,7 @@ const starters = {
 } as const satisfies Readonly<Record<string, (context: ClusterContext) => Stop>>
 
 export type ControllerName = keyof typeof starters
-export const controllerNames = Object.keys(starters) as readonly ControllerName[]
+const controllerNames = Object.keys(starters) as readonly ControllerName[]
 
 export interface ClusterOptions {
   readonly store: Store

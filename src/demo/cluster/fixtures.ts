@@ -4,7 +4,7 @@ import type { RunStrategy } from './objects.ts'
 
 export const csiDriver = 'linstor.csi.linbit.com'
 export const demoNamespace = 'vms'
-export const storageClass = 'replicated'
+const storageClass = 'replicated'
 const hostnameLabel = 'kubernetes.io/hostname'
 const roomLabel = 'topology.kubernetes.io/zone'
 
@@ -114,7 +114,7 @@ export function requestStart(store: Store, name: string, namespace = demoNamespa
   store.update('virtualmachines', { ...structuredClone(vm), status }, 'status')
 }
 
-export const priorityClasses = [
+const priorityClasses = [
   { name: 'room-critical', value: 100_000 },
   { name: 'room-normal', value: 1_000 },
   { name: 'room-later', value: 10 },

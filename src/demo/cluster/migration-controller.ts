@@ -24,7 +24,7 @@ const finalizer = 'kubevirt.io/migrationJobFinalize'
 const isOver = (migration: Migration): boolean => migration.status?.phase === 'Failed' || migration.status?.phase === 'Succeeded'
 
 /** The phase that follows; undefined when it stays. */
-export function nextMigrationPhase(
+function nextMigrationPhase(
   migration: Migration,
   vmi: VirtualMachineInstance | undefined,
   target: Pod | undefined,

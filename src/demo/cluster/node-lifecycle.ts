@@ -24,7 +24,7 @@ const unschedulable = 'node.kubernetes.io/unschedulable'
 const ownKeys = [unreachable, notReady, unschedulable]
 
 /** The taints this controller wants on a node, from its Ready condition and spec.unschedulable. */
-export function wantedTaints(node: Node): Taint[] {
+function wantedTaints(node: Node): Taint[] {
   const ready = conditionOf(node, 'Ready')?.status
   const taints: Taint[] = []
   if (node.spec.unschedulable === true) taints.push({ key: unschedulable, effect: 'NoSchedule' })

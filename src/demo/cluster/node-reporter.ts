@@ -10,7 +10,7 @@ const statusPeriodMs = 10_000
 const statusReportMs = 300_000
 const leaseNamespace = 'kube-node-lease'
 
-export const roomLabel = 'topology.kubernetes.io/zone'
+const roomLabel = 'topology.kubernetes.io/zone'
 
 const capacity = {
   cpu: '32',

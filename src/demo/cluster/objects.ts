@@ -321,7 +321,7 @@ export const isPodFinal = (pod: Pod): boolean => pod.status?.phase === 'Succeede
 export const isTerminating = (object: KubeObject): boolean => object.metadata.deletionTimestamp !== undefined
 export const isVmiFinal = (vmi: VirtualMachineInstance): boolean => vmi.status?.phase === 'Succeeded' || vmi.status?.phase === 'Failed'
 
-export const outOfServiceKey = 'node.kubernetes.io/out-of-service'
+const outOfServiceKey = 'node.kubernetes.io/out-of-service'
 /** As podgc and attach-detach look at it: by key alone, whatever the value and effect (gc_controller.go, reconciler.go). */
 export const isOutOfService = (node: Node): boolean => (node.spec.taints ?? []).some(({ key }) => key === outOfServiceKey)
 

@@ -32,7 +32,7 @@ function meetsRequirement(values: Readonly<Record<string, string>>, { key, opera
 }
 
 /** A term without requirements matches nothing. */
-export function matchesTerm(node: Node, term: SelectorTerm): boolean {
+function matchesTerm(node: Node, term: SelectorTerm): boolean {
   const { matchExpressions = [], matchFields = [] } = term
   if (matchExpressions.length + matchFields.length === 0) return false
   const fields = { 'metadata.name': node.metadata.name }
@@ -49,7 +49,7 @@ export function matchesNodeSelector(node: Node, spec: PodSpec): boolean {
   return required === undefined || required.nodeSelectorTerms.some((term) => matchesTerm(node, term))
 }
 
-export const preference = (node: Node, affinity: NodeAffinity | undefined): number =>
+const preference = (node: Node, affinity: NodeAffinity | undefined): number =>
   (affinity?.preferredDuringSchedulingIgnoredDuringExecution ?? []).reduce(
     (sum, { weight, preference: term }) => (matchesTerm(node, term) ? sum + weight : sum),
     0,
@@ -74,7 +74,7 @@ export function quantity(text: string): number {
   return Number(parts?.[1] ?? Number.NaN) * (quantityUnits[parts?.[2] ?? ''] ?? Number.NaN)
 }
 
-export function requestsOf(pod: Pod): Map<string, number> {
+function requestsOf(pod: Pod): Map<string, number> {
   const sums = new Map<string, number>([['pods', 1]])
   for (const container of pod.spec.containers) {
     for (const [name, amount] of Object.entries(container.resources?.requests ?? {})) {
@@ -85,7 +85,7 @@ export function requestsOf(pod: Pod): Map<string, number> {
 }
 
 /** The first resource that does not fit, or undefined. `others` are the pods that count on the node now. */
-export function missingResource(node: Node, pod: Pod, others: readonly Pod[]): string | undefined {
+function missingResource(node: Node, pod: Pod, others: readonly Pod[]): string | undefined {
   const used = new Map<string, number>()
   for (const other of others) for (const [name, amount] of requestsOf(other)) used.set(name, (used.get(name) ?? 0) + amount)
   const allocatable = node.status?.allocatable ?? {}
@@ -99,7 +99,7 @@ export function missingResource(node: Node, pod: Pod, others: readonly Pod[]): s
 const unschedulableTaint: Taint = { key: 'node.kubernetes.io/unschedulable', effect: 'NoSchedule' }
 
 /** Why a node is refused, in kube-scheduler's words; undefined if it will do. The filters' order is the scheduler's. */
-export function refusal(node: Node, pod: Pod, volumes: readonly PersistentVolume[], podsOnNode: readonly Pod[]): string | undefined {
+function refusal(node: Node, pod: Pod, volumes: readonly PersistentVolume[], podsOnNode: readonly Pod[]): string | undefined {
   if (node.spec.unschedulable === true && !toleratesTaint(pod.spec.tolerations, unschedulableTaint)) return 'node(s) were unschedulable'
   const taint = (node.spec.taints ?? []).find(
     (candidate) => candidate.effect !== 'PreferNoSchedule' && !toleratesTaint(pod.spec.tolerations, candidate),

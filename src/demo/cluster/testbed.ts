@@ -14,7 +14,7 @@ export interface TestHost extends NodeHost {
   readonly started: readonly PodToStart[]
 }
 
-export function createTestHost(name: string, room: string): TestHost {
+function createTestHost(name: string, room: string): TestHost {
   const running = new Set<string>()
   const started: PodToStart[] = []
   let isOn = true

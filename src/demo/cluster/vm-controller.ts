@@ -21,7 +21,7 @@ import { type ClusterContext, createWorkQueue, type Stop, stopAll, timestamp, wa
 const firstBackoffMs = 10_000
 const longestBackoffMs = 300_000
 
-export const runStrategyOf = (vm: VirtualMachine): RunStrategy => vm.spec.runStrategy ?? (vm.spec.running === true ? 'Always' : 'Halted')
+const runStrategyOf = (vm: VirtualMachine): RunStrategy => vm.spec.runStrategy ?? (vm.spec.running === true ? 'Always' : 'Halted')
 
 export type Action = { readonly start: true } | { readonly stop: true; readonly andStartAgain?: true }
 
@@ -66,7 +66,7 @@ export function openRequests(
   return isDone ? requests.slice(1) : requests
 }
 
-export function printableStatus(vm: VirtualMachine, vmi: VirtualMachineInstance | undefined, isBackingOff: boolean): string {
+function printableStatus(vm: VirtualMachine, vmi: VirtualMachineInstance | undefined, isBackingOff: boolean): string {
   const phase = vmi?.status?.phase
   const migration = vmi?.status?.migrationState
   if (isTerminating(vm)) return 'Terminating'

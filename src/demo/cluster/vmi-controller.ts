@@ -24,7 +24,7 @@ import { type ClusterContext, createWorkQueue, later, type Stop, stopAll, timest
 
 export const foregroundFinalizer = 'kubevirt.io/foregroundDeleteVirtualMachine'
 export const vmFinalizer = 'kubevirt.io/virtualMachineControllerFinalize'
-export const nodeNameLabel = 'kubevirt.io/nodeName'
+const nodeNameLabel = 'kubevirt.io/nodeName'
 /** Between an event and a controller's work on it, on the quiet machine of the recordings. */
 export const controllerLatencyMs = 50
 /** How much later than its marking a controller's cache learns that an object is gone: it sees the Terminating pod in between. */
@@ -41,7 +41,7 @@ export function currentPod(vmi: VirtualMachineInstance, pods: readonly Pod[]): P
 }
 
 /** The Ready condition that virt-controller would write (lifecycle.go, syncReadyConditionFromPod). */
-export function readyCondition(vmi: VirtualMachineInstance, pod: Pod | undefined, now: string): Condition {
+function readyCondition(vmi: VirtualMachineInstance, pod: Pod | undefined, now: string): Condition {
   const no = (reason: string, message: string): Condition => ({ type: 'Ready', status: 'False', reason, message, lastProbeTime: now })
   if (pod === undefined) return no('PodNotExists', 'virt-launcher pod has not yet been scheduled')
   if (isTerminating(pod)) return no('PodTerminating', 'virt-launcher pod is terminating')
