@@ -127,13 +127,20 @@ describe('a survivor', () => {
 
   test('does not go on from a replica that was not UpToDate before the cut, or of which nobody knows', () => {
     const stale = new Map([['node-a1', { wasUpToDate: false, readAtMs: 1 }]])
-    expect(planSurvivor(viewOf(survivorSecondary, { memory: stale }))).toMatchObject({
+    const alone = withConnections(survivorSecondary, { connectionState: 'StandAlone' })
+    expect(planSurvivor(viewOf(alone, { memory: stale }))).toMatchObject({
       kind: 'held',
       reason: expect.stringMatching(/stale/),
     })
-    expect(planSurvivor(viewOf(survivorSecondary, { memory: new Map() }))).toMatchObject({ kind: 'held' })
-    const dipped = { ...survivorSecondary, volumes: survivorSecondary.volumes.map((one) => ({ ...one, diskState: 'Consistent' as const })) }
+    expect(planSurvivor(viewOf(alone, { memory: new Map() }))).toMatchObject({ kind: 'held' })
+    const dipped = { ...alone, volumes: alone.volumes.map((one) => ({ ...one, diskState: 'Consistent' as const })) }
     expect(planSurvivor(viewOf(dipped)).kind).toBe('wait')
+  })
+
+  test('keeps a fenced peer away however doubtful its own data is: let in, a frozen loser would thaw and its acknowledged writes be erased', () => {
+    const connecting = withConnections(survivorSecondary, { connectionState: 'Connecting' })
+    const rebooted = { ...connecting, volumes: connecting.volumes.map((one) => ({ ...one, diskState: 'Consistent' as const })) }
+    expect(ran(planSurvivor(viewOf(rebooted, { memory: new Map() })))).toBe(`disconnect ${name} 0 --force`)
   })
 
   test('waits for another proof where the peer had not stated freeze mode', () => {

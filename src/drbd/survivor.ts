@@ -57,14 +57,15 @@ export function planSurvivor(view: SurvivorView): NextStep {
 
 function planTakeover(view: SurvivorView, lost: readonly Connection[]): NextStep {
   const { resource } = view
-  const doubt = doubtAboutData(view, lost)
-  if (doubt !== undefined) return doubt
+  // Before any doubt about the data here: a node that restarted meanwhile would let a frozen loser in, which then thaws (simulation, hostile seed 2529).
   for (const connection of lost) {
     if (connection.connectionState === 'Disconnecting') return { kind: 'wait', reason: `the connection to ${connection.peer} is closing` }
     if (connection.connectionState !== 'StandAlone') {
       return run('disconnect-force', resource, connection, `${connection.peer} is fenced: it must not come back half way`)
     }
   }
+  const doubt = doubtAboutData(view, lost)
+  if (doubt !== undefined) return doubt
   const unproved = lost.find(({ peer }) => !view.statedFreezeMode.has(peer) && !view.provedStopped.has(peer))
   if (unproved !== undefined) {
     return {

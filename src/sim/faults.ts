@@ -85,7 +85,9 @@ export function applyFault(world: World, fault: Fault, at: SimNode | null): void
     case 'disk':
       for (const node of nodesOf(world, fault.target, at)) {
         if (fault.how === 'dead') {
-          if (node.disk.synced?.accepted || node.disk.inFlight?.accepted) world.count(lostAmidChoice)
+          const { register } = world.witness
+          const isChoosing = register.accepted !== null && register.accepted.membership.epoch > register.membership.epoch
+          if (isChoosing || node.disk.synced?.accepted || node.disk.inFlight?.accepted) world.count(lostAmidChoice)
           loseDisk(world, node)
         } else {
           node.disk.how = fault.how

@@ -61,6 +61,12 @@ export function generate(seed: number, profile: Profile): Schedule {
     const [moment, times] = random.pick(moments)
     return { moment, nth: random.integer(1, times), fault: strikeOf(random, options) }
   })
+  if (planned.some(({ fault }) => fault.kind === 'cut') && profile === 'hostile' && random.chance(0.35))
+    strikes.push({
+      moment: random.chance(0.8) ? 'last-pet' : 'permit-ending',
+      nth: random.integer(1, 3),
+      fault: stallOf(random, options, '@self'),
+    })
   return { options, planned, strikes, untilMs: Math.round(untilMs), finale: finaleOf(random, options, rooms) }
 }
 
@@ -220,7 +226,12 @@ function isolate(
 /** Two stops in a row, about as long as a watchdog lets a process stop. */
 function stallOf(random: Random, options: WorldOptions, target: string): Fault {
   const most = options.watchdogMs ?? 2_000
-  return { kind: 'stall', target, forMs: Math.round(most * random.between(0.3, 0.99)), thenMs: Math.round(most * random.between(0.3, 3)) }
+  return {
+    kind: 'stall',
+    target,
+    forMs: Math.round(most * (random.chance(0.5) ? random.between(0.7, 0.99) : random.between(0.1, 1.1))),
+    thenMs: Math.round(most * random.between(0.3, 3)),
+  }
 }
 
 function strikeOf(random: Random, options: WorldOptions): Fault {

@@ -198,7 +198,11 @@ function checkOutage(observer: Observer, world: World, victim: SimNode, what: st
   if (isWitnessGood && membership.witness?.incarnation === witness.register.incarnation)
     voters.add(witnessVoter(witness.register.incarnation))
   // A witness that both sides reach has to choose one.
-  const outside = new Set<string>(world.nodes.filter((node) => !group.includes(node)).map((node) => nodeVoter(node.name, node.incarnation)))
+  const outside = new Set<string>(
+    world.nodes
+      .filter((node) => !group.includes(node) && !isSettled(world.network.contactSinceMs(victim.index, node.index)))
+      .map((node) => nodeVoter(node.name, node.incarnation)),
+  )
   if (world.options.hasWitness) outside.add(witnessVoter(witness.register.incarnation))
   if (isMajority(votesOf(membership), (voter) => outside.has(voter))) return
   if (isMajority(votesOf(membership), (voter) => voters.has(voter)))

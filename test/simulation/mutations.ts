@@ -71,9 +71,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'values accepted under lower ballots are ignored',
-    edits: [
-      edit('protocol/proposer.ts', '    adopt(attempt, message.accepted.ballot, message.accepted.membership)\n', ''),
-    ],
+    edits: [edit('protocol/proposer.ts', '    adopt(attempt, message.accepted.ballot, message.accepted.membership)\n', '')],
     caughtBy: 'P2 single survivor',
     firstSeed: 0,
   },
@@ -106,7 +104,7 @@ export const mutations: readonly Mutation[] = [
       edit(
         'sim/takeover.ts',
         '  const membership = state?.durable.membership\n  if (!state || !membership || state.persistedVersion',
-        '  const membership = state?.durable.accepted?.membership ?? state?.durable.membership\n  if (!state || !membership || state.persistedVersion',
+        '  const membership = state?.attempt?.value ?? state?.durable.membership\n  if (!state || !membership || state.persistedVersion',
       ),
     ],
     caughtBy: 'lost-write',
@@ -372,13 +370,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'the restart grace frees a contained node',
-    edits: [
-      edit(
-        'protocol/running.ts',
-        "!state.isFreshBoot && state.desired === 'none' && !state.hasHadPermit",
-        '!state.isFreshBoot && !state.hasHadPermit',
-      ),
-    ],
+    edits: [edit('protocol/running.ts', "    state.desired === 'none' &&\n    !state.hasHadPermit &&\n", '    !state.hasHadPermit &&\n')],
     caughtBy: 'P6 it ends',
     firstSeed: 0,
   },
