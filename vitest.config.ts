@@ -2,10 +2,29 @@ import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
   test: {
-    projects: [
-      { test: { name: 'unit', include: ['src/**/*.test.ts', 'test/**/*.test.ts'], exclude: ['test/cluster/**', 'node_modules/**'], testTimeout: 60_000, hookTimeout: 60_000 } },
-      { test: { name: 'cluster', include: ['test/cluster/**/*.test.ts'], testTimeout: 600_000, hookTimeout: 600_000, fileParallelism: false } },
-    ],
     maxWorkers: 2,
+    projects: [
+      {
+        test: {
+          name: 'unit',
+          include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
+          exclude: ['test/cluster/**', 'test/demo/**', 'test/simulation/**', 'node_modules/**'],
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        // Each takes a core for itself.
+        test: { name: 'simulation', include: ['test/simulation/**/*.test.ts'], testTimeout: 600_000, sequence: { groupOrder: 1 }, fileParallelism: false },
+      },
+      {
+        // A whole cluster of processes each: one at a time, with nothing beside it.
+        test: { name: 'demo', include: ['test/demo/**/*.test.ts'], testTimeout: 240_000, sequence: { groupOrder: 2 }, fileParallelism: false },
+      },
+      {
+        test: { name: 'cluster', include: ['test/cluster/**/*.test.ts'], testTimeout: 600_000, hookTimeout: 600_000, fileParallelism: false, sequence: { groupOrder: 3 } },
+      },
+    ],
   },
 })

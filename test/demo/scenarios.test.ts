@@ -1,0 +1,46 @@
+import { describe, expect, test } from 'vitest'
+import { runDemo } from '../../src/demo/demo.ts'
+import { scenarios } from '../../src/demo/run/scenarios.ts'
+
+const run = (command: Partial<Parameters<typeof runDemo>[0]>) => {
+  const lines: string[] = []
+  return runDemo({ scenario: 'room-power', watchdog: true, freeze: true, ...command }, (line) => void lines.push(line)).then((result) => {
+    // The whole story is the failure's message: a demo cannot be replayed.
+    if (result.wrongs.length > 0 && command.break === undefined) console.log(lines.join('\n'))
+    return result
+  })
+}
+
+describe('the demo, with the real agents as processes', () => {
+  for (const scenario of Object.keys(scenarios))
+    test(`ends well: ${scenario}`, async () => {
+      expect((await run({ scenario })).wrongs).toEqual([])
+    })
+
+  test('without freeze mode the fence waits for the timed proof', async () => {
+    const { wrongs, lines } = await run({ freeze: false })
+    expect(wrongs).toEqual([])
+    expect(lines.some((line) => line.includes('(timed proof)'))).toBe(true)
+    expect(lines.some((line) => line.includes('(storage proof)'))).toBe(false)
+  })
+
+  test('without watchdog and freeze mode the fence waits for another proof and says so', async () => {
+    const { wrongs, lines } = await run({ freeze: false, watchdog: false })
+    expect(wrongs).toEqual([])
+    expect(lines.some((line) => line.includes('no working watchdog'))).toBe(true)
+  })
+})
+
+describe('the observer sees a rule that is broken', () => {
+  test('permits ignored: two copies write', async () => {
+    expect((await run({ scenario: 'link-cut', break: 'permits', freeze: false })).findings).toContain('twoWriters')
+  })
+
+  test('a volume unlocked without a committed fence: acknowledged records are missing', async () => {
+    expect((await run({ scenario: 'link-cut', break: 'unlock' })).findings).toContain('acknowledgedRecordMissing')
+  })
+
+  test('a force delete without its uid precondition: a replacement is killed', async () => {
+    expect((await run({ break: 'uid' })).findings).toContain('killedOnHealthyNode')
+  })
+})
