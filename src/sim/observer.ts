@@ -1,5 +1,6 @@
 /** The observer: it sees the true state of the world, never the agents' opinions, and checks the properties after everything that could break one. */
 import { digestOf, isMajority, type Membership, memberOf, newlyFenced, nodeVoter, votesOf, witnessVoter } from '../protocol/membership.ts'
+import { readClock } from './clock.ts'
 import { contains, otherSide, type Side, sideOn, type Volume } from './storage.ts'
 import type { SimNode, World } from './world.ts'
 import type { Copy } from './workloads.ts'
@@ -198,13 +199,18 @@ function checkOutage(observer: Observer, world: World, victim: SimNode, what: st
   if (isWitnessGood && membership.witness?.incarnation === witness.register.incarnation)
     voters.add(witnessVoter(witness.register.incarnation))
   // A witness that both sides reach has to choose one.
-  const outside = new Set<string>(
-    world.nodes
-      .filter((node) => !group.includes(node) && !isSettled(world.network.contactSinceMs(victim.index, node.index)))
-      .map((node) => nodeVoter(node.name, node.incarnation)),
-  )
-  if (world.options.hasWitness) outside.add(witnessVoter(witness.register.incarnation))
+  const outside = new Set<string>()
+  for (const member of membership.members) {
+    const node = world.nodeByName.get(member.node)
+    if (node && !group.includes(node) && !isSettled(world.network.contactSinceMs(victim.index, node.index)))
+      outside.add(nodeVoter(member.node, member.incarnation))
+  }
+  if (membership.witness && world.options.hasWitness) outside.add(witnessVoter(membership.witness.incarnation))
   if (isMajority(votesOf(membership), (voter) => outside.has(voter))) return
+  // In an epoch that is just being learned the votes before it still count.
+  const { state } = victim
+  const isFresh = state !== null && readClock(victim.clock, nowMs) - state.learnedAtMs < 2 * world.options.timings.permitMs
+  if (isFresh && !isMajority(new Map(membership.votesBefore), (voter) => voters.has(voter))) return
   if (isMajority(votesOf(membership), (voter) => voters.has(voter)))
     observer.violate(
       world,
