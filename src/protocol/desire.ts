@@ -98,7 +98,9 @@ function wantsWitness(state: State, now: Membership, nowMs: number): Membership 
   const view = state.witness
   if (seat.isVoting) {
     const lostForMs = nowMs - Math.max(view.ackedAtMs, state.awakeSinceMs, state.learnedAtMs)
-    const isLost = lostForMs > witnessShiftMs || (view.isStale && nowMs - view.currentSinceMs > 2 * state.timings.witnessReadMs)
+    // A register of the seat's incarnation before this one is about to be written anew: not lost again (found by seed 2824).
+    const isRestored = view.isStale && view.register?.incarnation === seat.incarnation
+    const isLost = lostForMs > witnessShiftMs || (isRestored && nowMs - view.currentSinceMs > 2 * state.timings.witnessReadMs)
     if (!isLost || !hearsEveryRoom(state, now, nowMs)) return null
     return nextEpoch(now, { witness: { ...seat, isVoting: false }, cause: { kind: 'vote-shift', witness: 'out' } })
   }

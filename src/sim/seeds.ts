@@ -20,5 +20,9 @@ export const rememberedSeeds: readonly RememberedSeed[] = [
   hostile(889, 'a node that lost its disk could not come back before the witness, nor the witness before it'),
   hostile(948, 'the same with two rooms of two'),
   hostile(2813, 'no-op epochs without end after a restore; a slow old write cleared the failure of a newer one'),
+  hostile(2529, 'a winner that rebooted let a frozen loser reconnect, which acknowledged writes and lost them (DRBD planner)'),
+  hostile(2824, 'a restored witness was voted in and at once out again'),
+  hostile(13026, 'who finished a value did not ask the voters that only the value has'),
+  hostile(31272, 'what a fenced node remembers of its replicas must be distrusted before its kill is said'),
   hostile(3165, 'a lost incarnation had to be in sync to lose its vote, which it cannot while its peers are fenced'),
 ]
