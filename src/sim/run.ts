@@ -147,6 +147,15 @@ function notBack(world: World): string | null {
   for (const node of world.nodes)
     if (memberOf(latest, node.name)?.incarnation !== node.incarnation) return `${node.name} is not a member in its incarnation`
   if (world.options.hasWitness && latest.witness?.isVoting !== true) return 'the witness has no vote'
+  const { register } = world.witness
+  const isRegisterCurrent =
+    register.incarnation === latest.witness?.incarnation &&
+    register.membership.epoch === latest.epoch &&
+    world.nodes.every(({ state }) => {
+      const seen = state?.durable.witnessSeen
+      return seen?.incarnation !== register.incarnation || seen.version <= register.version
+    })
+  if (world.options.hasWitness && !isRegisterCurrent) return 'the register is an old one'
   if (world.api.taints.size > 0) return 'a taint is left'
   for (const { vm } of world.volumes) {
     const running = world.copies.filter((copy) => copy.vm === vm && copy.state === 'running')
