@@ -1,6 +1,6 @@
 /** Lays out the embedded two-room cluster: API server, witness, links, nodes with the real agents, controllers, VMs, and genesis. */
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parse, stringify } from 'yaml'
@@ -231,7 +231,7 @@ export async function setUp(options: SetupOptions): Promise<Demo> {
       api,
       directory,
       { host, witnessPort, caFile, tokenFile: witnessFiles.tokenFile, hasWitness: options.hasWitness },
-      names.length,
+      names.map(({ name }) => name),
       say,
     )
     createDemoObjects(store, { rooms, vmCount: options.vmCount })
@@ -301,11 +301,22 @@ function layOut(store: Store): void {
   })
 }
 
+/** The end of each agent's log: what a demo that does not come up has to say. */
+function lastWords(directory: string, agents: readonly string[]): string {
+  return agents
+    .map((name) => {
+      const { agentLog } = nodePaths(join(directory, name))
+      const text = existsSync(agentLog) ? readFileSync(agentLog, 'utf8').trim() : '(no log)'
+      return `${name}: ${text.split('\n').slice(-3).join('\n    ').slice(-1_500)}`
+    })
+    .join('\n')
+}
+
 async function makeGenesis(
   api: ApiServer,
   directory: string,
   witness: { host: string; witnessPort: number; caFile: string; tokenFile: string; hasWitness: boolean },
-  agents: number,
+  agents: readonly string[],
   say: (line: string) => void,
 ): Promise<void> {
   const kubeconfig = join(directory, 'admin.kubeconfig')
@@ -322,7 +333,7 @@ async function makeGenesis(
     : null
   try {
     for (let tries = 0; ; tries++) {
-      const isLast = tries >= 150
+      const isLast = tries >= 300
       try {
         await initialise({
           client,
@@ -335,9 +346,12 @@ async function makeGenesis(
         return
       } catch (error) {
         if (isLast)
-          throw new Error(`the ${agents} agents did not come up: ${error instanceof Error ? error.message : String(error)}`, {
-            cause: error,
-          })
+          throw new Error(
+            `the agents did not come up: ${error instanceof Error ? error.message : String(error)}\n${lastWords(directory, agents)}`,
+            {
+              cause: error,
+            },
+          )
         await sleep(200)
       }
     }
