@@ -27,8 +27,8 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
     'src/containment',
     'src/failover',
   ],
-  // The simulator is a second shell around what decides: it sees no adapter but the types of theirs.
-  'src/sim': ['src/protocol', 'src/drbd', 'src/failover', 'src/evidence', 'src/kubernetes'],
+  // The simulator is a second shell around what decides: the protocol, the planners of DRBD and of the failover. It sees no adapter.
+  'src/sim': ['src/protocol', 'src/drbd', 'src/failover'],
   // The embedded cluster stands in for what is not ours, so its parts know the product as little as the real ones do.
   // The demo's run is a shell like `cli`: it starts agents as processes and makes genesis as `roomfence init` does.
   'src/demo/run': [
