@@ -97,12 +97,15 @@ function onTick(state: State, out: Outbox, nowMs: number): void {
 }
 
 export function statementOf(state: State): Statement {
+  const { membership, witnessSeen } = state.durable
+  // What was seen of an incarnation before says nothing of this one: told as its own, it made a new register look restored (found by seed 2824).
+  const isPresent = witnessSeen !== null && witnessSeen.incarnation === membership?.witness?.incarnation
   return {
     bootId: state.self.bootId,
     watchdogMs: state.isLeaving ? null : state.watchdogMs,
     killedEpoch: state.durable.killedEpoch,
     isInSync: state.isInSync,
-    witnessVersion: state.durable.witnessSeen?.version ?? -1,
+    witnessVersion: isPresent ? witnessSeen.version : -1,
     isLeaving: state.isLeaving,
     isApiReachable: state.isApiReachable,
   }

@@ -21,7 +21,10 @@ export const rememberedSeeds: readonly RememberedSeed[] = [
   hostile(948, 'the same with two rooms of two'),
   hostile(2813, 'no-op epochs without end after a restore; a slow old write cleared the failure of a newer one'),
   hostile(2529, 'a winner that rebooted let a frozen loser reconnect, which acknowledged writes and lost them (DRBD planner)'),
-  hostile(2824, 'a restored witness was voted in and at once out again'),
+  hostile(
+    2824,
+    'versions seen of a register before it was restored were told as those of the new one, which then looked restored: in and out without end',
+  ),
   hostile(13026, 'who finished a value did not ask the voters that only the value has'),
   hostile(31272, 'what a fenced node remembers of its replicas must be distrusted before its kill is said'),
   hostile(3165, 'a lost incarnation had to be in sync to lose its vote, which it cannot while its peers are fenced'),
