@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
-# One image for agents, witness and init. No container engine runs where this was written: its commands were tried one by one, the build as
-# a whole was not. docker build -t roomfence:0.1.0 .
+# One image for agents, witness and init. No container engine runs where this was written: the bundle and its warm cache were tried there,
+# the build as a whole was not. docker build -t roomfence:0.1.0 .
 
 # Build: the locked packages, and one bundle of the commands.
 FROM debian:bookworm-slim AS build

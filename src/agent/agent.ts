@@ -2,6 +2,7 @@
 import { randomBytes, randomInt } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import pRetry from 'p-retry'
 import type { Configuration } from '../config/schema.ts'
 import { openDurableStore } from '../disk/durable-store.ts'
 import { startApiProbe } from '../evidence/api-probe.ts'
@@ -85,14 +86,17 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
   async function roomOfThisNode(): Promise<Room> {
     const known = durable?.membership && memberOf(durable.membership, node)
     if (known) return known.room
-    for (let tries = 0; ; tries++) {
-      try {
-        return await readRoom(client, node, configuration.cluster.roomLabel)
-      } catch (error) {
-        if (tries % 10 === 0) log.warn(`waiting to learn this node's room: ${error instanceof Error ? error.message : String(error)}`)
-        await pause(RETRY_MS)
-      }
-    }
+    // Without its room an agent can say nothing: it asks for as long as it takes.
+    return pRetry(() => readRoom(client, node, configuration.cluster.roomLabel), {
+      retries: Infinity,
+      factor: 1.5,
+      minTimeout: RETRY_MS / 4,
+      maxTimeout: 5 * RETRY_MS,
+      shouldRetry: () => true,
+      onFailedAttempt: ({ attemptNumber, error }) => {
+        if (attemptNumber % 10 === 1) log.warn(`waiting to learn this node's room: ${error.message}`)
+      },
+    })
   }
   const addresses = advertised(configuration)
   const keyRing = openKeyRing(
@@ -203,6 +207,7 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
     storageFacts: storage.facts,
     reported: storage.reported,
     requestUnfence: (nodes, by) => loop.feed({ kind: 'unfence', nodes, by }),
+    confirmDead: (dead, by) => loop.feed({ kind: 'human-proof', nodes: [dead], by }),
     log,
     metrics,
   })

@@ -2,7 +2,14 @@
 import type { Configuration } from '../config/schema.ts'
 import type { StorageEntry } from '../evidence/storage-report.ts'
 import { startFailover, type Failover } from '../failover/failover.ts'
-import { type FailoverEvent, type FenceOrder, type ProofAnswer, type Proofs, unfenceAnnotation } from '../failover/order.ts'
+import {
+  confirmDeadAnnotation,
+  type FailoverEvent,
+  type FenceOrder,
+  type ProofAnswer,
+  type Proofs,
+  unfenceAnnotation,
+} from '../failover/order.ts'
 import { finishUnfence, startUnfence } from '../failover/start-unfence.ts'
 import { isOurs } from '../failover/taints.ts'
 import type { AgentReport } from '../failover/unfence.ts'
@@ -11,7 +18,7 @@ import { nodeView, paths } from '../kubernetes/resources.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import { coordinator } from '../protocol/contact.ts'
-import type { Epoch, NodeId, Room } from '../protocol/ids.ts'
+import type { Epoch, NodeId } from '../protocol/ids.ts'
 import { fencedNodes, type Membership, memberOf } from '../protocol/membership.ts'
 import { nodeProof } from '../protocol/proof.ts'
 import { holdsPermit } from '../protocol/running.ts'
@@ -26,6 +33,8 @@ export interface FencesOptions {
   readonly storageFacts: () => StorageFacts | null
   readonly reported: (node: NodeId) => readonly StorageEntry[] | undefined
   readonly requestUnfence: (nodes: readonly NodeId[], by: string) => void
+  /** A person's word stands in for the proof of a node that is fenced already. */
+  readonly confirmDead: (node: NodeId, by: string) => void
   readonly log: Log
   readonly metrics: Metrics
 }
@@ -42,9 +51,10 @@ export interface Fences {
 
 /** How often fenced nodes are looked at for an un-fence request, and nodes for our taints that were left over. */
 const LOOK_EVERY_MS = 1_000
+const LOOK_ELSEWHERE_MS = 3_000
 const CHOOSE_WITHIN_MS = 20_000
 
-export const fenceId = (epoch: number): string => `fence-${epoch}`
+const fenceId = (epoch: number): string => `fence-${epoch}`
 
 const sleep = (ms: number, signal: AbortSignal): Promise<void> =>
   new Promise((resolve) => {
@@ -123,7 +133,7 @@ export function createFences(options: FencesOptions): Fences {
     const nodes = membership.members.filter((member) => member.standing === 'fenced' && member.lastFence === epoch)
     const rooms = [...new Set(nodes.map((member) => member.room))].filter((room) =>
       membership.members.every((member) => member.room !== room || member.standing === 'fenced'),
-    ) as Room[]
+    )
     return {
       id: fenceId(epoch),
       epoch: epoch as Epoch,
@@ -172,6 +182,7 @@ export function createFences(options: FencesOptions): Fences {
     if (!membership) return
     const epochs = new Set(membership.members.filter((member) => member.standing === 'fenced').map((member) => Number(member.lastFence)))
     for (const [epoch, { failover }] of running) if (!mine || !epochs.has(epoch)) failover.stop()
+    if (epochs.size > 0 && !isLooking && nowMs() - lookedAtMs > (mine ? LOOK_EVERY_MS : LOOK_ELSEWHERE_MS)) void look(membership, mine)
     if (!mine) return
     for (const epoch of epochs) if (!running.has(epoch) && !finished.has(epoch)) startFor(membership, epoch)
     const proofsNow = fencedNodes(membership)
@@ -179,22 +190,26 @@ export function createFences(options: FencesOptions): Fences {
       .join()
     if (proofsNow !== proofsBefore) poke()
     proofsBefore = proofsNow
-    if (epochs.size > 0 && !isLooking && nowMs() - lookedAtMs > LOOK_EVERY_MS) void look(membership)
   }
 
   const poke = (): void => {
     for (const { failover } of running.values()) failover.poke()
   }
 
-  /** Only while something is fenced: looks at the fenced nodes for a request to un-fence them. */
-  const look = async (membership: Membership): Promise<void> => {
+  /**
+   * Only while something is fenced: looks at the fenced nodes for what people ask. The coordinator un-fences; every survivor takes a person's
+   * word for a node's death, because its own replicas wait for the proof as well.
+   */
+  const look = async (membership: Membership, mine: boolean): Promise<void> => {
     isLooking = true
     try {
       const asked = new Map<number, { nodes: NodeId[]; isForced: boolean }>()
       for (const { node, standing, lastFence } of membership.members) {
-        if (standing !== 'fenced' || unfencing.has(node)) continue
-        const value = nodeView(await client.get(paths.node(node), { signal: stopping.signal })).annotations[unfenceAnnotation]
-        if (value === undefined) continue
+        if (standing !== 'fenced' || unfencing.has(node) || (!mine && nodeProof(options.state(), node, nowMs()).isHeld)) continue
+        const { annotations } = nodeView(await client.get(paths.node(node), { signal: stopping.signal }))
+        hearConfirmation(node, lastFence, annotations[confirmDeadAnnotation])
+        const value = annotations[unfenceAnnotation]
+        if (value === undefined || !mine) continue
         const words = value.split(/[\s,]+/)
         if (!words.some((word) => word === 'true' || word === 'force' || word === fenceId(lastFence))) {
           log.warn({ node, value }, `${unfenceAnnotation} on ${node} names another fence: write "true" or "${fenceId(lastFence)}"`)
@@ -214,10 +229,30 @@ export function createFences(options: FencesOptions): Fences {
     }
   }
 
+  /** The word names the fence, so that one which was forgotten on the Node never proves the next. */
+  const hearConfirmation = (node: NodeId, fencedIn: number, value: string | undefined): void => {
+    const state = options.state()
+    if (value === undefined || state.humanProof.has(node)) return
+    const words = value.split(/[\s,]+/)
+    if (!words.includes(fenceId(fencedIn))) {
+      log.warn({ node, value }, `${confirmDeadAnnotation} on ${node} does not name its fence: write "${fenceId(fencedIn)},YOUR-NAME"`)
+      return
+    }
+    const by = words.filter((word) => word !== fenceId(fencedIn)).join(' ') || 'annotation'
+    const silentMs = nowMs() - (state.contacts.get(node)?.heardAtMs ?? -Infinity)
+    if (silentMs < state.timings.detectMs) {
+      log.warn({ node, by }, `${by} confirms ${node} dead, but it was heard ${Math.round(silentMs)} ms ago: refused; switch it off first`)
+      return
+    }
+    log.warn({ node, by }, `${by} confirms that ${node} is dead: that is the proof of its fence`)
+    options.confirmDead(node, by)
+    poke()
+  }
+
   const unfence = async (epoch: number, nodes: readonly NodeId[], force: boolean): Promise<void> => {
     for (const node of nodes) unfencing.add(node)
     try {
-      const { done, stop } = startUnfence({
+      const request = startUnfence({
         fenceId: fenceId(epoch),
         fencedByEpoch: epoch,
         nodes,
@@ -229,8 +264,9 @@ export function createFences(options: FencesOptions): Fences {
         chooseEpoch,
         onProgress: (event) => log.info({ fence: fenceId(epoch), ...event }, `un-fence of ${nodes.join(', ')}: ${event.kind}`),
       })
+      const stop = (): void => request.stop()
       stopping.signal.addEventListener('abort', stop)
-      const result = await done
+      const result = await request.done
       stopping.signal.removeEventListener('abort', stop)
       log.warn({ fence: fenceId(epoch), result }, `un-fence of ${nodes.join(', ')}: ${result.outcome}`)
       if (result.outcome !== 'unfenced') await sleep(2 * LOOK_EVERY_MS, stopping.signal)

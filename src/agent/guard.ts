@@ -153,12 +153,12 @@ export function createGuard(options: GuardOptions): Guard {
           return false
         }
       }
-      clearInterval(petTimer)
       const written = watchdog.disarm()
       if (written.kind === 'failed') {
-        log.fatal(written.reason)
+        log.fatal(`${written.reason}; this agent ends now, and the node is reset unless the next one pets in time`)
         return false
       }
+      clearInterval(petTimer)
       watchdog = undefined
       log.info('watchdog disarmed')
       return true

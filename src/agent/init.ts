@@ -19,7 +19,7 @@ export interface InitOptions {
   readonly say: (line: string) => void
 }
 
-export class InitError extends Error {
+class InitError extends Error {
   readonly code: 'nodes' | 'rooms' | 'exists' | 'witness'
   constructor(code: InitError['code'], message: string) {
     super(message)

@@ -80,8 +80,11 @@ export function updateMetrics(
     metrics.peerSilence.set({ peer: node }, seconds(nowMs - contact.heardAtMs))
     metrics.peerStorageConnected.set({ peer: node }, nowMs - contact.storageAtMs < state.timings.detectMs ? 1 : 0)
   }
-  metrics.packetsSent.set(packets.sent)
-  metrics.packetsReceived.set(packets.received)
+  // The transport counts; the metrics follow it.
+  metrics.packetsSent.reset()
+  metrics.packetsSent.inc(packets.sent)
+  metrics.packetsReceived.reset()
+  metrics.packetsReceived.inc(packets.received)
   metrics.witnessReachable.set(isWitnessInReach(state, nowMs) ? 1 : 0)
   metrics.witnessVoting.set(membership?.witness?.isVoting === true ? 1 : 0)
   metrics.apiReachable.set(state.isApiReachable ? 1 : 0)

@@ -119,7 +119,7 @@ log: { level: loud }
       'peerAddresses.b1[0].path: "storage"; a path of this node: node',
     ],
     ['peerAddresses: { a1: [] }', 'peerAddresses.a1: this node itself; other nodes'],
-    ['maintenance: yes', 'maintenance: "yes"; true or false'],
+    ['isDryRun: yes', 'isDryRun: "yes"; true or false'],
   ])('is refused with %s', (line, expected) => {
     expect(problems(`${LEAST}\n${line}`).some((problem) => problem.startsWith(expected))).toBe(true)
   })

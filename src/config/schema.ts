@@ -296,7 +296,6 @@ export const configurationSchema = z.strictObject({
     'Logs, JSON lines on stdout.',
   ),
   isDryRun: yesOrNo(false, 'Decide and record, but propose nothing, contain nothing and touch nothing.'),
-  maintenance: yesOrNo(false, 'This node counts neither as dead nor as alive.'),
 })
 
 type Frozen<T> = T extends readonly (infer E)[] ? readonly Frozen<E>[] : T extends object ? { readonly [K in keyof T]: Frozen<T[K]> } : T

@@ -118,6 +118,8 @@ export const outOfServiceTaintValue = 'roomfence'
 export const optOutAnnotation = 'roomfence.io/opt-out'
 export const priorityAnnotation = 'roomfence.io/priority'
 export const unfenceAnnotation = 'roomfence.io/unfence'
+/** A person's word that a fenced node is dead; the value names the fence and who says so: `fence-7,ada`. */
+export const confirmDeadAnnotation = 'roomfence.io/confirm-dead'
 export const touchAnnotation = 'roomfence.io/touched'
 
 /** What happens, as it happens: for logs, metrics, the status page and the demo's timeline. Times are the clock's monotonic ms. */

@@ -6,7 +6,7 @@ import type { Epoch, NodeId } from '../protocol/ids.ts'
 import { skipReason } from './classify.ts'
 import { type Fence, type FenceStatus, readFence, type RecordedUnfence, writeFenceStatus } from './fence-object.ts'
 import { nodeLeaseNamespace } from './leases.ts'
-import { type FailoverClock, optOutAnnotation, unfenceAnnotation } from './order.ts'
+import { confirmDeadAnnotation, type FailoverClock, optOutAnnotation, unfenceAnnotation } from './order.ts'
 import { isOurs, withoutOurs } from './taints.ts'
 import { type AgentReport, checkUnfence, type FailedCheck, type UnfenceFacts } from './unfence.ts'
 
@@ -139,7 +139,9 @@ async function releaseNode(client: KubeClient, name: NodeId, note: string): Prom
   for (let attempt = 1; ; attempt++) {
     try {
       const node = nodeView(await client.get(paths.node(name)))
-      const asked = [unfenceAnnotation, unfenceAnswerAnnotation].filter((annotation) => node.annotations[annotation] !== undefined)
+      const asked = [unfenceAnnotation, unfenceAnswerAnnotation, confirmDeadAnnotation].filter(
+        (annotation) => node.annotations[annotation] !== undefined,
+      )
       if (!node.taints.some(isOurs) && asked.length === 0) return
       await client.patchMerge(paths.node(name), {
         metadata: {

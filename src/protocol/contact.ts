@@ -31,7 +31,7 @@ export const lastLifeMs = (contact: Contact): number => Math.max(contact.heardAt
  * How long this agent has listened to `node` and heard nothing. Time in which the agent itself was late, stopped or not started is
  * not silence of the other.
  */
-export function silentForMs(state: State, node: NodeId, nowMs: number): number {
+function silentForMs(state: State, node: NodeId, nowMs: number): number {
   return nowMs - Math.max(lastLifeMs(contactOf(state, node)), state.awakeSinceMs)
 }
 

@@ -68,7 +68,7 @@ export interface Membership {
 const ROOM_WEIGHT = 6000
 const TIE_BREAK = 60
 /** A room's vote is shared by at most this many nodes: more of them would only make a majority harder to collect. */
-export const VOTERS_A_ROOM = 5
+const VOTERS_A_ROOM = 5
 
 export const nodeVoter = (node: NodeId, incarnation: Incarnation): VoterKey => `${node}/${incarnation}` as VoterKey
 export const witnessVoter = (incarnation: string): VoterKey => `witness/${incarnation}` as VoterKey
@@ -155,7 +155,7 @@ export function digestOf(membership: Membership): string {
 }
 
 /** The membership as plain data with its fields in one order: what is hashed, stored and sent. */
-export function canonical(membership: Membership): Membership {
+function canonical(membership: Membership): Membership {
   const { clusterId, epoch, witness, preferredRoom, votesBefore, fenceVotes, cause } = membership
   const members = [...membership.members]
     .sort((a, b) => (a.node < b.node ? -1 : a.node > b.node ? 1 : 0))
@@ -178,8 +178,6 @@ export function canonical(membership: Membership): Membership {
     cause,
   }
 }
-
-export const isSameMembership = (a: Membership, b: Membership): boolean => a === b || (a.epoch === b.epoch && digestOf(a) === digestOf(b))
 
 /** What the next epoch changes. Everything else stays. */
 export interface Change {

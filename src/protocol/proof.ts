@@ -89,7 +89,7 @@ function timedProof(state: State, node: NodeId, fenceEpoch: number, nowMs: numbe
   }
   const reason =
     unprotected > 0
-      ? `${node} has no working watchdog that a majority knows of: its fence waits for another proof (freeze mode, power off, its own word, or a person: roomfence confirm-dead)`
+      ? `${node} has no working watchdog that a majority knows of: its fence waits for another proof (freeze mode, power off, its own word, or a person: kubectl annotate node ${node} roomfence.io/confirm-dead=fence-${fenceEpoch},YOUR-NAME)`
       : `collecting from the voters when they last acked ${node}`
   return { isHeld: false, reason, readyAtMs: null }
 }

@@ -68,7 +68,7 @@ function ask(state: State, out: Outbox, now: Membership, attempt: Attempt, value
   }
 }
 
-export const describe = (now: Membership, next: Membership): string => {
+const describe = (now: Membership, next: Membership): string => {
   const fenced = newlyFenced(now, next)
   return `epoch ${next.epoch}: ${next.cause.kind}${fenced.length > 0 ? ` of ${fenced.join(', ')}` : ''}`
 }

@@ -245,7 +245,7 @@ function onAck(state: State, out: Outbox, from: NodeId, incarnation: Incarnation
   if (state.desired === 'pause' || !state.hasHadPermit) reviewContainment(state, out, nowMs)
 }
 
-export const isFenced = (state: State, node: NodeId): boolean => {
+function isFenced(state: State, node: NodeId): boolean {
   const { membership } = state.durable
   return membership !== null && memberOf(membership, node)?.standing === 'fenced'
 }

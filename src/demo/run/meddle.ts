@@ -13,17 +13,15 @@ export function meddle(stage: Stage, broken: BrokenRule | undefined): () => void
   const [, loser] = demo.roomNames
   // Nobody tells the loser: its permit alone would have to stop it.
   if (broken === 'permits') demo.network.cut(loser, witnessSite)
-  let isOver = false
+  const over = new AbortController()
   if (broken === 'unlock') for (const { name, paths } of demo.rooms.nodesOf(loser)) void unlock(name, paths.drbdsetup)
-  return () => {
-    isOver = true
-  }
+  return () => over.abort()
 
   /** Thaws every frozen volume of a node that no committed fence gave the right to go on. */
   async function unlock(node: string, drbdsetup: string): Promise<void> {
     const minors = demo.vms.flatMap(({ replicaNodes }, index) => (replicaNodes.includes(node) ? [1000 + index] : []))
     await stage.until('a frozen volume', () => stage.writing().size < demo.vms.length - 3, 20_000)
-    for (let pass = 0; pass < PASSES && !isOver; pass++) {
+    for (let pass = 0; pass < PASSES && !over.signal.aborted; pass++) {
       for (const minor of minors) await new Promise((resolve) => execFile(drbdsetup, ['resume-io', String(minor)], resolve))
       await sleep(100)
     }

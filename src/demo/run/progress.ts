@@ -94,7 +94,7 @@ export function startProgress(demo: Demo, print: (line: string) => void): Progre
     }
   }
   const tell = (node: string, line: { readonly [field: string]: unknown }): void => {
-    const message = String(line['msg'] ?? '')
+    const message = typeof line['msg'] === 'string' ? line['msg'] : ''
     const event = line['event']
     if (event === 'vm-ordered') say(`${node}: ${String(line['vm'])} ordered elsewhere (${String(line['proof'])} proof)`)
     else if (event === 'node-tainted') say(`${node}: ${String(line['node'])} tainted ${String(line['taint'])}`)
@@ -103,7 +103,7 @@ export function startProgress(demo: Demo, print: (line: string) => void): Progre
     else if (event === 'finished') say(`${node}: ${String(line['fence'])} is carried out`)
     else if (typeof line['note'] === 'string' && !QUIET_NOTES.has(line['note'])) say(`${node}: ${line['note']}: ${message}`)
     else if (line['cause'] !== undefined && line['epoch'] !== undefined)
-      tellChange('epoch', String(line['epoch']), `epoch ${String(line['epoch'])}: ${JSON.stringify(line['cause'])}`)
+      tellChange('epoch', `${Number(line['epoch'])}`, `epoch ${Number(line['epoch'])}: ${JSON.stringify(line['cause'])}`)
     else if (message.startsWith('un-fence')) say(`${node}: ${message}`)
     else if (Number(line['level']) >= 60) say(`${node}: ${message}`)
   }

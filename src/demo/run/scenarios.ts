@@ -50,10 +50,10 @@ async function waitsForAnotherProof(stage: Stage): Promise<void> {
 async function bringBack(stage: Stage, room: string): Promise<void> {
   const { demo } = stage
   const nodes = nodesIn(stage, room).filter((node) => stage.fenced().has(node))
-  const isKilled = (node: string): boolean =>
-    [...stage.progress.statuses().values()].some((status) =>
-      status.proofs.some((proof) => proof.node === node && proof.isHeld && /killed|rebooted/.test(proof.text ?? '')),
-    )
+  const isKilled = (node: string): boolean => {
+    const own = stage.progress.statuses().get(node)?.containment
+    return own?.desired === 'kill' && own.isVerified
+  }
   await stage.until(`the agents of ${nodes.join(', ')} to learn their fence and be harmless`, () => nodes.every(isKilled), COMES_BACK_MS)
   const isReady = (name: string): boolean => {
     const node = demo.store.get('nodes', undefined, name) as
@@ -122,9 +122,12 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
       if (!(await untilFenced(stage, [...nodes]))) return
       const { hasWatchdog, freeze } = stage.demo.options
       if (hasWatchdog || freeze) await untilBack(stage, lost, nodes)
-      else await waitsForAnotherProof(stage)
+      else {
+        await waitsForAnotherProof(stage)
+        stage.confirmDead([...nodes])
+        await untilBack(stage, lost, nodes)
+      }
       await stage.powerOn(B)
-      if (!hasWatchdog && !freeze) await untilBack(stage, lost, nodes)
       await bringBack(stage, B)
     },
   },

@@ -61,7 +61,7 @@ const CLUSTER_TIME_FACTOR = 0.2
 const PATHS = ['node', 'storage'] as const
 
 /** Half of the production defaults and less: the demo shows the order of things, on one machine with one clock. */
-export const demoTimings = {
+const demoTimings = {
   heartbeatMs: 300,
   permitMs: 3_000,
   detectMs: 2_000,

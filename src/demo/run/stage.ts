@@ -1,7 +1,6 @@
 /** What a scenario can do to the demo and wait for. Every wait ends: with what it waited for, or with a clear failure. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { unfenceAnnotation } from '../../failover/order.ts'
-import { demoNamespace } from '../cluster/fixtures.ts'
+import { confirmDeadAnnotation, unfenceAnnotation } from '../../failover/order.ts'
 import { monotonicMs } from '../storage/replica.ts'
 import type { AgentStatus, Progress } from './progress.ts'
 import type { Demo } from './setup.ts'
@@ -19,6 +18,7 @@ export interface Stage {
   readonly powerOff: (room: string) => Promise<void>
   readonly powerOn: (room: string) => Promise<void>
   readonly unfence: (nodes: readonly string[]) => void
+  readonly confirmDead: (nodes: readonly string[]) => void
   /** Nodes that a majority's newest epoch fences. */
   readonly fenced: () => ReadonlySet<string>
   readonly epoch: () => number
@@ -39,6 +39,15 @@ export function createStage(demo: Demo, progress: Progress): Stage {
       (best, one) => ((one.epoch ?? -1) > (best?.epoch ?? -1) ? one : best),
       undefined,
     )
+  const annotate = (nodes: readonly string[], annotation: string, value: string): void => {
+    for (const name of nodes) {
+      const node = demo.store.get('nodes', undefined, name)
+      if (!node) continue
+      const copy = structuredClone(node)
+      copy.metadata.annotations = { ...copy.metadata.annotations, [annotation]: value }
+      demo.store.update('nodes', copy)
+    }
+  }
   const stage: Stage = {
     demo,
     progress,
@@ -70,13 +79,13 @@ export function createStage(demo: Demo, progress: Progress): Stage {
     },
     unfence: (nodes) => {
       stage.say(`*** a person un-fences ${nodes.join(', ')}: kubectl annotate node ${nodes.join(' ')} ${unfenceAnnotation}=true`)
-      for (const name of nodes) {
-        const node = demo.store.get('nodes', undefined, name)
-        if (!node) continue
-        const copy = structuredClone(node)
-        copy.metadata.annotations = { ...copy.metadata.annotations, [unfenceAnnotation]: 'true' }
-        demo.store.update('nodes', copy)
-      }
+      annotate(nodes, unfenceAnnotation, 'true')
+    },
+    confirmDead: (nodes) => {
+      stage.say(
+        `*** a person went and looked: kubectl annotate node ${nodes.join(' ')} ${confirmDeadAnnotation}=fence-${stage.epoch()},ada`,
+      )
+      annotate(nodes, confirmDeadAnnotation, `fence-${stage.epoch()},ada`)
     },
     fenced: () => new Set((newest()?.members ?? []).filter(({ standing }) => standing === 'fenced').map(({ node }) => node)),
     epoch: () => newest()?.epoch ?? -1,
@@ -104,5 +113,3 @@ export const expectedVms = ({ demo }: Stage): readonly string[] =>
 /** What runs again after its node was fenced: a VM that may run only once is left as it ended. */
 export const returningVms = ({ demo }: Stage, lost: ReadonlySet<string>): readonly string[] =>
   demo.vms.filter(({ name, runStrategy }) => lost.has(name) && runStrategy !== 'Halted' && runStrategy !== 'Once').map(({ name }) => name)
-
-export const statefulPods = [`${demoNamespace}/database-0`, `${demoNamespace}/database-1`]

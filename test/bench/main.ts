@@ -1,0 +1,68 @@
+/** `npm run bench`: figures, each with what makes it. Ratios where a machine would decide otherwise; a figure names the machine. */
+import { spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { cpus, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { buildBundle } from '../../deploy/build.ts'
+import { runDemo } from '../../src/demo/demo.ts'
+import { benchmarkSimulation } from '../../src/sim/benchmark.ts'
+
+const say = (line: string): void => void process.stdout.write(`${line}\n`)
+
+/** Peak resident memory and wall time of one run of a program. */
+async function runOf(program: readonly string[]): Promise<{ readonly peakMb: number; readonly ms: number }> {
+  const started = performance.now()
+  const [command, ...args] = program
+  const child = spawn(command ?? '', args, { stdio: 'ignore' })
+  let peakKb = 0
+  const look = setInterval(() => {
+    try {
+      const [, kb] = /VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${child.pid ?? 0}/status`, 'utf8')) ?? []
+      peakKb = Math.max(peakKb, Number(kb ?? 0))
+    } catch {
+      // It has ended.
+    }
+  }, 5)
+  await new Promise((resolve) => child.once('exit', resolve))
+  clearInterval(look)
+  return { peakMb: Math.round(peakKb / 1024), ms: Math.round(performance.now() - started) }
+}
+
+const benches: Readonly<Record<string, () => Promise<void>>> = {
+  /** Virtual seconds a real second, 3+3 nodes, one core. */
+  simulation: async () => say(`simulation: ${Math.round(benchmarkSimulation())} x real time (3+3 nodes, hostile faults, one core)`),
+  /** What the bundle saves against the source: start to the first error about its configuration. */
+  start: async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'roomfence-bench-'))
+    try {
+      const bundle = join(directory, 'roomfence.mjs')
+      await buildBundle(bundle)
+      const args = ['agent', '--config', '/dev/null']
+      const source = await runOf([process.execPath, 'src/cli/main.ts', ...args])
+      const bundled = await runOf([process.execPath, bundle, ...args])
+      say(
+        `start: bundle ${bundled.ms} ms, ${bundled.peakMb} MB; source ${source.ms} ms, ${source.peakMb} MB; ratio ${(bundled.ms / source.ms).toFixed(2)}`,
+      )
+    } finally {
+      rmSync(directory, { recursive: true, force: true })
+    }
+  },
+  /** Power loss to each VM writing elsewhere, with freeze mode and without, on the embedded cluster. */
+  failover: async () => {
+    for (const freeze of [true, false]) {
+      const { lines, wrongs } = await runDemo({ scenario: 'room-power', watchdog: true, freeze }, () => undefined)
+      say(`failover ${freeze ? 'with freeze mode' : 'by the timed proof'}${wrongs.length === 0 ? '' : ` (WRONG: ${wrongs.join('; ')})`}:`)
+      for (const line of lines.slice(lines.findIndex((one) => one.startsWith('Timeline')))) say(`  ${line}`)
+    }
+  },
+}
+
+const wanted = process.argv.slice(2)
+const unknown = wanted.filter((name) => !(name in benches))
+if (unknown.length > 0) {
+  process.stderr.write(`bench: saw ${unknown.join(', ')}; allowed: ${Object.keys(benches).join(', ')}\n`)
+  process.exit(2)
+}
+const [cpu] = cpus()
+say(`${cpus().length} x ${cpu?.model ?? 'unknown processor'}, Node ${process.version}`)
+for (const [name, bench] of Object.entries(benches)) if (wanted.length === 0 || wanted.includes(name)) await bench()
