@@ -37,6 +37,8 @@ export interface Roomfence {
 const namespace = 'roomfence'
 const main = 'src/cli/main.ts'
 export const watchdogSeconds = Math.ceil(stretched(6_000) / 1_000)
+/** Of the preferred room: longer than it takes to see whether another agent finishes what a killed one began. Nothing waits for a living node's watchdog. */
+const preferredWatchdogSeconds = Math.ceil(stretched(180_000) / 1_000)
 
 /** The shipped defaults, but for the clocks, which are one and the same here: all of it stretched alike. */
 const timings = (): Record<string, number> => ({
@@ -125,7 +127,7 @@ export const startRoomfence = async (controlPlane: ControlPlane, fakeNodes: Fake
     udpPorts.set(name, await freeUdpPort(host))
     observePorts.set(name, await freeTcpPort(host))
   }
-  const watchdogs = startWatchdogs(fakeNodes, watchdogSeconds)
+  const watchdogs = startWatchdogs(fakeNodes, ({ room }) => (room === preferredRoom ? preferredWatchdogSeconds : watchdogSeconds))
   const configuration = (node: NodePlace, kubeconfig: string): object => ({
     node: node.name,
     cluster: { namespace, kubeconfig },

@@ -16,7 +16,7 @@ export interface Watchdogs {
 const LOOK_EVERY_MS = 100
 
 /** To be called before `startAgents`: at a power change the device forgets before the agent opens it. */
-export const startWatchdogs = (fakeNodes: FakeNodes, timeoutSeconds: number): Watchdogs => {
+export const startWatchdogs = (fakeNodes: FakeNodes, timeoutSecondsOf: (node: NodePlace) => number): Watchdogs => {
   const resets: string[] = []
   const watchdogs = new Map<string, Watchdog>()
   let isStopped = false
@@ -34,7 +34,7 @@ export const startWatchdogs = (fakeNodes: FakeNodes, timeoutSeconds: number): Wa
     const device = deviceOf(node)
     const timeoutFile = timeoutFileOf(node)
     if (!existsSync(device)) execFileSync('mkfifo', ['-m', '600', device])
-    writeFileSync(timeoutFile, `${timeoutSeconds}\n`)
+    writeFileSync(timeoutFile, `${timeoutSecondsOf(node)}\n`)
     watchdogs.set(node.name, startWatchdog({ device, timeoutFile, pollMs: LOOK_EVERY_MS, onStarved: () => void reset(node) }))
   }
   const forget = ({ name }: NodePlace): void => {
