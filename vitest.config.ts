@@ -16,14 +16,33 @@ export default defineConfig({
       },
       {
         // Each takes a core for itself.
-        test: { name: 'simulation', include: ['test/simulation/**/*.test.ts'], testTimeout: 600_000, sequence: { groupOrder: 1 }, fileParallelism: false },
+        test: {
+          name: 'simulation',
+          include: ['test/simulation/**/*.test.ts'],
+          testTimeout: 600_000,
+          sequence: { groupOrder: 1 },
+          fileParallelism: false,
+        },
       },
       {
         // A whole cluster of processes each: one at a time, with nothing beside it.
-        test: { name: 'demo', include: ['test/demo/**/*.test.ts'], testTimeout: 240_000, sequence: { groupOrder: 2 }, fileParallelism: false },
+        test: {
+          name: 'demo',
+          include: ['test/demo/**/*.test.ts'],
+          testTimeout: 240_000,
+          sequence: { groupOrder: 2 },
+          fileParallelism: false,
+        },
       },
       {
-        test: { name: 'cluster', include: ['test/cluster/**/*.test.ts'], testTimeout: 600_000, hookTimeout: 600_000, fileParallelism: false, sequence: { groupOrder: 3 } },
+        test: {
+          name: 'cluster',
+          include: ['test/cluster/**/*.test.ts'],
+          testTimeout: 600_000,
+          hookTimeout: 600_000,
+          fileParallelism: false,
+          sequence: { groupOrder: 3 },
+        },
       },
     ],
   },

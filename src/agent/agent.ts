@@ -1,10 +1,9 @@
 /** `roomfence agent`: one process a node. Makes the adapters, joins them to the protocol, and stops in good order. */
-import { randomBytes, randomInt } from 'node:crypto'
+import { randomInt } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import pRetry from 'p-retry'
 import type { Configuration } from '../config/schema.ts'
-import { openDurableStore } from '../disk/durable-store.ts'
+import { DurableError } from '../disk/durable-error.ts'
 import { startApiProbe } from '../evidence/api-probe.ts'
 import { openKeyRing } from '../evidence/keys.ts'
 import { createTransport, type Peer } from '../evidence/transport.ts'
@@ -13,25 +12,21 @@ import { kubeconfigCredentials, serviceAccountCredentials } from '../kubernetes/
 import { createLog } from '../observe/log.ts'
 import { createMetrics } from '../observe/metrics.ts'
 import { startObserveServer } from '../observe/server.ts'
-import { bootId, type Incarnation, incarnation, type NodeId, nodeId, type Room } from '../protocol/ids.ts'
+import { bootId, type NodeId, nodeId, type Room } from '../protocol/ids.ts'
 import { type Address, fencedNodes, memberOf } from '../protocol/membership.ts'
 import { holdsPermit } from '../protocol/running.ts'
 import { start } from '../protocol/state.ts'
 import { statementOf } from '../protocol/step.ts'
 import { createHttpWitness } from '../witness/http-client.ts'
 import type { WitnessClient } from '../witness/register.ts'
-import { type KeptState, NO_REPLICAS, parseKeptReplicas, parseKeptState } from './durable.ts'
 import { createFences } from './fences.ts'
 import { createGuard } from './guard.ts'
+import { type RunningAgent, runInert } from './inert.ts'
+import { openState } from './kept-state.ts'
 import { createLoop, TICK_MS } from './loop.ts'
 import { publishWord, readGenesis, readRoom } from './membership-source.ts'
 import { statusOf, updateMetrics } from './status.ts'
 import { createStorage } from './storage.ts'
-
-export interface RunningAgent {
-  readonly observePort: number
-  stop(): Promise<void>
-}
 
 const RETRY_MS = 1_000
 const API_PROBE_EVERY_MS = 2_000
@@ -64,21 +59,12 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
     userAgent: 'roomfence',
     onCall: ({ method, outcome }) => metrics.kubernetesCalls.inc({ method, outcome }),
   })
-  const store = await openDurableStore<KeptState>({
-    directory: join(configuration.stateDirectory, 'protocol'),
-    name: 'protocol',
-    parse: parseKeptState,
+  const opened = await openState(configuration.stateDirectory).catch((error: unknown) => {
+    if (error instanceof DurableError && (error.code === 'corrupt' || error.code === 'lost')) return error
+    throw error
   })
-  const own: Incarnation =
-    store.loaded.kind === 'value' ? store.loaded.value.incarnation : incarnation(`i${randomBytes(8).toString('hex')}`)
-  const durable = store.loaded.kind === 'value' ? store.loaded.value.durable : null
-  if (store.loaded.kind === 'empty') await store.save({ incarnation: own, durable: null })
-  const replicaStore = await openDurableStore<unknown>({
-    directory: join(configuration.stateDirectory, 'replicas'),
-    name: 'replicas',
-    parse: (value) => value,
-  })
-  const kept = replicaStore.loaded.kind === 'value' ? parseKeptReplicas(replicaStore.loaded.value) : NO_REPLICAS
+  if (opened instanceof DurableError) return runInert(configuration, opened, log, metrics)
+  const { store, replicaStore, kept, own, durable } = opened
   log.info({ incarnation: own, boot, epoch: durable?.membership?.epoch ?? null }, 'agent starts')
 
   const stopping = new AbortController()

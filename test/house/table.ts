@@ -117,6 +117,7 @@ export const nodeModulesOf: Readonly<Record<string, readonly string[]>> = {
 export const adapters: readonly string[] = [
   'src/agent/agent.ts',
   'src/agent/fences.ts',
+  'src/agent/inert.ts',
   'src/agent/guard.ts',
   'src/containment/containment.ts',
   'src/containment/process-group.ts',
