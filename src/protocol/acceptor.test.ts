@@ -1,0 +1,124 @@
+import * as fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { agent, ballot, fencing, first, heartbeat, sent } from './fixtures/states.ts'
+import { nextEpoch } from './membership.ts'
+import { compareBallots, isDoorOpen } from './acceptor.ts'
+import { nodeId } from './ids.ts'
+
+const fence = fencing(first, 'b1', 'b2')
+const noOp = nextEpoch(first, { cause: { kind: 'no-op' } })
+/** Late enough after its start that an agent may agree to a fence of the silent. */
+const LATER = 10_000
+
+const listening = () => {
+  const made = agent('a2')
+  for (let nowMs = 100; nowMs <= LATER; nowMs += 100) made.give({ kind: 'tick' }, nowMs)
+  return made
+}
+
+describe('a voter', () => {
+  it('promises to a ballot and refuses a lower one, naming what it promised', () => {
+    const made = listening()
+    expect(
+      sent(made.hear('a1', { kind: 'prepare', ballot: ballot(5), proposal: fence, isFinishing: false }, LATER), 'promise'),
+    ).toHaveLength(1)
+    const [refusal] = sent(made.hear('b1', { kind: 'prepare', ballot: ballot(4), proposal: noOp, isFinishing: true }, LATER), 'refusal')
+    expect(refusal).toMatchObject({ reason: { code: 'ballot', promised: ballot(5) } })
+    expect(sent(made.hear('b1', { kind: 'accept', ballot: ballot(4), membership: noOp }, LATER), 'accepted')).toEqual([])
+  })
+
+  it('tells the accepted value with its ballot to whoever prepares after it', () => {
+    const made = listening()
+    made.hear('a1', { kind: 'accept', ballot: ballot(3), membership: fence }, LATER)
+    const [promise] = sent(made.hear('a1', { kind: 'prepare', ballot: ballot(7), proposal: noOp, isFinishing: true }, LATER), 'promise')
+    expect(promise).toMatchObject({ accepted: { ballot: ballot(3), membership: fence } })
+  })
+
+  it('says nothing before its disk has it', () => {
+    const made = listening()
+    made.isDiskStuck = true
+    const effects = made.hear('a1', { kind: 'prepare', ballot: ballot(5), proposal: fence, isFinishing: false }, LATER)
+    expect(sent(effects, 'promise')).toEqual([])
+    const after = made.give({ kind: 'persisted', version: made.state.durableVersion }, LATER)
+    expect(sent(after, 'promise')).toHaveLength(1)
+  })
+
+  it('keeps its promise and its accepted value over a restart', () => {
+    const made = agent('a2', { durable: { promised: ballot(5), accepted: { ballot: ballot(5), membership: fence }, round: 5 } })
+    expect(sent(made.hear('b1', { kind: 'prepare', ballot: ballot(4), proposal: noOp, isFinishing: true }, 10), 'refusal')).toHaveLength(1)
+    expect(isDoorOpen(made.state, nodeId('b1'))).toBe(false)
+  })
+
+  it('refuses a fence of who was heard, and says which', () => {
+    const made = listening()
+    made.hear('b1', heartbeat(first), LATER)
+    const [refusal] = sent(
+      made.hear('a1', { kind: 'prepare', ballot: ballot(5), proposal: fence, isFinishing: false }, LATER + 500),
+      'refusal',
+    )
+    expect(refusal).toMatchObject({ reason: { code: 'veto', text: 'a2 heard b1 500 ms ago' } })
+  })
+
+  it('refuses a fence of who has a DRBD connection that is up', () => {
+    const made = listening()
+    made.give({ kind: 'storage', connected: [nodeId('b2')], isInSync: true }, LATER)
+    const [refusal] = sent(
+      made.hear('a1', { kind: 'prepare', ballot: ballot(5), proposal: fence, isFinishing: false }, LATER + 500),
+      'refusal',
+    )
+    expect(refusal).toMatchObject({ reason: { text: 'a2 has a DRBD connection to b2 that is up' } })
+  })
+
+  it('that has just started or slept agrees to no fence', () => {
+    const young = agent('a2')
+    expect(
+      sent(young.hear('a1', { kind: 'prepare', ballot: ballot(5), proposal: fence, isFinishing: false }, 500), 'refusal'),
+    ).toHaveLength(1)
+    const asleep = listening()
+    asleep.give({ kind: 'tick' }, LATER + 30_000)
+    expect(
+      sent(asleep.hear('a1', { kind: 'prepare', ballot: ballot(5), proposal: fence, isFinishing: false }, LATER + 30_001), 'refusal'),
+    ).toHaveLength(1)
+  })
+
+  it('never accepts its own fence', () => {
+    const made = agent('b1')
+    expect(sent(made.hear('a1', { kind: 'accept', ballot: ballot(5), membership: fence }, LATER), 'accepted')).toEqual([])
+    expect(made.state.durable.accepted).toBeNull()
+  })
+
+  it('acks nobody whom it accepted to fence, and acks again when that value was replaced', () => {
+    const made = listening()
+    made.hear('a1', { kind: 'accept', ballot: ballot(3), membership: fence }, LATER)
+    expect(sent(made.hear('b1', heartbeat(first), LATER), 'ack')).toEqual([])
+    expect(sent(made.hear('a1', heartbeat(first), LATER), 'ack')).toHaveLength(1)
+    made.hear('a1', { kind: 'learn', membership: noOp }, LATER)
+    expect(sent(made.hear('b1', heartbeat(noOp, 2), LATER), 'ack')).toHaveLength(1)
+  })
+
+  it('in dry run votes for nothing', () => {
+    const made = listening()
+    made.give({ kind: 'brakes', brakes: { isDryRun: true, isPaused: false, maxFencedShare: 0.9 } }, LATER)
+    expect(sent(made.hear('a1', { kind: 'prepare', ballot: ballot(5), proposal: fence, isFinishing: true }, LATER), 'promise')).toEqual([])
+    expect(sent(made.hear('a1', { kind: 'accept', ballot: ballot(5), membership: fence }, LATER), 'accepted')).toEqual([])
+  })
+
+  it('leaves the next attempt to whom it promised', () => {
+    const made = listening()
+    made.hear('a1', { kind: 'prepare', ballot: ballot(5), proposal: fence, isFinishing: false }, LATER)
+    expect(made.state.nextAttemptAtMs).toBe(LATER + made.state.timings.attemptMs)
+  })
+})
+
+describe('ballots', () => {
+  it('are totally ordered: by round, then by who made them', () => {
+    const any = fc.tuple(fc.integer({ min: 0, max: 3 }), fc.constantFrom('a1', 'a2', 'b1')).map(([round, node]) => ballot(round, node))
+    fc.assert(
+      fc.property(any, any, any, (a, b, c) => {
+        expect(Math.sign(compareBallots(a, b))).toBe(0 - Math.sign(compareBallots(b, a)))
+        if (compareBallots(a, b) <= 0 && compareBallots(b, c) <= 0) expect(compareBallots(a, c)).toBeLessThanOrEqual(0)
+        if (compareBallots(a, b) === 0) expect(a).toEqual(b)
+      }),
+    )
+  })
+})
