@@ -101,7 +101,7 @@ describe('the next epoch', () => {
   })
 
   it('has one digest whatever the order of its members, and another for another content', () => {
-    const reversed = nextEpoch(first, { members: [...first.members].reverse(), cause: { kind: 'no-op' } })
+    const reversed = nextEpoch(first, { members: first.members.toReversed(), cause: { kind: 'no-op' } })
     const straight = nextEpoch(first, { cause: { kind: 'no-op' } })
     expect(digestOf(reversed)).toBe(digestOf(straight))
     expect(digestOf(fencing(first, 'b1'))).not.toBe(digestOf(fencing(first, 'b2')))

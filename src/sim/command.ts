@@ -71,7 +71,7 @@ function wholeNumber(text: string | undefined, otherwise: number): number | null
 /** The one place where the simulator looks at a real clock: to begin where no run began before. */
 const freshSeed = (): number => 1_000_000 + (Math.floor(Date.now() / 1000) % 1_000_000_000)
 
-export function commitOf(): string {
+function commitOf(): string {
   try {
     return execFileSync('git', ['describe', '--always', '--dirty', '--abbrev=12'], {
       encoding: 'utf8',
@@ -133,7 +133,7 @@ function explain(profile: Profile, failure: Failure, commit: string): void {
 const describeWorld = ({ options }: Schedule): string =>
   `rooms of ${options.nodesOfRooms.join('+')} nodes, ${options.hasWitness ? 'with' : 'without'} witness, ${options.isFreezeMode ? 'freeze mode' : 'no freeze mode'}, ${options.paths} path${options.paths > 1 ? 's' : ''}`
 
-export function timelineOf(schedule: Schedule): readonly string[] {
+function timelineOf(schedule: Schedule): readonly string[] {
   return [
     ...schedule.planned.map(({ atMs, fault }) => `${(atMs / 1000).toFixed(3).padStart(9)} s  ${describeFault(fault)}`),
     ...schedule.strikes.map(({ moment, nth, fault }) => `at the ${nth}. "${moment}"  ${describeFault(fault)}`),

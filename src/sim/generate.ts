@@ -54,7 +54,9 @@ export function generate(seed: number, profile: Profile): Schedule {
     if (profile === 'hostile') atMs += isBurst ? random.between(0, 600) : random.between(400, 5_000)
     else atMs += isBurst ? random.between(0, 2_000) : random.between(2_000, 40_000)
   }
-  for (let left = random.integer(0, 2); left > 0 && profile === 'hostile'; left--)
+  // The dice are rolled in either profile, so that a seed's other faults are the same.
+  const more = random.integer(0, 2)
+  for (let left = profile === 'hostile' ? more : 0; left > 0; left--)
     isolate(random, options, rooms, nodes, planned, startMs, untilMs)
   planned.sort((a, b) => a.atMs - b.atMs)
   const strikes: Strike[] = Array.from({ length: random.integer(0, profile === 'hostile' ? 6 : 3) }, () => {

@@ -41,7 +41,7 @@ export interface Observer {
 }
 
 /** In contact for so long: nothing of what happened before can still take effect (permits, retries, votes that shift). */
-export const settledMs = (world: World): number => {
+const settledMs = (world: World): number => {
   const { permitMs, detectMs, lingerMs, attemptMs } = world.options.timings
   return permitMs + detectMs + 3 * (lingerMs + attemptMs)
 }
@@ -138,7 +138,7 @@ export function createObserver(): Observer {
   return observer
 }
 
-export function canWrite(world: World, copy: Copy): boolean {
+function canWrite(world: World, copy: Copy): boolean {
   if (copy.state === 'draining') return true
   if (copy.state !== 'running') return false
   const volume = world.volumes[copy.vm]

@@ -18,7 +18,7 @@ const KUBELET_TURN_MS = 500
 /** DRBD with ping-int 1: a lost peer is noticed well within the detection. */
 const PING_TIMEOUT_SHARE = 0.57
 
-export function setCopy(world: World, copy: Copy, state: Copy['state'], why: string): void {
+function setCopy(world: World, copy: Copy, state: Copy['state'], why: string): void {
   if (copy.state === state || copy.state === 'dead' || (copy.state === 'draining' && state !== 'dead')) return
   copy.state = state
   if (world.log) world.note(`vm${copy.vm} on ${world.nodes[copy.node]?.name} is ${state} (${why})`)
@@ -27,11 +27,11 @@ export function setCopy(world: World, copy: Copy, state: Copy['state'], why: str
 
 export const isLive = (copy: Copy): boolean => copy.state === 'running' || copy.state === 'paused' || copy.state === 'incoming'
 
-export function liveCopy(world: World, vm: number, node: number): Copy | undefined {
+function liveCopy(world: World, vm: number, node: number): Copy | undefined {
   return world.copies.find((copy) => copy.vm === vm && copy.node === node && isLive(copy))
 }
 
-export const volumeOf = (world: World, vm: number): Volume | undefined => world.volumes[vm]
+const volumeOf = (world: World, vm: number): Volume | undefined => world.volumes[vm]
 
 function forget(world: World, copy: Copy): void {
   const at = world.copies.indexOf(copy)
@@ -126,7 +126,7 @@ export function killCopiesAtReset(world: World, node: SimNode): void {
   }
 }
 
-export const storagePath = (world: World): number => world.options.paths - 1
+const storagePath = (world: World): number => world.options.paths - 1
 
 export function storagePasses(world: World, a: number, b: number): boolean {
   return (

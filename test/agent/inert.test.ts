@@ -12,7 +12,7 @@ import { freeTcpPort, freeUdpPort } from '../../src/demo/link/ports.ts'
 
 const endings: (() => void | Promise<void>)[] = []
 afterEach(async () => {
-  for (const end of endings.splice(0).reverse()) await end()
+  for (const end of endings.splice(0).toReversed()) await end()
 })
 
 async function nodeWithDamagedState() {
