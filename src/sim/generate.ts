@@ -56,8 +56,7 @@ export function generate(seed: number, profile: Profile): Schedule {
   }
   // The dice are rolled in either profile, so that a seed's other faults are the same.
   const more = random.integer(0, 2)
-  for (let left = profile === 'hostile' ? more : 0; left > 0; left--)
-    isolate(random, options, rooms, nodes, planned, startMs, untilMs)
+  for (let left = profile === 'hostile' ? more : 0; left > 0; left--) isolate(random, options, rooms, nodes, planned, startMs, untilMs)
   planned.sort((a, b) => a.atMs - b.atMs)
   const strikes: Strike[] = Array.from({ length: random.integer(0, profile === 'hostile' ? 6 : 3) }, () => {
     const [moment, times] = random.pick(moments)
