@@ -80,7 +80,8 @@ function run(world: World, node: SimNode, input: Input): void {
   const before = node.state.durable.membership
   const result = step(node.state, input, localMs(world, node))
   node.state = result.state
-  const { membership } = node.state.durable
+  const { membership, accepted } = node.state.durable
+  if (accepted) world.observer.accepted(world, accepted.membership)
   if (membership && membership !== before) world.observer.learned(world, node, membership)
   if (result.effects.length > 0) carryOut(world, node, result.effects, 0)
 }

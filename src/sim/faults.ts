@@ -225,6 +225,7 @@ function repair(world: World): void {
   world.brakes = simulatedBrakes
   for (const node of world.nodes) {
     node.stuckUntilMs = -Infinity
+    node.stallAgainMs = 0
     node.disk.how = 'good'
     noteWell(world, node)
     feed(world, node, { kind: 'brakes', brakes: world.brakes })

@@ -27,9 +27,12 @@ export interface Observer {
   /** Every epoch that anyone ever learned. */
   readonly chosen: Map<number, Membership>
   latest: Membership | null
+  /** When a value was first accepted by anyone, by digest. */
+  readonly acceptedAtMs: Map<string, number>
   longestStallMs: number
   violate(world: World, property: Property, text: string): void
   learned(world: World, node: SimNode, membership: Membership): void
+  accepted(world: World, membership: Membership): void
   registerWritten(world: World): void
   checkWriters(world: World, vm: number): void
   started(world: World, volume: Volume, side: Side): void
@@ -48,10 +51,12 @@ const settledMs = (world: World): number => {
 
 export function createObserver(): Observer {
   const chosen = new Map<number, Membership>()
+  let lastAccepted: Membership | null = null
   const observer: Observer = {
     violations: [],
     chosen,
     latest: null,
+    acceptedAtMs: new Map(),
     longestStallMs: 0,
     violate: (world, property, text) => {
       if (observer.violations.length > 20) return
@@ -76,6 +81,12 @@ export function createObserver(): Observer {
       const before = chosen.get(membership.epoch - 1)
       if (before) checkSuccession(observer, world, before, membership)
       if (membership.epoch > (observer.latest?.epoch ?? -1)) observer.latest = membership
+    },
+    accepted: ({ timeline }, membership) => {
+      if (lastAccepted === membership) return
+      lastAccepted = membership
+      const digest = digestOf(membership)
+      if (!observer.acceptedAtMs.has(digest)) observer.acceptedAtMs.set(digest, timeline.nowMs)
     },
     registerWritten: (world) => {
       const { register } = world.witness
@@ -167,6 +178,9 @@ function checkSuccession(observer: Observer, world: World, before: Membership, a
         'P5 nothing forgotten',
         `${node} is fenced in epoch ${before.epoch} and no more in ${after.epoch} (${after.cause.kind})`,
       )
+  // An old value that may have been chosen is finished whoever lives by then; only its making is judged.
+  const acceptedAtMs = observer.acceptedAtMs.get(digestOf(after)) ?? world.timeline.nowMs
+  if (world.timeline.nowMs - acceptedAtMs > 2 * world.options.timings.attemptMs) return
   for (const name of newlyFenced(before, after)) {
     const node = world.nodeByName.get(name)
     if (node) checkOutage(observer, world, node, 'fenced', before)
