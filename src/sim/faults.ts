@@ -87,7 +87,9 @@ export function applyFault(world: World, fault: Fault, at: SimNode | null): void
         if (fault.how === 'dead') {
           const { register } = world.witness
           const isChoosing = register.accepted !== null && register.accepted.membership.epoch > register.membership.epoch
-          if (isChoosing || node.disk.synced?.accepted || node.disk.inFlight?.accepted) world.count(lostAmidChoice)
+          // The dead disk may have held what others hold still.
+          const isHeld = world.nodes.some(({ state, disk }) => (state?.durable ?? disk.synced)?.accepted || disk.inFlight?.accepted)
+          if (isChoosing || isHeld) world.count(lostAmidChoice)
           loseDisk(world, node)
         } else {
           node.disk.how = fault.how

@@ -64,7 +64,7 @@ export function createNetwork(sites: readonly string[], nodes: number, paths: nu
         const one = link(from, to, p)
         if (one.isCut || (one.loss > 0 && random.chance(one.loss))) continue
         timeline.in(one.delayMs + random.next() * one.jitterMs, arrive)
-        if (one.duplicate > 0 && random.chance(one.duplicate)) timeline.in(one.delayMs + random.next() * 20 * (1 + one.jitterMs), arrive)
+        if (one.duplicate > 0 && random.chance(one.duplicate)) timeline.in(one.delayMs + random.next() * 2 * (1 + one.jitterMs), arrive)
       }
     },
     contactSinceMs: (a, b) => {
