@@ -5,7 +5,7 @@ import { type NodeView, nodeView, type Taint, paths } from '../kubernetes/resour
 import { releaseLease } from './leases.ts'
 import { type FailoverClock, type FailoverConfig, touchAnnotation } from './order.ts'
 import type { Stage, Step } from './steps.ts'
-import { fencedEpoch, withTaint } from './taints.ts'
+import { fencedEpoch, isUnfencedSince, withTaint } from './taints.ts'
 
 export type StepOutcome = 'done' | 'gone' | 'replaced' | 'dry-run'
 
@@ -199,6 +199,8 @@ async function taintNode(client: KubeClient, name: string, taint: Taint, epoch: 
     }
     const fencedBy = fencedEpoch(node.taints)
     if (fencedBy !== undefined && fencedBy > epoch) throw new SupersededError(name, fencedBy)
+    // The version in the patch makes this one step with the reading: an un-fence in between answers 409.
+    if (isUnfencedSince(node.annotations, epoch)) return 'replaced'
     const taints = withTaint(node.taints, taint)
     if (taints === node.taints) return 'done'
     try {

@@ -120,6 +120,8 @@ export const priorityAnnotation = 'roomfence.io/priority'
 export const unfenceAnnotation = 'roomfence.io/unfence'
 /** A person's word that a fenced node is dead; the value names the fence and who says so: `fence-7,ada`. */
 export const confirmDeadAnnotation = 'roomfence.io/confirm-dead'
+/** The epoch that un-fenced a node last, written with the removal of our taints: a fence that is not later taints it no more. */
+export const unfencedEpochAnnotation = 'roomfence.io/unfenced-epoch'
 export const touchAnnotation = 'roomfence.io/touched'
 
 /** What happens, as it happens: for logs, metrics, the status page and the demo's timeline. Times are the clock's monotonic ms. */

@@ -6,8 +6,8 @@ import type { Epoch, NodeId } from '../protocol/ids.ts'
 import { skipReason } from './classify.ts'
 import { type Fence, type FenceStatus, readFence, type RecordedUnfence, writeFenceStatus } from './fence-object.ts'
 import { nodeLeaseNamespace } from './leases.ts'
-import { confirmDeadAnnotation, type FailoverClock, optOutAnnotation, unfenceAnnotation } from './order.ts'
-import { isOurs, withoutOurs } from './taints.ts'
+import { confirmDeadAnnotation, type FailoverClock, optOutAnnotation, unfenceAnnotation, unfencedEpochAnnotation } from './order.ts'
+import { isOurs, isUnfencedSince, withoutOurs } from './taints.ts'
 import { type AgentReport, checkUnfence, type FailedCheck, type UnfenceFacts } from './unfence.ts'
 
 /** Our answer to a request that was refused, on the node. */
@@ -105,7 +105,7 @@ export async function finishUnfence(
       // Written first: an agent that still carries out the fence then leaves these nodes alone.
       await recordUnfence(client, input.fenceId, entries)
       for (const node of left) {
-        await releaseNode(client, node, `by ${input.by} at ${at}, epoch ${String(input.epoch)}`)
+        await releaseNode(client, node, input.epoch, `by ${input.by} at ${at}, epoch ${String(input.epoch)}`)
         left.delete(node)
         onProgress?.({ kind: 'node-unfenced', node, atMs: clock.nowMs() })
       }
@@ -135,18 +135,22 @@ async function recordUnfence(client: KubeClient, fenceId: string, entries: reado
 }
 
 /** Our taints and annotations go, all others stay. */
-async function releaseNode(client: KubeClient, name: NodeId, note: string): Promise<void> {
+async function releaseNode(client: KubeClient, name: NodeId, epoch: Epoch, note: string): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {
       const node = nodeView(await client.get(paths.node(name)))
       const asked = [unfenceAnnotation, unfenceAnswerAnnotation, confirmDeadAnnotation].filter(
         (annotation) => node.annotations[annotation] !== undefined,
       )
-      if (!node.taints.some(isOurs) && asked.length === 0) return
+      if (!node.taints.some(isOurs) && asked.length === 0 && isUnfencedSince(node.annotations, epoch - 1)) return
       await client.patchMerge(paths.node(name), {
         metadata: {
           resourceVersion: node.resourceVersion,
-          annotations: { ...Object.fromEntries(asked.map((annotation) => [annotation, null])), [unfencedAnnotation]: note },
+          annotations: {
+            ...Object.fromEntries(asked.map((annotation) => [annotation, null])),
+            [unfencedAnnotation]: note,
+            [unfencedEpochAnnotation]: String(epoch),
+          },
         },
         spec: { taints: withoutOurs(node.taints) },
       })

@@ -1,12 +1,23 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Taint } from '../kubernetes/resources.ts'
-import { fencedTaint, immuneTolerations, isOurs, outOfServiceTaint, withoutOurs, withTaint } from './taints.ts'
+import { fencedTaint, immuneTolerations, isOurs, isUnfencedSince, outOfServiceTaint, withoutOurs, withTaint } from './taints.ts'
 
 const anyTaint = fc.record({
   key: fc.constantFrom('node.kubernetes.io/unreachable', 'node.kubernetes.io/out-of-service', 'roomfence.io/fenced', 'team/own'),
   value: fc.constantFrom('', 'roomfence', '7', 'nodeshutdown'),
   effect: fc.constantFrom('NoSchedule', 'NoExecute'),
+})
+
+describe('a node that was un-fenced', () => {
+  test('is left alone by every fence that is not later', () => {
+    const annotations = { 'roomfence.io/unfenced-epoch': '8' }
+    expect(isUnfencedSince(annotations, 7)).toBe(true)
+    expect(isUnfencedSince(annotations, 8)).toBe(false)
+    expect(isUnfencedSince(annotations, 9)).toBe(false)
+    expect(isUnfencedSince({}, 7)).toBe(false)
+    expect(isUnfencedSince({ 'roomfence.io/unfenced-epoch': 'soon' }, 7)).toBe(false)
+  })
 })
 
 describe('our taints on a node', () => {

@@ -1,6 +1,6 @@
 /** Taints of ours on a node's list, which is one atomic list that others write too. Pure. */
 import type { Taint, Toleration } from '../kubernetes/resources.ts'
-import { fencedTaintKey, outOfServiceTaintKey, outOfServiceTaintValue } from './order.ts'
+import { fencedTaintKey, outOfServiceTaintKey, outOfServiceTaintValue, unfencedEpochAnnotation } from './order.ts'
 
 export const fencedTaint = (epoch: number): Taint => ({ key: fencedTaintKey, value: String(epoch), effect: 'NoSchedule' })
 /** NoSchedule: podgc and attach-detach look at the key alone, while NoExecute makes taint eviction delete replacements by name. */
@@ -19,6 +19,12 @@ export const isOutOfService = (taints: readonly Taint[]): boolean => taints.some
 export function fencedEpoch(taints: readonly Taint[]): number | undefined {
   const value = Number(taints.find((taint) => taint.key === fencedTaintKey)?.value ?? Number.NaN)
   return Number.isInteger(value) ? value : undefined
+}
+
+/** Whether the node was un-fenced since the fence of `epoch`: an agent that did not hear of it yet must leave the node alone. */
+export function isUnfencedSince(annotations: { readonly [name: string]: string }, epoch: number): boolean {
+  const unfencedIn = Number(annotations[unfencedEpochAnnotation] ?? Number.NaN)
+  return Number.isInteger(unfencedIn) && unfencedIn > epoch
 }
 
 /** The list with the taint, every foreign one kept. A foreign out-of-service taint of the same effect stays as it is: two of a kind are refused. */

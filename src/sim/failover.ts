@@ -27,6 +27,8 @@ export function carryOutFences(world: World, node: SimNode): void {
   if (untaintOne(world, node, membership.epoch, fenced)) return
   for (const member of fenced) {
     const index = world.nodeByName.get(member.node)?.index ?? -1
+    // Un-fenced by others since: its taint is gone, and nothing more is done to it.
+    if (!world.api.taints.has(index)) continue
     const isProved = nodeProof(state, member.node, nowMs).isHeld
     if (isProved && !world.api.outOfService.has(index)) {
       world.api.outOfService.add(index)
@@ -45,7 +47,7 @@ export function carryOutFences(world: World, node: SimNode): void {
 function taintOne(world: World, node: SimNode, fenced: readonly Member[]): boolean {
   for (const { node: name, lastFence } of fenced) {
     const index = world.nodeByName.get(name)?.index ?? -1
-    if ((world.api.taints.get(index) ?? -1) >= lastFence) continue
+    if ((world.api.taints.get(index) ?? -1) >= lastFence || (world.api.unfenced.get(index) ?? -1) > lastFence) continue
     world.strike('tainting', node)
     world.api.taints.set(index, lastFence)
     world.note(`${node.name} taints ${name}`)
@@ -61,6 +63,7 @@ function untaintOne(world: World, node: SimNode, epoch: number, fenced: readonly
     if (taint > epoch || fenced.some((member) => member.node === name)) continue
     world.api.taints.delete(index)
     world.api.outOfService.delete(index)
+    world.api.unfenced.set(index, Math.max(epoch, world.api.unfenced.get(index) ?? -1))
     world.note(`${node.name} removes the taint of ${name}`)
     return true
   }

@@ -28,4 +28,5 @@ export const rememberedSeeds: readonly RememberedSeed[] = [
   hostile(13026, 'who finished a value did not ask the voters that only the value has'),
   hostile(31272, 'what a fenced node remembers of its replicas must be distrusted before its kill is said'),
   hostile(3165, 'a lost incarnation had to be in sync to lose its vote, which it cannot while its peers are fenced'),
+  hostile(965854895, 'an agent that had not heard of an un-fence yet tainted the node again and declared it out of service while it ran'),
 ]

@@ -57,6 +57,8 @@ export interface SimApi {
   /** Fenced taint by node index: the epoch. */
   readonly taints: Map<number, number>
   readonly outOfService: Set<number>
+  /** The epoch that un-fenced a node last, on its Node object. */
+  readonly unfenced: Map<number, number>
   backup: { readonly placement: (number | null)[]; readonly taints: readonly (readonly [number, number])[] } | null
 }
 
@@ -116,7 +118,7 @@ export function createWorld(schedule: Schedule, isTracing: boolean): World {
     witness: createWitness(first),
     witnessSite: nodes.length,
     apiSite: nodes.length + 1,
-    api: { isUp: true, placement: [], taints: new Map(), outOfService: new Set(), backup: null },
+    api: { isUp: true, placement: [], taints: new Map(), outOfService: new Set(), unfenced: new Map(), backup: null },
     volumes: createVolumes(options, nodes),
     copies: [],
     observer: createObserver(),

@@ -28,18 +28,6 @@ export const mutations: readonly Mutation[] = [
     firstSeed: 0,
   },
   {
-    name: "the others accept before the witness's swap held",
-    edits: [
-      edit(
-        'protocol/proposer.ts',
-        "  attempt.phase = 'witness-swap'\n",
-        "  attempt.phase = 'witness-swap'\n  for (const node of voterNodes(now, attempt.value)) send(state, out, node, { kind: 'accept', ballot: attempt.ballot, membership: attempt.value })\n",
-      ),
-    ],
-    caughtBy: 'P3 no self-made outage',
-    firstSeed: 0,
-  },
-  {
     name: 'values accepted under lower ballots are ignored',
     edits: [edit('protocol/proposer.ts', '    adopt(attempt, message.accepted.ballot, message.accepted.membership)\n', '')],
     caughtBy: 'P2 single survivor',

@@ -240,4 +240,16 @@ export const uncaught: readonly Mutation[] = [
     caughtBy: 'P6 it ends',
     firstSeed: 0,
   },
+  {
+    name: "the others accept before the witness's swap held",
+    edits: [
+      edit(
+        'protocol/proposer.ts',
+        "  attempt.phase = 'witness-swap'\n",
+        "  attempt.phase = 'witness-swap'\n  for (const node of voterNodes(now, attempt.value)) send(state, out, node, { kind: 'accept', ballot: attempt.ballot, membership: attempt.value })\n",
+      ),
+    ],
+    caughtBy: 'P2 single survivor',
+    firstSeed: 0,
+  },
 ]
