@@ -7,8 +7,8 @@ import { shrink } from '../../src/sim/shrink.ts'
 import { sweep } from '../../src/sim/sweep.ts'
 import { buildMutant, firstFailure } from './mutant.ts'
 
-const HOSTILE_MS = 40_000
-const ORDINARY_MS = 15_000
+const HOSTILE_MS = 15_000
+const ORDINARY_MS = 8_000
 /** A new range in each run of CI: its failing seeds are in the message and replay anywhere. */
 const firstSeed = 10_000_000 + (Math.floor(Date.now() / 1000) % 100_000_000) * 10
 
