@@ -28,5 +28,10 @@ export const rememberedSeeds: readonly RememberedSeed[] = [
   hostile(13026, 'who finished a value did not ask the voters that only the value has'),
   hostile(31272, 'what a fenced node remembers of its replicas must be distrusted before its kill is said'),
   hostile(3165, 'a lost incarnation had to be in sync to lose its vote, which it cannot while its peers are fenced'),
+  hostile(200895, 'the simulator itself: a repair left a stall pending'),
+  hostile(203665, 'the observer itself: an old value that may have been chosen is finished whoever lives by then'),
+  hostile(313193, 'a disk dead while another voter held an accepted value: a person decides'),
+  hostile(406547, 'the same as 965854895, by an agent that had been cut off since before the un-fence'),
+  hostile(408010, 'the same, with two coordinators that undid each other for a while'),
   hostile(965854895, 'an agent that had not heard of an un-fence yet tainted the node again and declared it out of service while it ran'),
 ]
