@@ -184,7 +184,8 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
     isDryRun: configuration.isDryRun,
     log,
   })
-  const guard = createGuard({ configuration, drbd: storage.drbd, nowMs, state: loop.state, feed: loop.feed, log, metrics })
+  const { distrustReplicas, drbd } = storage
+  const guard = createGuard({ configuration, drbd, distrustReplicas, nowMs, state: loop.state, feed: loop.feed, log, metrics })
   const fences = createFences({
     configuration,
     client,

@@ -20,6 +20,8 @@ export interface GuardOptions {
   readonly nowMs: () => number
   readonly state: () => State
   readonly feed: (input: Input) => void
+  /** Others have written since this node was fenced: what it remembers of its replicas is distrusted, on disk, before its kill is said. */
+  readonly distrustReplicas: () => Promise<void>
   readonly log: Log
   readonly metrics: Metrics
 }
@@ -88,13 +90,18 @@ export function createGuard(options: GuardOptions): Guard {
         })
       return
     }
-    const order = level === 'kill' ? containment.kill() : containment.pause()
+    const order =
+      level === 'kill' ? Promise.all([containment.kill(), options.distrustReplicas()]).then(([killed]) => killed) : containment.pause()
+    const unwritten = (error: unknown): void => {
+      log.error({ error }, `${level}: the distrust of this node's replicas was not written, so no kill is reported`)
+      feed({ kind: 'contained', level, isVerified: false })
+    }
     void order.then((result) => {
       if (result.isSuperseded) return
       for (const { podUid, reason } of result.unverified) log.error({ podUid }, `${level} of a workload is not verified: ${reason}`)
       log.warn({ level, isVerified: result.verified }, `${level}: ${result.verified ? 'verified' : 'not verified'}`)
       feed({ kind: 'contained', level, isVerified: result.verified })
-    })
+    }, unwritten)
   }
 
   const pet = (): void => {

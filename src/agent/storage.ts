@@ -46,6 +46,8 @@ export interface Storage {
   readonly onLearned: (membership: Membership, before: Membership | null) => void
   /** Asked often: reads nothing, reports what changed, and carries on with the plans. */
   readonly review: () => void
+  /** Resolves when it is on disk that no replica here counts as the newest. Rejects when it cannot be written: then no kill is reported. */
+  readonly distrustReplicas: () => Promise<void>
   readonly facts: () => StorageFacts | null
   /** What a node says of one of its resources. */
   readonly reported: (node: NodeId) => readonly StorageEntry[] | undefined
@@ -306,13 +308,17 @@ export function createStorage(options: StorageOptions): Storage {
             if (entry.freezeHolds && entry.peer === self.node)
               stated.set(entry.resource, new Set([...(stated.get(entry.resource) ?? []), node]))
         }
-      const memory = fenced.has(self.node) ? new Map([...kept.memory].map(([name, peers]) => [name, distrust(peers)])) : kept.memory
-      void keep({ ...kept, stated, memory })
+      void keep({ ...kept, stated })
       outcomes.clear()
       plannedAtMs = -Infinity
       review()
     },
     review,
+    distrustReplicas: async () => {
+      const memory = new Map([...kept.memory].map(([name, peers]) => [name, distrust(peers)]))
+      kept = { ...kept, memory }
+      await options.store.save(replicasAsJson(kept))
+    },
     facts: () => {
       const now = membership()
       if (!now) return null
