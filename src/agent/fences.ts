@@ -15,6 +15,7 @@ import { isOurs } from '../failover/taints.ts'
 import type { AgentReport } from '../failover/unfence.ts'
 import type { KubeClient } from '../kubernetes/client.ts'
 import { nodeView, paths } from '../kubernetes/resources.ts'
+import { pause as sleep } from '../kubernetes/watch.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import { coordinator } from '../protocol/contact.ts'
@@ -55,18 +56,6 @@ const LOOK_ELSEWHERE_MS = 3_000
 const CHOOSE_WITHIN_MS = 20_000
 
 const fenceId = (epoch: number): string => `fence-${epoch}`
-
-const sleep = (ms: number, signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) return resolve()
-    const end = (): void => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', end)
-      resolve()
-    }
-    const timer = setTimeout(end, ms)
-    signal.addEventListener('abort', end)
-  })
 
 export function createFences(options: FencesOptions): Fences {
   const { client, nowMs, log, metrics, configuration } = options
