@@ -194,7 +194,7 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
     storageFacts: storage.facts,
     reported: storage.reported,
     requestUnfence: (nodes, by) => loop.feed({ kind: 'unfence', nodes, by }),
-    confirmDead: (dead, by) => loop.feed({ kind: 'human-proof', nodes: [dead], by }),
+    confirmDead: (dead, by) => loop.feed({ kind: 'confirm-dead', nodes: [dead], by }),
     log,
     metrics,
   })

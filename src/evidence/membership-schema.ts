@@ -47,6 +47,8 @@ const membersSchema = z.array(memberSchema).check(
 
 const votes = z.array(z.tuple([z.string().check(z.minLength(1), z.maxLength(520)), count])).check(z.maxLength(MOST_MEMBERS))
 
+const confirmed = z.strictObject({ by: text, nodes: names })
+
 /** A field that the type has and this has not, or the other way round, does not compile. */
 type ShapeOf<T> = { readonly [K in keyof T]-?: z.ZodMiniType }
 
@@ -57,7 +59,7 @@ const membershipShape = {
   witness: z.nullable(z.strictObject({ incarnation: name, isVoting: z.boolean() })),
   preferredRoom: name,
   votesBefore: votes,
-  fenceVotes: z.array(z.strictObject({ epoch: count, votes })).check(z.maxLength(MOST_MEMBERS)),
+  fenceVotes: z.array(z.strictObject({ epoch: count, votes, confirmed: z.optional(confirmed) })).check(z.maxLength(MOST_MEMBERS)),
   cause: causeSchema,
 } satisfies ShapeOf<Membership>
 

@@ -5,7 +5,7 @@ import { deflateRawSync } from 'node:zlib'
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { bootId, clusterId, epoch, incarnation, nodeId, room } from '../protocol/ids.ts'
-import { digestOf, genesis, type Membership, nextEpoch, withStanding } from '../protocol/membership.ts'
+import { digestOf, forcedEpoch, genesis, type Membership, nextEpoch, withStanding } from '../protocol/membership.ts'
 import type { Accepted, Ballot, DoorStatement, Statement } from '../protocol/messages.ts'
 import { parseMembership } from './membership-schema.ts'
 import { TYPE_OF, type WireKind, type WireMessage } from './message-codec.ts'
@@ -64,9 +64,10 @@ function clusterOf(nodes: number): Membership {
 }
 
 const membership: fc.Arbitrary<Membership> = fc.integer({ min: 1, max: 12 }).chain((nodes) =>
-  fc.subarray(Array.from({ length: nodes }, (_, index) => index)).map((fenced) => {
+  fc.tuple(fc.subarray(Array.from({ length: nodes }, (_, index) => index)), fc.boolean()).map(([fenced, isForced]) => {
     const first = clusterOf(nodes)
     const names = first.members.filter((_, index) => fenced.includes(index)).map(({ node }) => node)
+    if (isForced) return forcedEpoch(first, names, 'ada')
     return nextEpoch(first, {
       members: withStanding(first, names, 'fenced'),
       cause: { kind: 'fence', by: b1, reason: 'silent "since" µ', nodes: names },

@@ -1,6 +1,6 @@
 /** The voter's half of choosing an epoch: promises and accepted values, on disk before they are answered (docs/protocol.md, "Choosing"). Pure. */
 import type { NodeId } from './ids.ts'
-import { fencedNodes, memberOf, type Membership, nodeVoter, votesOf } from './membership.ts'
+import { fencedNodes, isForced, isSuccessor, memberOf, type Membership, nodeVoter, votesOf } from './membership.ts'
 import type { Accept, Ballot, DoorStatement, Prepare, RefusalReason } from './messages.ts'
 import { contactOf } from './contact.ts'
 import { teach } from './learning.ts'
@@ -18,28 +18,38 @@ function isVoter(state: State, membership: Membership): boolean {
   return votesOf(membership).has(nodeVoter(state.self.node, state.self.incarnation))
 }
 
-/** The present membership if `target` is the epoch after it; otherwise tells the sender, or asks it. */
-function membershipBefore(state: State, out: Outbox, from: NodeId, target: number, nowMs: number): Membership | null {
+/** The present membership if `next` may follow it; otherwise tells the sender, or asks it. */
+function membershipBefore(state: State, out: Outbox, from: NodeId, next: Membership, nowMs: number): Membership | null {
   const membership = state.durable.membership
   if (!membership) return null
-  if (target <= membership.epoch) {
+  if (next.epoch <= membership.epoch) {
     teach(state, out, from, nowMs)
     return null
   }
-  if (target > membership.epoch + 1) {
+  if (!isSuccessor(membership, next)) {
     send(state, out, from, { kind: 'want', epoch: membership.epoch })
     return null
   }
   return membership
 }
 
+const FORCED_FIRST = 'a forced epoch was accepted here and comes first'
+
+/** A forced value may have been chosen without the votes that another value would be chosen with: it is never exchanged for a lower one. */
+const isBehindForced = ({ durable }: State, value: Membership): boolean =>
+  durable.accepted !== null && isForced(durable.accepted.membership) && value.epoch < durable.accepted.membership.epoch
+
 export function onPrepare(state: State, out: Outbox, from: NodeId, { ballot, proposal, isFinishing }: Prepare, nowMs: number): void {
-  const membership = membershipBefore(state, out, from, proposal.epoch, nowMs)
+  const membership = membershipBefore(state, out, from, proposal, nowMs)
   if (!membership || (!isVoter(state, membership) && !isVoter(state, proposal))) return
   const refuse = (reason: RefusalReason): void => send(state, out, from, { kind: 'refusal', ballot, epoch: proposal.epoch, reason })
   const { promised } = state.durable
   if (promised && compareBallots(ballot, promised) < 0) return refuse({ code: 'ballot', promised })
-  const veto = isFinishing && !state.brakes.isDryRun ? null : vetoOf(state, membership, proposal, nowMs)
+  const veto = isBehindForced(state, proposal)
+    ? FORCED_FIRST
+    : isFinishing && !state.brakes.isDryRun
+      ? null
+      : vetoOf(state, membership, proposal, nowMs)
   if (veto !== null) {
     if (from !== state.self.node) note(out, 'veto', veto)
     return refuse({ code: 'veto', text: veto })
@@ -52,10 +62,12 @@ export function onPrepare(state: State, out: Outbox, from: NodeId, { ballot, pro
 
 /** From here on this voter's door to every node that the value fences is closed. */
 export function onAccept(state: State, out: Outbox, from: NodeId, { ballot, membership: value }: Accept, nowMs: number): void {
-  const membership = membershipBefore(state, out, from, value.epoch, nowMs)
+  const membership = membershipBefore(state, out, from, value, nowMs)
   if (!membership || (!isVoter(state, membership) && !isVoter(state, value))) return
   if (state.brakes.isDryRun || memberOf(value, state.self.node)?.standing === 'fenced') return
   const { promised } = state.durable
+  if (isBehindForced(state, value))
+    return send(state, out, from, { kind: 'refusal', ballot, epoch: value.epoch, reason: { code: 'veto', text: FORCED_FIRST } })
   if (promised && compareBallots(ballot, promised) < 0)
     return send(state, out, from, { kind: 'refusal', ballot, epoch: value.epoch, reason: { code: 'ballot', promised } })
   changeDurable(state, out, {

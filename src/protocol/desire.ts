@@ -1,6 +1,6 @@
 /** What this agent would have the next epoch change, if anything (docs/protocol.md, "A fence, step by step", "Vote shift"). Pure. */
 import type { NodeId } from './ids.ts'
-import { type Member, type Membership, memberOf, nextEpoch, withStanding } from './membership.ts'
+import { forcedEpoch, isForced, type Member, type Membership, memberOf, nextEpoch, withStanding } from './membership.ts'
 import { contactOf, isHeard, isMember, rankOf, suspects } from './contact.ts'
 import { note, type Outbox } from './outbox.ts'
 import { propose } from './proposer.ts'
@@ -12,12 +12,24 @@ import { hearsEveryRoom, isWitnessInReach } from './witness-view.ts'
 /** Agents of a higher rank wait this many heartbeats a rank longer, so that one proposes and the others need not. */
 const STAGGER_HEARTBEATS = 0.8
 
+/** A person's word of nodes that are not fenced is acted on for so many attempts, or said again. */
+const CONFIRMED_FOR_ATTEMPTS = 8
+
 /** Starts at most one attempt: first what is half finished, then a fence, then what people and nodes ask for. */
 export function pursue(state: State, out: Outbox, nowMs: number): void {
   const membership = state.durable.membership
   if (!membership || state.attempt || nowMs < state.nextAttemptAtMs || state.hasConflict) return
-  if (!state.isInstalled || memberOf(membership, state.self.node)?.standing === 'fenced') return
+  if (memberOf(membership, state.self.node)?.standing === 'fenced') return
   if (!isMember(membership, state.self.node, state.self.incarnation)) return
+  const { accepted } = state.durable
+  if (accepted && isForced(accepted.membership)) {
+    if (lingering(state, nowMs) && isTurn(state, membership, 'finish', nowMs))
+      propose(state, out, membership, accepted.membership, true, nowMs)
+    return
+  }
+  const forced = wantsForced(state, membership, nowMs)
+  if (forced) return proposeOnce(state, out, membership, forced, nowMs)
+  if (!state.isInstalled) return
   const half = lingering(state, nowMs)
   if (half) {
     if (isTurn(state, membership, 'finish', nowMs))
@@ -30,6 +42,10 @@ export function pursue(state: State, out: Outbox, nowMs: number): void {
     state.desireKey = ''
     return
   }
+  proposeOnce(state, out, membership, wanted, nowMs)
+}
+
+function proposeOnce(state: State, out: Outbox, membership: Membership, wanted: Membership, nowMs: number): void {
   if (!isTurn(state, membership, `${wanted.cause.kind}:${JSON.stringify(wanted.cause)}`, nowMs)) return
   // One's own reasons against it count first: an agent that would not vote for it has nothing to ask the others.
   const veto = vetoOf(state, membership, wanted, nowMs)
@@ -73,6 +89,24 @@ function wantsFence(state: State, now: Membership, nowMs: number): Membership | 
   if (nodes.length === 0) return null
   const reason = rooms.length > 0 ? `room ${rooms.join(', ')} silent on every path` : `${nodes.join(', ')} silent on every path`
   return nextEpoch(now, { members: withStanding(now, nodes, 'fenced'), cause: { kind: 'fence', nodes, by: state.self.node, reason } })
+}
+
+/**
+ * The epoch that a person's word stands in for the missing votes of. Only without a permit: who has a majority fences as always. Neither the
+ * epoch before need be installed nor its other votes agree.
+ */
+function wantsForced(state: State, now: Membership, nowMs: number): Membership | null {
+  if (state.confirmedDead.size === 0 || holdsPermit(state, nowMs)) return null
+  const nodes: NodeId[] = []
+  let by = ''
+  for (const { node, standing } of now.members) {
+    const word = state.confirmedDead.get(node)
+    if (!word || standing === 'fenced' || nowMs - word.saidAtMs > CONFIRMED_FOR_ATTEMPTS * state.timings.attemptMs) continue
+    nodes.push(node)
+    by = word.by
+  }
+  if (nodes.length === 0) return null
+  return forcedEpoch(now, nodes, by)
 }
 
 function wantsUnfence(state: State, now: Membership, nowMs: number): Membership | null {

@@ -3,6 +3,7 @@ import type { NodeId } from './ids.ts'
 import {
   digestOf,
   fencedNodes,
+  isForced,
   isMajority,
   type Membership,
   memberOf,
@@ -52,6 +53,7 @@ export function learn(state: State, out: Outbox, membership: Membership, nowMs: 
   state.carriedUntilMs = carriedMs
   state.hasConflict = false
   for (const node of state.unfence.keys()) if (memberOf(membership, node)?.standing !== 'fenced') state.unfence.delete(node)
+  state.confirmedDead.clear()
   for (const node of state.joins.keys())
     if (memberOf(membership, node)?.incarnation === state.joins.get(node)?.incarnation) state.joins.delete(node)
   const fenced = new Set<NodeId>(fencedNodes(membership))
@@ -94,7 +96,9 @@ export function noteInstalled(state: State, nowMs: number): void {
   if (!membership || state.isInstalled || state.persistedVersion < state.durableVersion) return
   const before = votesBeforeOf(membership)
   const now = votesOf(membership)
-  if (!isMajority(now, hasLearned(state, membership, now)) || !isMajority(before, hasLearned(state, membership, before))) return
+  if (!isMajority(now, hasLearned(state, membership, now))) return
+  // Who was declared dead will not say that it learned a forced epoch.
+  if (!isForced(membership) && !isMajority(before, hasLearned(state, membership, before))) return
   state.isInstalled = true
   state.installedAtMs = nowMs
 }

@@ -48,6 +48,8 @@ export type Cause =
 export interface FenceVotes {
   readonly epoch: Epoch
   readonly votes: readonly (readonly [VoterKey, number])[]
+  /** In a forced epoch: whose death a person gave a word for, which is their proof. Absent in all others. */
+  readonly confirmed?: { readonly by: string; readonly nodes: readonly NodeId[] }
 }
 
 export interface Membership {
@@ -179,6 +181,18 @@ function canonical(membership: Membership): Membership {
   }
 }
 
+/** A forced epoch is numbered so far ahead that it outranks whatever the nodes that were declared dead may have chosen. */
+export const FORCED_STEP = 2 ** 20
+
+export const isForced = ({ cause }: Membership): boolean => cause.kind === 'forced'
+
+/** Whether `next` is what may be chosen after `now`: the next number, or the forced one. */
+export const isSuccessor = (now: Membership, next: Membership): boolean => next.epoch === now.epoch + (isForced(next) ? FORCED_STEP : 1)
+
+/** Whether those who agree may choose `next`: majorities of the votes before and after it, in a forced epoch of its own votes alone. */
+export const isDecidedBy = (now: Membership, next: Membership, has: (voter: VoterKey) => boolean): boolean =>
+  (isForced(next) || isMajority(votesOf(now), has)) && isMajority(votesOf(next), has)
+
 /** What the next epoch changes. Everything else stays. */
 export interface Change {
   readonly members?: readonly Member[]
@@ -186,11 +200,14 @@ export interface Change {
   readonly cause: Cause
 }
 
-/** The epoch after `now`, with `change` made. */
+/** The epoch after `now`, with `change` made; a forced one is `FORCED_STEP` ahead. */
 export function nextEpoch(now: Membership, change: Change): Membership {
-  const epoch = (now.epoch + 1) as Epoch
+  const { cause } = change
+  const epoch = (now.epoch + (cause.kind === 'forced' ? FORCED_STEP : 1)) as Epoch
   const members = change.members ?? now.members
   const votesBefore = [...votesOf(now)]
+  const fence: FenceVotes =
+    cause.kind === 'forced' ? { epoch, votes: votesBefore, confirmed: { by: cause.by, nodes: cause.nodes } } : { epoch, votes: votesBefore }
   const fenceEpochs = new Set(members.filter((member) => member.standing === 'fenced').map((member) => member.lastFence))
   const fenceVotes = now.fenceVotes.filter((fence) => fenceEpochs.has(fence.epoch))
   return canonical({
@@ -200,8 +217,8 @@ export function nextEpoch(now: Membership, change: Change): Membership {
     witness: change.witness === undefined ? now.witness : change.witness,
     preferredRoom: now.preferredRoom,
     votesBefore,
-    fenceVotes: fenceEpochs.has(epoch) ? [...fenceVotes, { epoch, votes: votesBefore }] : fenceVotes,
-    cause: change.cause,
+    fenceVotes: fenceEpochs.has(epoch) ? [...fenceVotes, fence] : fenceVotes,
+    cause,
   })
 }
 
@@ -212,6 +229,19 @@ export function withStanding(now: Membership, nodes: readonly NodeId[], standing
   return now.members.map((member) =>
     changed.has(member.node) ? { ...member, standing, lastFence: standing === 'fenced' ? epoch : member.lastFence } : member,
   )
+}
+
+/**
+ * The epoch in which a person's word stands in for missing votes: it fences those who were named. `now` may be older than what the dead chose, so
+ * whoever is fenced in it is fenced anew: it may have been let back since, and an old kill must prove nothing.
+ */
+export function forcedEpoch(now: Membership, nodes: readonly NodeId[], by: string): Membership {
+  const named = new Set(nodes)
+  const lastFence = (now.epoch + FORCED_STEP) as Epoch
+  const members = now.members.map(
+    (member): Member => (named.has(member.node) || member.standing === 'fenced' ? { ...member, standing: 'fenced', lastFence } : member),
+  )
+  return nextEpoch(now, { members, cause: { kind: 'forced', nodes, by } })
 }
 
 export interface GenesisNode {

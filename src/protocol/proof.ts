@@ -33,6 +33,9 @@ export function nodeProof(state: State, node: NodeId, nowMs: number): NodeProof 
   if (!member || member.standing !== 'fenced') return { isHeld: false, reason: `${node} is not in a committed fence`, readyAtMs: null }
   const human = state.humanProof.get(node)
   if (human !== undefined) return { isHeld: true, kind: 'human', sinceMs: nowMs, text: `${human} confirmed ${node} dead` }
+  const confirmed = membership.fenceVotes.find(({ epoch }) => epoch === member.lastFence)?.confirmed
+  if (confirmed?.nodes.includes(node))
+    return { isHeld: true, kind: 'human', sinceMs: nowMs, text: `${confirmed.by} confirmed ${node} dead in a forced epoch` }
   const contact = contactOf(state, node)
   const { statement } = contact
   if (statement && contact.incarnation === member.incarnation && statement.killedEpoch >= member.lastFence)

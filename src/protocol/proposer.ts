@@ -2,7 +2,7 @@
 import type { NodeId } from './ids.ts'
 import {
   digestOf,
-  isMajority,
+  isDecidedBy,
   memberOf,
   type Membership,
   newlyFenced,
@@ -157,12 +157,12 @@ function advancePrepare(state: State, out: Outbox, now: Membership, attempt: Att
     value.members.filter((member) => member.standing === 'fenced').map((member) => nodeVoter(member.node, member.incarnation)),
   )
   const has = (voter: VoterKey): boolean => promises.has(voter) && !never.has(voter)
-  if (isMajority(votesOf(now), has) && isMajority(votesOf(value), has)) return toAccept(state, out, now, attempt, nowMs)
+  if (isDecidedBy(now, value, has)) return toAccept(state, out, now, attempt, nowMs)
   const seat = now.witness
   if (!seat?.isVoting || state.witness.isStale) return
   const witness = witnessVoter(seat.incarnation)
   const hasWith = (voter: VoterKey): boolean => voter === witness || has(voter)
-  if (!isMajority(votesOf(now), hasWith) || !isMajority(votesOf(value), hasWith)) return
+  if (!isDecidedBy(now, value, hasWith)) return
   const waitMs = state.timings.heartbeatMs * PROMISE_WAIT_HEARTBEATS
   const isAnswered = voterNodes(now, value).every((node) => !isHeard(state, node, nowMs) || promises.has(keyOf(now, node)))
   if (!isAnswered && nowMs - attempt.startedAtMs < waitMs) return
@@ -238,8 +238,7 @@ function swap(state: State, out: Outbox, now: Membership, attempt: Attempt, regi
   }
   const witness = witnessVoter(register.incarnation)
   const has = (voter: VoterKey): boolean => voter === witness || attempt.promises.has(voter)
-  if (!isMajority(votesOf(now), has) || !isMajority(votesOf(attempt.value), has))
-    return end(state, out, attempt, 'no majority for the value that the witness holds', nowMs)
+  if (!isDecidedBy(now, attempt.value, has)) return end(state, out, attempt, 'no majority for the value that the witness holds', nowMs)
   attempt.phase = 'witness-swap'
   attempt.phaseAtMs = nowMs
   attempt.witnessRequestId = requestId(state, nowMs)
@@ -267,7 +266,7 @@ export function onAccepted(state: State, out: Outbox, voter: VoterKey, message: 
 
 function advanceAccept(state: State, out: Outbox, now: Membership, attempt: Attempt, nowMs: number): void {
   const has = (voter: VoterKey): boolean => attempt.accepts.has(voter)
-  if (!isMajority(votesOf(now), has) || !isMajority(votesOf(attempt.value), has)) return
+  if (!isDecidedBy(now, attempt.value, has)) return
   const fenced = newlyFenced(now, attempt.value)
   if (fenced.length > 0) note(out, 'fence-chosen', describe(now, attempt.value), fenced)
   const chosen = attempt.value

@@ -26,6 +26,8 @@ export function mustKill(state: State): boolean {
 function desiredLevel(state: State, nowMs: number): ContainmentLevel {
   if (mustKill(state)) return 'kill'
   if (!state.durable.membership) return state.isFreshBoot ? 'pause' : 'none'
+  // A room that was declared dead and boots may have all the acks of its old epoch before it hears of the forced one.
+  if (state.isFreshBoot && !state.hasHadPermit && nowMs - state.startedAtMs < state.timings.detectMs) return 'pause'
   if (holdsPermit(state, nowMs)) return 'none'
   // An agent that was restarted on a running node finds workloads whose permit it cannot know: it asks before it pauses, and does not pet.
   // Once contained it stays so until a permit: an un-fence within the grace must not free it (found by seed 13).
@@ -43,6 +45,7 @@ export function reviewContainment(state: State, out: Outbox, nowMs: number): voi
   const level = desiredLevel(state, nowMs)
   if (level === 'none' && !state.hasHadPermit && holdsPermit(state, nowMs)) {
     state.hasHadPermit = true
+    if (state.durable.bootId !== state.self.bootId) changeDurable(state, out, { bootId: state.self.bootId })
     // The process before this one may have paused what runs here, and died (found by seed 154).
     if (state.desired === 'none') contain(out, 'none')
   }

@@ -35,7 +35,7 @@ export interface Durable {
   readonly killedEpoch: number
   /** Highest register version seen, with the incarnation it belongs to. */
   readonly witnessSeen: { readonly incarnation: string; readonly version: number } | null
-  /** Boot in which this was written: another one at start means that the node was rebooted since. */
+  /** Last boot in which a permit was held: another one at start means that nothing was ever allowed to run in this boot. */
   readonly bootId: BootId
 }
 
@@ -104,7 +104,7 @@ export interface State {
   readonly timings: Timings
   brakes: Brakes
   readonly startedAtMs: number
-  /** The node was rebooted since the disk was written: nothing runs yet, and nothing may. */
+  /** No permit was held yet in this boot: nothing runs, and nothing may before it was listened for a while. */
   readonly isFreshBoot: boolean
   durable: Durable
   /** Counts changes of `durable`; what is said waits until `persistedVersion` has caught up. */
@@ -146,6 +146,8 @@ export interface State {
   readonly doors: Map<VoterKey, Map<NodeId, { readonly ackedAtMs: number; readonly watchdogMs: number | null }>>
   doorsAskedAtMs: number
   readonly humanProof: Map<NodeId, string>
+  /** Nodes that a person declared dead, which this node cannot fence for want of votes (docs/protocol.md, "People"). */
+  readonly confirmedDead: Map<NodeId, { readonly by: string; readonly saidAtMs: number }>
   isApiReachable: boolean
   watchdogMs: number | null
   isInSync: boolean
@@ -170,7 +172,8 @@ export type Input =
   | { readonly kind: 'watchdog'; readonly timeoutMs: number | null }
   | { readonly kind: 'contained'; readonly level: ContainmentLevel; readonly isVerified: boolean }
   | { readonly kind: 'unfence'; readonly nodes: readonly NodeId[]; readonly by: string }
-  | { readonly kind: 'human-proof'; readonly nodes: readonly NodeId[]; readonly by: string }
+  /** A person's word: proof for those that are fenced; for others, where votes are missing, the demand for a forced epoch. */
+  | { readonly kind: 'confirm-dead'; readonly nodes: readonly NodeId[]; readonly by: string }
   | { readonly kind: 'brakes'; readonly brakes: Brakes }
   | { readonly kind: 'leaving' }
   /** A membership from outside the protocol's messages: genesis, read once by an agent whose disk is empty. */
@@ -230,7 +233,7 @@ export function start({ self, timings, brakes, durable, nowMs, seed }: StartOpti
     startedAtMs: nowMs,
     isFreshBoot,
     durable: durable
-      ? { ...durable, bootId: self.bootId }
+      ? { ...durable }
       : { membership: null, promised: null, accepted: null, round: 0, killedEpoch: -1, witnessSeen: null, bootId: self.bootId },
     durableVersion: 0,
     persistedVersion: 0,
@@ -274,6 +277,7 @@ export function start({ self, timings, brakes, durable, nowMs, seed }: StartOpti
     doors: new Map(),
     doorsAskedAtMs: -Infinity,
     humanProof: new Map(),
+    confirmedDead: new Map(),
     isApiReachable: true,
     watchdogMs: null,
     isInSync: false,

@@ -54,9 +54,11 @@ export function step(state: State, input: Input, nowMs: number): Step {
     case 'unfence':
       for (const node of input.nodes) state.unfence.set(node, { nodes: input.nodes, by: input.by, askedAtMs: nowMs })
       break
-    case 'human-proof':
+    case 'confirm-dead':
       // Only of nodes that are fenced now: said of a living one it would hold for the next fence.
-      for (const node of input.nodes) if (isFenced(state, node)) state.humanProof.set(node, input.by)
+      for (const node of input.nodes)
+        if (isFenced(state, node)) state.humanProof.set(node, input.by)
+        else state.confirmedDead.set(node, { by: input.by, saidAtMs: nowMs })
       break
     case 'brakes':
       state.brakes = input.brakes

@@ -14,6 +14,7 @@ export function vetoOf(state: State, now: Membership, next: Membership, nowMs: n
     unfenceVeto(state, now, next, nowMs),
     witnessVeto(state, now, next, nowMs),
     joinVeto(state, now, next, nowMs),
+    forcedVeto(now, next, fenced),
   ]
   return reasons.find((reason) => reason !== null) ?? null
 }
@@ -66,6 +67,15 @@ function witnessVeto(state: State, now: Membership, next: Membership, nowMs: num
     return `the witness acked ${state.self.node} ${Math.round(ackedAgoMs)} ms ago`
   if (isVoting && nowMs - state.witness.answeredAtMs > state.timings.witnessRecentMs) return `${state.self.node} does not reach the witness`
   return null
+}
+
+/** A person's word fences those whom it names and changes nothing else. */
+function forcedVeto(now: Membership, next: Membership, fenced: readonly NodeId[]): string | null {
+  if (next.cause.kind !== 'forced') return null
+  const named = new Set(next.cause.nodes)
+  const isNamed = fenced.length === named.size && fenced.every((node) => named.has(node))
+  const isElseSame = now.members.every(({ node, standing }) => named.has(node) || memberOf(next, node)?.standing === standing)
+  return isNamed && isElseSame ? null : 'a forced epoch fences the nodes that a person named, and changes nothing else'
 }
 
 function joinVeto(state: State, now: Membership, next: Membership, nowMs: number): string | null {

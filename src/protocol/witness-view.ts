@@ -88,7 +88,7 @@ function see(state: State, out: Outbox, register: Register, nowMs: number): void
       if (register.incarnation === seat?.incarnation && !state.witness.doorAtMs.has(node)) state.witness.doorAtMs.set(node, nowMs)
   }
   if (state.witness.currentSinceMs === Infinity) state.witness.currentSinceMs = nowMs
-  const isPending = register.accepted !== null && register.accepted.membership.epoch === membership.epoch + 1
+  const isPending = register.accepted !== null && register.accepted.membership.epoch > membership.epoch
   if (!isPending) state.registerAcceptedSinceMs = Infinity
   else if (state.registerAcceptedSinceMs === Infinity) state.registerAcceptedSinceMs = nowMs
 }

@@ -108,7 +108,7 @@ export function applyFault(world: World, fault: Fault, at: SimNode | null): void
       for (const node of world.nodes)
         feed(world, node, { kind: 'unfence', nodes: nodesOf(world, fault.target, at).map(({ name }) => name), by: 'operator' })
       return
-    case 'human-proof':
+    case 'confirm-dead':
       return confirmDead(world, fault.target, at)
     case 'brake':
       world.brakes = { ...simulatedBrakes, isPaused: fault.isPaused }
@@ -148,7 +148,8 @@ function flap(world: World, from: string, to: string, at: SimNode | null, everyM
 }
 
 function powerOn(world: World, node: SimNode): void {
-  if (node.isPowered) return
+  if (node.isPowered || (node.isDeclaredDead && !world.isRepaired)) return
+  node.isDeclaredDead = false
   node.isPowered = true
   resetNode(world, node, 'power')
 }
@@ -196,14 +197,23 @@ function apiFault(world: World, how: 'down' | 'up' | 'rollback'): void {
   api.isUp = how === 'up'
 }
 
-/** A person presses it at a bad moment, but is not wrong: nothing runs on those nodes and they have no power. */
+/**
+ * A person presses it at a bad moment, but is not wrong: nothing runs on those nodes, they have no power, and they had fenced nobody. They
+ * get no power again before the rooms see each other (docs/protocol.md, "People").
+ */
 function confirmDead(world: World, target: string, at: SimNode | null): void {
   const dead = nodesOf(world, target, at).filter(
     (node) => !node.isPowered && !world.copies.some((copy) => copy.node === node.index && (isLive(copy) || copy.state === 'draining')),
   )
   if (dead.length === 0) return
+  const names = new Set(dead.map(({ name }) => name))
+  const { members } = world.observer.latest ?? world.genesis
+  if (members.some(({ node, standing }) => standing !== 'fenced' && names.has(node))) {
+    if (members.some(({ node, standing }) => standing === 'fenced' && !names.has(node))) return
+    for (const node of dead) node.isDeclaredDead = true
+  }
   world.count('human proofs')
-  for (const node of world.nodes) feed(world, node, { kind: 'human-proof', nodes: dead.map(({ name }) => name), by: 'operator' })
+  for (const node of world.nodes) feed(world, node, { kind: 'confirm-dead', nodes: dead.map(({ name }) => name), by: 'operator' })
 }
 
 /** A planned stop of the agent: goodbye first. The node itself stays, so its watchdog is not closed and it may reset. */

@@ -57,6 +57,7 @@ export function generate(seed: number, profile: Profile): Schedule {
   // The dice are rolled in either profile, so that a seed's other faults are the same.
   const more = random.integer(0, 2)
   for (let left = profile === 'hostile' ? more : 0; left > 0; left--) isolate(random, options, rooms, nodes, planned, startMs, untilMs)
+  if (random.chance(0.2)) declareDead(random, rooms, planned, startMs, untilMs)
   planned.sort((a, b) => a.atMs - b.atMs)
   const strikes: Strike[] = Array.from({ length: random.integer(0, profile === 'hostile' ? 6 : 3) }, () => {
     const [moment, times] = random.pick(moments)
@@ -68,7 +69,7 @@ export function generate(seed: number, profile: Profile): Schedule {
       nth: random.integer(1, 3),
       fault: stallOf(random, options, '@self'),
     })
-  return { options, planned, strikes, untilMs: Math.round(untilMs), finale: finaleOf(random, options, rooms) }
+  return { options, planned, strikes, untilMs: Math.round(untilMs), finale: finaleOf(random, rooms) }
 }
 
 function worldOf(seed: number, profile: Profile, random: Random): WorldOptions {
@@ -89,12 +90,8 @@ function worldOf(seed: number, profile: Profile, random: Random): WorldOptions {
   }
 }
 
-/** A room that may be lost in the end: without a witness the preferred one of two needs a person. */
-function finaleOf(random: Random, options: WorldOptions, rooms: readonly string[]): string | null {
-  if (!random.chance(0.4)) return null
-  if (!options.hasWitness && rooms.length === 2) return 'b'
-  return random.pick(rooms)
-}
+/** A room that is lost in the end. */
+const finaleOf = (random: Random, rooms: readonly string[]): string | null => (random.chance(0.4) ? random.pick(rooms) : null)
 
 function faultOf(random: Random, options: WorldOptions, rooms: readonly string[], nodes: readonly string[], profile: Profile): Fault {
   const room = random.pick(rooms)
@@ -176,7 +173,7 @@ function faultOf(random: Random, options: WorldOptions, rooms: readonly string[]
       return { kind: 'unfence', target: random.pick(rooms) }
     case 26:
       return random.pick<Fault>([
-        { kind: 'human-proof', target: room },
+        { kind: 'confirm-dead', target: room },
         { kind: 'brake', isPaused: random.chance(0.4) },
         { kind: 'leave', target: node, backMs: Math.round(random.between(100, 5_000)) },
         { kind: 'unfence', target: node },
@@ -222,6 +219,18 @@ function isolate(
   if (random.chance(0.5)) cut('api', false)
   if (random.chance(0.4)) planned.push({ atMs: atMs + random.integer(0, 3_000), fault: stallOf(random, options, target) })
   if (random.chance(0.5)) planned.push({ atMs: Math.round(atMs + forMs), fault: { kind: 'heal' } })
+}
+
+/** A room loses power, with or without the votes for its fence, and a person says so, more than once. */
+function declareDead(random: Random, rooms: readonly string[], planned: Planned[], startMs: number, untilMs: number): void {
+  const target = random.pick(rooms)
+  let atMs = Math.round(random.between(startMs, untilMs))
+  planned.push({ atMs, fault: { kind: 'power-off', target } })
+  if (random.chance(0.5)) planned.push({ atMs: Math.max(0, atMs - random.integer(0, 3_000)), fault: { kind: 'witness', how: 'down' } })
+  for (let left = random.integer(1, 4); left > 0; left--) {
+    atMs += random.integer(300, 3_000)
+    if (atMs < untilMs) planned.push({ atMs, fault: { kind: 'confirm-dead', target } })
+  }
 }
 
 /** Two stops in a row, about as long as a watchdog lets a process stop. */

@@ -3,7 +3,7 @@ import { isMajority, memberOf, nodeVoter, votesOf, witnessVoter } from '../proto
 import { silentAfterMs } from '../protocol/timings.ts'
 import { applyFault, lostAmidChoice } from './faults.ts'
 import { describeCause, type Violation } from './observer.ts'
-import type { Schedule } from './schedule.ts'
+import type { Fault, Schedule } from './schedule.ts'
 import { mayPromote } from './storage.ts'
 import { createWorld, type World } from './world.ts'
 
@@ -80,11 +80,16 @@ function afterwards(world: World): number {
   return world.schedule.finale === null ? 0 : loseRoom(world, world.schedule.finale, hasWitness)
 }
 
-function applyUnfence(world: World): void {
-  // Pressed again and again, as an impatient operator does.
+/** After the repair only what the run itself does still happens. */
+function applyAfterRepair(world: World, fault: Fault): void {
   world.isRepaired = false
-  for (const target of new Set(world.nodes.map(({ room }) => room))) applyFault(world, { kind: 'unfence', target }, null)
+  applyFault(world, fault, null)
   world.isRepaired = true
+}
+
+/** Pressed again and again, as an impatient operator does. */
+function applyUnfence(world: World): void {
+  for (const target of new Set(world.nodes.map(({ room }) => room))) applyAfterRepair(world, { kind: 'unfence', target })
 }
 
 /** Whether the nodes of the last epoch still exist in the incarnations that vote: dead disks may have taken too many. */
@@ -166,22 +171,23 @@ function notBack(world: World): string | null {
   return unrest(world)
 }
 
-/** From a healthy cluster either room may be lost (without a witness not the preferred one of two). */
+/** From a healthy cluster either room may be lost: without a witness the preferred one of two with a person's word. */
 function loseRoom(world: World, room: string, hasWitness: boolean): number {
   const { timings, watchdogMs } = world.options
   const lost = world.nodes.filter((node) => node.room === room)
   const startMs = world.timeline.nowMs
-  world.isRepaired = false
-  applyFault(world, { kind: 'power-off', target: room }, null)
-  world.isRepaired = true
+  applyAfterRepair(world, { kind: 'power-off', target: room })
   const r = 1 + timings.clockRateError
   // Detection, then up to three attempts with their arbitration delay.
   const fenceMs =
     r * (timings.detectMs + 3 * (timings.attemptMs + timings.heartbeatMs * 6) + 3 * (hasWitness ? timings.arbitrationDelayMs : 0)) + 2_000
-  const fenced = await_(world, fenceMs, `room ${room} is lost`, () => {
+  const needsPerson = !hasWitness && world.options.nodesOfRooms.length === 2 && room === world.genesis.preferredRoom
+  const confirm = (): void => applyAfterRepair(world, { kind: 'confirm-dead', target: room })
+  const isFenced = (): string | null => {
     const latest = world.observer.latest
     return lost.some(({ name }) => latest && memberOf(latest, name)?.standing !== 'fenced') ? `room ${room} is not fenced` : null
-  })
+  }
+  const fenced = await_(world, fenceMs, `room ${room} is lost`, isFenced, needsPerson ? confirm : undefined)
   if (fenced === null || watchdogMs === null) return 0
   const orderMs = silentAfterMs(timings, watchdogMs) * r + 6_000
   const moved = await_(world, orderMs, `room ${room} is fenced`, () => {

@@ -51,7 +51,7 @@ export type Fault =
   | { readonly kind: 'witness'; readonly how: 'down' | 'up' | 'slow' | 'quick' | 'restore' }
   | { readonly kind: 'api'; readonly how: 'down' | 'up' | 'rollback' }
   | { readonly kind: 'unfence'; readonly target: string }
-  | { readonly kind: 'human-proof'; readonly target: string }
+  | { readonly kind: 'confirm-dead'; readonly target: string }
   | { readonly kind: 'brake'; readonly isPaused: boolean }
   | { readonly kind: 'leave'; readonly target: string; readonly backMs: number }
   | { readonly kind: 'migrate'; readonly vm: number }

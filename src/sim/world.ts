@@ -27,6 +27,8 @@ export interface SimNode {
   /** Counts agent processes: what was meant for an earlier one is not for this one. */
   life: number
   isPowered: boolean
+  /** A person gave a word for its death: it gets no power before everything is repaired. */
+  isDeclaredDead: boolean
   /** The boot has come as far as the agent once: before that nothing is started on this node. */
   hasBooted: boolean
   state: State | null
@@ -162,6 +164,7 @@ function createNodes(options: WorldOptions, random: Random): SimNode[] {
         boot: 1,
         life: 0,
         isPowered: true,
+        isDeclaredDead: false,
         hasBooted: true,
         state: null,
         stoppedUntilMs: -Infinity,

@@ -20,8 +20,8 @@ export const mutations: readonly Mutation[] = [
     edits: [
       edit(
         'protocol/state.ts',
-        '{ ...durable, bootId: self.bootId }',
-        '{ ...durable, promised: null, accepted: null, bootId: self.bootId }',
+        '{ ...durable }',
+        '{ ...durable, promised: null, accepted: null }',
       ),
     ],
     caughtBy: 'P2 single survivor',

@@ -208,7 +208,7 @@ export const uncaught: readonly Mutation[] = [
     edits: [
       edit(
         'protocol/proposer.ts',
-        '  if (!isMajority(votesOf(now), has) || !isMajority(votesOf(attempt.value), has)) return\n  const fenced',
+        '  if (!isDecidedBy(now, attempt.value, has)) return\n  const fenced',
         '  if (!isMajority(votesOf(now), has)) return\n  const fenced',
       ),
     ],

@@ -1,0 +1,140 @@
+/** Forced epochs: a person's word in place of missing votes (docs/protocol.md, "People"). */
+import { describe, expect, it } from 'vitest'
+import { agent, ballot, fencing, first, heartbeat, lifeOf, sent, unfencing } from './fixtures/states.ts'
+import { nodeId } from './ids.ts'
+import { digestOf, FORCED_STEP, forcedEpoch, isDecidedBy, memberOf, nextEpoch, nodeVoter, type VoterKey } from './membership.ts'
+import { nodeProof } from './proof.ts'
+import { holdsPermit } from './running.ts'
+import { isForced } from './membership.ts'
+import type { Effect } from './state.ts'
+
+const roomA = ['a1', 'a2'].map(nodeId)
+const forced = forcedEpoch(first, roomA, 'ada')
+const LATER = 10_000
+
+const listening = (node: string) => {
+  const made = agent(node)
+  for (let nowMs = 100; nowMs <= LATER; nowMs += 100) made.give({ kind: 'tick' }, nowMs)
+  return made
+}
+const ticking = (made: ReturnType<typeof agent>, fromMs: number, toMs: number): readonly Effect[] => {
+  const all: Effect[] = []
+  for (let nowMs = fromMs; nowMs <= toMs; nowMs += 100) all.push(...made.give({ kind: 'tick' }, nowMs))
+  return all
+}
+const voters = (...nodes: readonly string[]): ((voter: VoterKey) => boolean) => {
+  const keys = new Set(nodes.map((node) => nodeVoter(nodeId(node), lifeOf(nodeId(node)))))
+  return (voter) => keys.has(voter)
+}
+
+describe('a forced epoch', () => {
+  it('is numbered far ahead, fences who was named, and is chosen by its own votes alone', () => {
+    expect(forced.epoch).toBe(first.epoch + FORCED_STEP)
+    expect(forced.members.map(({ standing }) => standing)).toEqual(['fenced', 'fenced', 'voting', 'voting'])
+    expect(isDecidedBy(first, forced, voters('b1', 'b2'))).toBe(true)
+    expect(isDecidedBy(first, forced, voters('b1'))).toBe(false)
+    expect(isDecidedBy(first, fencing(first, 'a1', 'a2'), voters('b1', 'b2'))).toBe(false)
+  })
+
+  it('fences anew who is fenced already: it may have been let back by those who are dead now', () => {
+    const before = fencing(first, 'b2')
+    const after = forcedEpoch(before, roomA, 'ada')
+    expect(memberOf(after, nodeId('b2'))).toMatchObject({ standing: 'fenced', lastFence: after.epoch })
+    const made = agent('b1', { durable: { membership: after } })
+    made.hear('b2', heartbeat(before, 1, { killedEpoch: before.epoch }), 100)
+    expect(nodeProof(made.state, nodeId('b2'), 100).isHeld).toBe(false)
+    expect(nodeProof(made.state, nodeId('a1'), 100)).toMatchObject({
+      isHeld: true,
+      kind: 'human',
+      text: 'ada confirmed a1 dead in a forced epoch',
+    })
+  })
+
+  it('is proposed when a person has spoken and no permit is held, and not before', () => {
+    const made = listening('b1')
+    expect(sent(ticking(made, LATER + 100, LATER + 2_000), 'prepare')).toEqual([])
+    made.give({ kind: 'confirm-dead', nodes: roomA, by: 'ada' }, LATER + 2_000)
+    const [prepare] = sent(ticking(made, LATER + 2_100, LATER + 5_000), 'prepare')
+    expect(prepare).toMatchObject({ proposal: { epoch: forced.epoch, cause: { kind: 'forced', nodes: roomA, by: 'ada' } } })
+  })
+
+  it('is not proposed for a word that was said long ago, nor by who holds a permit', () => {
+    const old = listening('b1')
+    old.state.confirmedDead.set(nodeId('a1'), { by: 'ada', saidAtMs: LATER - 60_000 })
+    expect(sent(ticking(old, LATER + 100, LATER + 5_000), 'prepare')).toEqual([])
+    const able = listening('b1')
+    able.state.carriedUntilMs = LATER + 60_000
+    able.give({ kind: 'confirm-dead', nodes: roomA, by: 'ada' }, LATER)
+    expect(sent(ticking(able, LATER + 100, LATER + 5_000), 'prepare').filter((m) => m.kind === 'prepare' && isForced(m.proposal))).toEqual(
+      [],
+    )
+  })
+
+  it('is refused by whoever has heard one of the dead, with the evidence', () => {
+    const made = listening('b2')
+    made.hear('a2', heartbeat(first), LATER)
+    const [refusal] = sent(
+      made.hear('b1', { kind: 'prepare', ballot: ballot(5, 'b1'), proposal: forced, isFinishing: false }, LATER + 200),
+      'refusal',
+    )
+    expect(refusal).toMatchObject({ reason: { code: 'veto', text: 'b2 heard a2 200 ms ago' } })
+  })
+
+  it('fences nobody whom no person named', () => {
+    const more = nextEpoch(first, {
+      members: forced.members,
+      cause: { kind: 'forced', nodes: [nodeId('a1')], by: 'ada' },
+    })
+    const made = listening('b2')
+    const [refusal] = sent(
+      made.hear('b1', { kind: 'prepare', ballot: ballot(5, 'b1'), proposal: more, isFinishing: false }, LATER),
+      'refusal',
+    )
+    expect(refusal).toMatchObject({
+      reason: { code: 'veto', text: 'a forced epoch fences the nodes that a person named, and changes nothing else' },
+    })
+  })
+
+  it('once accepted is never exchanged for an ordinary one, and is finished by whoever accepted it', () => {
+    const made = listening('b2')
+    expect(sent(made.hear('b1', { kind: 'accept', ballot: ballot(5, 'b1'), membership: forced }, LATER), 'accepted')).toHaveLength(1)
+    const noOp = nextEpoch(first, { cause: { kind: 'no-op' } })
+    expect(sent(made.hear('a1', { kind: 'prepare', ballot: ballot(9), proposal: noOp, isFinishing: true }, LATER), 'refusal')).toHaveLength(
+      1,
+    )
+    expect(sent(made.hear('a1', { kind: 'accept', ballot: ballot(9), membership: noOp }, LATER), 'accepted')).toEqual([])
+    expect(made.state.durable.accepted?.membership.epoch).toBe(forced.epoch)
+    const [prepare] = sent(ticking(made, LATER + 100, LATER + 10_000), 'prepare')
+    expect(prepare).toMatchObject({ isFinishing: true, proposal: { epoch: forced.epoch } })
+  })
+
+  it('is installed when its own voters have learned it, and then gives permits', () => {
+    const made = agent('b1', { durable: { membership: forced } })
+    made.hear('b2', heartbeat(forced), 100)
+    made.give({ kind: 'tick' }, 200)
+    expect(made.state.isInstalled).toBe(true)
+    made.hear('b2', { kind: 'ack', sequence: made.state.sequence, epoch: forced.epoch, digest: digestOf(forced) }, 300)
+    expect(holdsPermit(made.state, 300)).toBe(true)
+    expect(memberOf(unfencing(forced, 'a1'), nodeId('a1'))?.standing).toBe('observing')
+  })
+})
+
+describe('a node that boots', () => {
+  it('listens for as long as a silence takes before anything runs, whatever acks it has', () => {
+    const made = agent('a1', { boot: 'boot2' })
+    made.state.carriedUntilMs = 60_000
+    ticking(made, 100, 2_900)
+    expect(made.state.desired).toBe('pause')
+    ticking(made, 3_000, 3_200)
+    expect(made.state.desired).toBe('none')
+    expect(made.state.durable.bootId).toBe('boot2')
+  })
+
+  it('does so again when its agent dies before its first permit', () => {
+    const made = agent('a1', { boot: 'boot2' })
+    made.give({ kind: 'tick' }, 100)
+    expect(made.state.durable.bootId).toBe('boot1')
+    const again = agent('a1', { boot: 'boot2', durable: made.state.durable })
+    expect(again.state.desired).toBe('pause')
+  })
+})
