@@ -5,6 +5,9 @@ import type { KubeObject } from './objects.ts'
 
 const record = (value: unknown): Record<string, unknown> => (isRecord(value) ? value : {})
 
+/** The value of a PriorityClass by its name, if there is one. */
+type PriorityOf = (className: string) => number | undefined
+
 /** Admission gives each pod five minutes on a node that is not ready or unreachable. */
 const defaultTolerations = ['node.kubernetes.io/not-ready', 'node.kubernetes.io/unreachable'].map((key) => ({
   key,
@@ -13,8 +16,10 @@ const defaultTolerations = ['node.kubernetes.io/not-ready', 'node.kubernetes.io/
   tolerationSeconds: 300,
 }))
 
-function pod(object: KubeObject): KubeObject {
+function pod(object: KubeObject, valueOf: PriorityOf): KubeObject {
   const spec = record(object['spec'])
+  const className = spec['priorityClassName']
+  const priority = typeof className === 'string' ? (valueOf(className) ?? 0) : 0
   const tolerations = Array.isArray(spec['tolerations']) ? (spec['tolerations'] as unknown[]) : []
   const missing = defaultTolerations.filter(
     ({ key }) =>
@@ -33,7 +38,7 @@ function pod(object: KubeObject): KubeObject {
       serviceAccountName: 'default',
       enableServiceLinks: true,
       preemptionPolicy: 'PreemptLowerPriority',
-      priority: 0,
+      priority,
       securityContext: {},
       ...spec,
       tolerations: [...tolerations, ...missing],
@@ -54,10 +59,10 @@ function namespace(object: KubeObject): KubeObject {
 
 const withPhase = (object: KubeObject, phase: string): KubeObject => ({ ...object, status: { phase, ...record(object['status']) } })
 
-export function withDefaults(resource: Resource, object: KubeObject): KubeObject {
+export function withDefaults(resource: Resource, object: KubeObject, priorityOf: PriorityOf): KubeObject {
   switch (resource.plural) {
     case 'pods':
-      return pod(object)
+      return pod(object, priorityOf)
     case 'namespaces':
       return namespace(object)
     case 'volumeattachments':

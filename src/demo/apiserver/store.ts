@@ -92,6 +92,11 @@ export function createStore(nowMs: () => number = Date.now): Store {
     return created
   }
 
+  const priorityOf = (className: string): number | undefined => {
+    const value = collectionOf('priorityclasses').get(keyOf(undefined, className))?.['value']
+    return typeof value === 'number' ? value : undefined
+  }
+
   function tell(change: StoreChange): void {
     untold.push(change)
     if (isTelling) return
@@ -149,7 +154,7 @@ export function createStore(nowMs: () => number = Date.now): Store {
       deletionGracePeriodSeconds: _grace,
       ...kept
     } = metadata
-    const draft = withDefaults(resource, {
+    const named = {
       ...object,
       metadata: {
         ...kept,
@@ -160,7 +165,8 @@ export function createStore(nowMs: () => number = Date.now): Store {
         creationTimestamp: timestamp(nowMs()),
         ...(resource.hasGeneration ? { generation: 1 } : {}),
       },
-    })
+    }
+    const draft = withDefaults(resource, named, priorityOf)
     return commit(resource, draft, undefined, options)
   }
 

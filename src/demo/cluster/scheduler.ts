@@ -20,12 +20,7 @@ const isPending = (pod: Pod): boolean => (pod.spec.nodeName ?? '') === '' && !is
 export function startScheduler(context: ClusterContext): Stop {
   const { store } = context
 
-  const priorityOf = (pod: Pod): number => {
-    // Admission would have written the class's value into spec.priority; the embedded API server leaves a default there.
-    const name = pod.spec.priorityClassName
-    const ofClass = name === undefined ? undefined : read(store, 'priorityclasses', undefined, name)?.value
-    return ofClass ?? pod.spec.priority ?? 0
-  }
+  const priorityOf = (pod: Pod): number => pod.spec.priority ?? 0
 
   const bind = (pod: Pod): void => {
     for (const { persistentVolumeClaim } of pod.spec.volumes ?? []) {

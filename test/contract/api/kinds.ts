@@ -5,6 +5,7 @@ import {
   call,
   type Connection,
   createNamespace,
+  eventually,
   failure,
   jsonPatch,
   mergePatch,
@@ -63,6 +64,27 @@ export function kindContract(connect: () => Connection): void {
       const twice = [outOfService, { ...outOfService, value: 'other' }]
       const doubled = await call(connect(), 'PATCH', path, { body: { spec: { taints: twice } }, contentType: mergePatch })
       expect(failure(doubled)).toMatchObject({ http: 422, message: expect.stringContaining('metadata.taints[1]: Duplicate value') })
+    })
+  })
+
+  describe('priority classes', () => {
+    test('a pod gets the value of its class', async () => {
+      const name = uniqueName('class')
+      const namespace = await createNamespace(connect())
+      const classes = '/apis/scheduling.k8s.io/v1/priorityclasses'
+      const metadata = { name }
+      await call(connect(), 'POST', classes, {
+        body: { apiVersion: 'scheduling.k8s.io/v1', kind: 'PriorityClass', metadata, value: 7_000 },
+      })
+      const spec = { priorityClassName: name, containers: [{ name: 'main', image: 'registry.example/pause:1' }] }
+      const body = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'urgent' }, spec }
+      // A real API server's admission hears of the class a moment later.
+      const { body: pod } = await eventually(
+        () => call(connect(), 'POST', `/api/v1/namespaces/${namespace}/pods?dryRun=All`, { body }),
+        ({ status }) => status === 201,
+      )
+      expect(at(pod, 'spec.priority')).toBe(7_000)
+      await call(connect(), 'DELETE', `${classes}/${name}`)
     })
   })
 

@@ -1,0 +1,8 @@
+/** Every stage of lines, in the order in which they are played. A new file of lines is one import and one entry here. */
+import type { LineElsewhere, Stage } from './lines.ts'
+import { orderRoom } from './order-room.ts'
+
+export const stages: readonly Stage[] = [orderRoom]
+
+/** Lines that other tests show in both worlds. */
+export const linesElsewhere: readonly LineElsewhere[] = []

@@ -1,0 +1,51 @@
+/** The embedded API server with its stand-ins of scheduler, controllers, kubelets and KubeVirt, at a hundredth of the real times: one for each stage. */
+import { startApiServer } from '../../src/demo/apiserver/server.ts'
+import { createTestbed } from '../../src/demo/cluster/testbed.ts'
+import { defaultFailoverConfig } from '../../src/failover/order.ts'
+import type { World } from './world.ts'
+
+const adminToken = 'lines-admin'
+/** ServiceAccounts that a stage may use: the embedded API server takes its tokens when it starts. */
+const serviceAccounts = ['roomfence', 'few-rights', 'other'] as const
+
+export async function openEmbeddedWorld(): Promise<World> {
+  const testbed = createTestbed()
+  const server = await startApiServer({
+    store: testbed.store,
+    tokens: {
+      [adminToken]: { name: 'lines', groups: ['system:masters'] },
+      ...Object.fromEntries(
+        serviceAccounts.map((name) => [`token-${name}`, { name: `system:serviceaccount:roomfence:${name}`, groups: [] }]),
+      ),
+    },
+  })
+  return {
+    name: 'embedded',
+    access: { url: server.url, caPem: server.caPem, token: adminToken },
+    nodes: [...testbed.hosts.values()].map(({ name, room }) => ({ name, room })),
+    config: {
+      ...defaultFailoverConfig,
+      lookEveryMs: 500,
+      touchAfterMs: 300,
+      startSafetyNetMs: 1_000,
+      volumeAttachmentDeadlineMs: 2_000,
+      vmDeadlineMs: 20_000,
+    },
+    lookEveryMs: 20,
+    tokenOf: async (name) => {
+      if (!serviceAccounts.some((known) => known === name))
+        throw new Error(`ServiceAccount ${name}: allowed are ${serviceAccounts.join(', ')}`)
+      return `token-${name}`
+    },
+    power: async (nodes, to) => {
+      for (const name of nodes) testbed.host(name).setPower(to === 'on')
+      for (const name of nodes) testbed.cluster.hostChanged(name)
+    },
+    bootId: (node) => testbed.host(node).bootId,
+    embedded: { testbed, server },
+    close: async () => {
+      testbed.cluster.stop()
+      await server.close()
+    },
+  }
+}
