@@ -8,7 +8,7 @@ export async function healNodes(world: World, api: ApiClient): Promise<void> {
     world.nodes.map(({ name }) => name),
     'on',
   )
-  for (const { metadata } of await api.list<ApiObject>('/api/v1/nodes')) {
+  for (const { metadata } of await api.list('/api/v1/nodes')) {
     const ours = Object.keys(metadata.annotations ?? {}).filter((key) => key.startsWith('roomfence.io/'))
     await api.patch(`/api/v1/nodes/${metadata.name}`, {
       metadata: { annotations: Object.fromEntries(ours.map((key) => [key, null])) },

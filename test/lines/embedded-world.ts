@@ -32,6 +32,7 @@ export async function openEmbeddedWorld(): Promise<World> {
       vmDeadlineMs: 20_000,
     },
     lookEveryMs: 20,
+    evictedAfterMs: 4_500,
     tokenOf: async (name) => {
       if (!serviceAccounts.some((known) => known === name))
         throw new Error(`ServiceAccount ${name}: allowed are ${serviceAccounts.join(', ')}`)

@@ -15,50 +15,91 @@ export const topics = {
 export type Topic = keyof typeof topics
 
 const partsOf = {
-  transaction: ['explained-plan', 'fence-object', 'written-before-acting', 'resumed-at-any-step'],
-  order: [
-    'fenced-taint',
-    'out-of-service-taint',
-    'foreign-taints',
-    'before-any-delete',
-    'held-immune',
-    'control-pods-first',
-    'vm-waves',
-    'stateful-then-rest',
-    'uid-preconditions',
-    'gone-or-replaced',
-    'adaptive-concurrency',
-  ],
-  skips: ['mirror', 'daemonset', 'tolerates-everything', 'opted-out', 'held', 'jobs', 'finalizers'],
-  kubevirt: [
-    'always',
-    'rerun-on-failure',
-    'manual',
-    'once',
-    'halted',
-    'wait-as-receiver',
-    'hot-plug',
-    'migration',
-    'leases',
-    'virt-api-away',
-    'start-backoff',
-    'bare-instance',
-    'pools-and-sets',
-    'controllers-lost',
-    'no-kubevirt',
-    'followed-by-uid',
-  ],
-  volumes: ['attachments-watched', 'attachment-deadline', 'access-modes'],
-  'control-plane': ['unreachable', 'stale', 'rolled-back', 'slow', 'forbidden', 'webhooks'],
-  brakes: ['brakes', 'capacity-before', 'unplaced-after'],
-  unfence: ['checks', 'room', 'node', 'no-failback', 'flapping'],
-  'single-node': ['same-path', 'own-brake'],
-} as const satisfies Record<Topic, readonly string[]>
+  transaction: {
+    plan: 'the plan is ordered and explained, and carrying it out twice does no more than once',
+    'fence-object':
+      'a Fence object, cluster-scoped, with schema, status subresource and printer columns, shows every step, workload, hold and time',
+    'written-first': 'what will be done is written down before it is done',
+    resumed: 'another agent goes on after the first was killed at any step',
+  },
+  order: {
+    'fenced-taint': 'all nodes tainted roomfence.io/fenced at commit',
+    'out-of-service-taint': 'out-of-service=roomfence:NoSchedule node by node, after the proof of its storage workloads',
+    'foreign-taints': 'taints under the resourceVersion; foreign ones kept, only ours ever removed',
+    'before-any-delete': 'both taints before any delete there',
+    'held-immune': 'held pods made immune first, and nothing starts them long past Kubernetes’ own eviction',
+    'control-pods-first': 'control pods first',
+    'vm-waves': 'then VMs by priority: annotation, else PriorityClass',
+    'wave-size': 'wave size and readiness gate can be set; 20 VMs a wave by default',
+    'stateful-then-rest': 'then other stateful pods, then the rest',
+    'uid-preconditions': 'deletes under uid preconditions',
+    'gone-or-replaced': '404 and 409 understood',
+    concurrency: 'bounded concurrency that adapts to 429 and latency; Retry-After honoured',
+  },
+  skips: {
+    mirror: 'mirror pods',
+    daemonset: 'DaemonSet pods',
+    'tolerates-everything': 'pods that tolerate everything',
+    'opted-out': 'opted-out pods and VMs',
+    held: 'held workloads',
+    jobs: 'Job pods get phase Failed first',
+    finalizers: 'finalizers of others are never stripped: reported',
+  },
+  kubevirt: {
+    always: 'runStrategy Always',
+    'rerun-on-failure': 'runStrategy RerunOnFailure',
+    manual: 'runStrategy Manual',
+    once: 'runStrategy Once',
+    halted: 'runStrategy Halted',
+    'wait-as-receiver': 'runStrategy WaitAsReceiver',
+    'hot-plug': 'hot-plugged volumes',
+    'migration-source': 'migration whose source is in the lost room',
+    'migration-target': 'migration whose target is in the lost room',
+    leases: 'leader Leases of fenced holders are released',
+    'virt-api-stale': 'virt-api’s endpoint stale or away',
+    'start-backoff': 'a VM that was starting when the room died',
+    'bare-instance': 'instances without a VM',
+    'pools-and-sets': 'VM pools and replica sets',
+    'controllers-lost': 'virt-api or virt-controller in the lost room, or away',
+    'no-kubevirt': 'KubeVirt not installed at all',
+    followed: 'each VM followed by uid until Running on a survivor, or held or failed with a reason',
+  },
+  volumes: {
+    attachments: 'VolumeAttachments watched until gone',
+    deadline: 'told of past a deadline',
+    'access-modes': 'ReadWriteOnce and ReadWriteMany told apart',
+  },
+  'control-plane': {
+    unreachable: 'API server unreachable: tried for ever with back-off, the fence kept',
+    stale: 'reachable but stale after an outage: Ready and Leases not believed until fresh',
+    'rolled-back': 'rolled back: the fence written again',
+    slow: 'slow',
+    forbidden: '403: the missing rule is named',
+    webhooks: 'webhook time-outs',
+  },
+  brakes: {
+    brakes: 'the brakes: share of nodes, two rooms at once, dry run, an API server that shows the nodes alive',
+    'capacity-before': 'requests of what would move against what the survivors can take, as a metric before anything happens',
+    'unplaced-after': 'an explicit list of what was not placed, after',
+  },
+  unfence: {
+    checks: 'un-fence with its checks',
+    room: 'of a room',
+    node: 'of one node',
+    'no-failback': 'no failback',
+    flapping: 'a flapping room: back-off, told',
+  },
+  'single-node': {
+    'same-path': 'a node of a healthy room by the same path',
+    'own-brake': 'its own brake',
+  },
+} as const satisfies Record<Topic, Readonly<Record<string, string>>>
 
-export type Part = { [T in Topic]: `${T}/${(typeof partsOf)[T][number]}` }[Topic]
+export type Part = { [T in Topic]: `${T}/${keyof (typeof partsOf)[T] & string}` }[Topic]
 
-export const parts: readonly Part[] = (Object.keys(partsOf) as Topic[]).flatMap((topic) =>
-  partsOf[topic].map((part) => `${topic}/${part}` as Part),
+/** Each part with its words. */
+export const parts: ReadonlyMap<Part, string> = new Map(
+  Object.entries(partsOf).flatMap(([topic, of]) => Object.entries(of).map(([part, words]) => [`${topic}/${part}` as Part, words] as const)),
 )
 
 export const topicOf = (part: Part): Topic => part.slice(0, part.indexOf('/')) as Topic

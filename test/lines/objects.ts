@@ -15,7 +15,7 @@ export interface PodRequest {
   readonly podSpec?: Readonly<Record<string, unknown>>
 }
 
-export const zoneLabel = 'topology.kubernetes.io/zone'
+const zoneLabel = 'topology.kubernetes.io/zone'
 
 const preferring = (room: string | undefined): object =>
   room === undefined
@@ -30,7 +30,7 @@ const preferring = (room: string | undefined): object =>
         },
       }
 
-export const podTemplate = ({ name, room, labels, annotations, podSpec }: PodRequest): { metadata: object; spec: object } => ({
+const podTemplate = ({ name, room, labels, annotations, podSpec }: PodRequest): { metadata: object; spec: object } => ({
   metadata: { labels: { app: name, ...labels }, annotations: annotations ?? {} },
   spec: {
     terminationGracePeriodSeconds: 1,

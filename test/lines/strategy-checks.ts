@@ -92,7 +92,7 @@ export const strategyLines: readonly Line<Room>[] = [
   },
   {
     id: 'kubevirt-nothing-is-stopped',
-    part: 'kubevirt/followed-by-uid',
+    part: 'kubevirt/followed',
     says: 'no VM is ever asked to stop or to restart, and a VM that ran elsewhere keeps its instance',
     check: async ({ writes, uids }, bed) => {
       expect(writes.filter(({ path }) => /\/virtualmachines\/[^/]+\/(?:stop|restart)$/.test(path))).toEqual([])

@@ -26,6 +26,11 @@ export interface World {
   readonly config: FailoverConfig
   /** How often a condition is looked at. */
   readonly lookEveryMs: number
+  /**
+   * How long after a power loss Kubernetes itself has deleted every pod of the dead nodes that does not tolerate it: NotReady, then one node after the
+   * other is tainted, then the pods' toleration of it runs out.
+   */
+  readonly evictedAfterMs: number
   /** A token of ServiceAccount `roomfence/<name>`, which need not exist. */
   tokenOf(serviceAccount: string): Promise<string>
   /** All at one moment. */
