@@ -19,6 +19,8 @@ import { start } from '../protocol/state.ts'
 import { statementOf } from '../protocol/step.ts'
 import { createHttpWitness } from '../witness/http-client.ts'
 import type { WitnessClient } from '../witness/register.ts'
+import { answerConfirmation } from './confirm-dead.ts'
+import { controlSocket, startControl } from './control.ts'
 import { createFences } from './fences.ts'
 import { createGuard } from './guard.ts'
 import { type RunningAgent, runInert } from './inert.ts'
@@ -146,7 +148,7 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
           { epoch: membership.epoch, cause: membership.cause, fenced: fencedNodes(membership) },
           `epoch ${membership.epoch}: ${membership.cause.kind}`,
         )
-        if (membership.cause.kind === 'fence') metrics.fences.inc()
+        if (membership.cause.kind === 'fence' || membership.cause.kind === 'forced') metrics.fences.inc()
       },
       onNote: (code, text, nodes) => {
         if (code === 'veto') metrics.vetoes.inc()
@@ -194,7 +196,7 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
     storageFacts: storage.facts,
     reported: storage.reported,
     requestUnfence: (nodes, by) => loop.feed({ kind: 'unfence', nodes, by }),
-    confirmDead: (dead, by) => loop.feed({ kind: 'confirm-dead', nodes: [dead], by }),
+    confirmDead: (dead, by) => loop.feed({ kind: 'confirm-dead', nodes: dead, by }),
     log,
     metrics,
   })
@@ -258,6 +260,17 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
     },
     status: () => statusOf(loop.state(), nowMs(), { underWay: fences.underWay(), isArmed: guard.isArmed(), api: probe.current() }),
   })
+  const control = await startControl({
+    path: controlSocket(configuration.stateDirectory),
+    status: () => statusOf(loop.state(), nowMs(), { underWay: fences.underWay(), isArmed: guard.isArmed(), api: probe.current() }),
+    confirmDead: (confirmation) => {
+      const answer = answerConfirmation(loop.state(), confirmation, nowMs())
+      log.warn({ confirmation }, `confirm-dead: ${answer.text}`)
+      if (answer.isTaken) loop.feed({ kind: 'confirm-dead', nodes: answer.nodes, by: answer.by })
+      return answer
+    },
+    log,
+  })
   log.info({ port: observe.port, addresses }, 'agent runs')
 
   return {
@@ -276,7 +289,7 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
       fences.stop()
       guard.stop()
       await pause(20)
-      await Promise.all([transport.stop(), observe.stop(), storage.stop(), store.close()])
+      await Promise.all([transport.stop(), observe.stop(), control.stop(), storage.stop(), store.close()])
       keyRing.stop()
       witness?.close()
       client.close()

@@ -24,6 +24,7 @@ import { fencedNodes, type Membership, memberOf } from '../protocol/membership.t
 import { nodeProof } from '../protocol/proof.ts'
 import { holdsPermit } from '../protocol/running.ts'
 import type { State } from '../protocol/state.ts'
+import { answerConfirmation, evidenceOfLife } from './confirm-dead.ts'
 import { dataGate, type StorageFacts, storageProof } from './storage-proof.ts'
 
 export interface FencesOptions {
@@ -34,8 +35,8 @@ export interface FencesOptions {
   readonly storageFacts: () => StorageFacts | null
   readonly reported: (node: NodeId) => readonly StorageEntry[] | undefined
   readonly requestUnfence: (nodes: readonly NodeId[], by: string) => void
-  /** A person's word stands in for the proof of a node that is fenced already. */
-  readonly confirmDead: (node: NodeId, by: string) => void
+  /** A person's word, for the proof of nodes that are fenced or in place of missing votes. */
+  readonly confirmDead: (nodes: readonly NodeId[], by: string) => void
   readonly log: Log
   readonly metrics: Metrics
 }
@@ -172,6 +173,7 @@ export function createFences(options: FencesOptions): Fences {
     const epochs = new Set(membership.members.filter((member) => member.standing === 'fenced').map((member) => Number(member.lastFence)))
     for (const [epoch, { failover }] of running) if (!mine || !epochs.has(epoch)) failover.stop()
     if (epochs.size > 0 && !isLooking && nowMs() - lookedAtMs > (mine ? LOOK_EVERY_MS : LOOK_ELSEWHERE_MS)) void look(membership, mine)
+    if (isWithoutVotes(membership) && !isLooking && nowMs() - lookedAtMs > LOOK_ELSEWHERE_MS) void lookAtSilent(membership)
     if (!mine) return
     for (const epoch of epochs) if (!running.has(epoch) && !finished.has(epoch)) startFor(membership, epoch)
     const proofsNow = fencedNodes(membership)
@@ -228,14 +230,54 @@ export function createFences(options: FencesOptions): Fences {
       return
     }
     const by = words.filter((word) => word !== fenceId(fencedIn)).join(' ') || 'annotation'
-    const silentMs = nowMs() - (state.contacts.get(node)?.heardAtMs ?? -Infinity)
-    if (silentMs < state.timings.detectMs) {
-      log.warn({ node, by }, `${by} confirms ${node} dead, but it was heard ${Math.round(silentMs)} ms ago: refused; switch it off first`)
+    const alive = evidenceOfLife(state, [node], nowMs())
+    if (alive !== null) {
+      log.warn({ node, by }, `${by} confirms ${node} dead, but ${alive}: refused; switch it off first`)
       return
     }
     log.warn({ node, by }, `${by} confirms that ${node} is dead: that is the proof of its fence`)
-    options.confirmDead(node, by)
+    options.confirmDead([node], by)
     poke()
+  }
+
+  /** Paused for want of votes, and not fenced: a person may say of the silent ones that they are dead. */
+  const isWithoutVotes = (membership: Membership): boolean => {
+    const state = options.state()
+    return memberOf(membership, state.self.node)?.standing !== 'fenced' && state.isApiReachable && !holdsPermit(state, nowMs())
+  }
+
+  /** The word names the present epoch, so that one which was forgotten on the Node says nothing of a later outage. */
+  const lookAtSilent = async (membership: Membership): Promise<void> => {
+    isLooking = true
+    try {
+      const words = new Map<string, NodeId[]>()
+      const silent = membership.members.filter(
+        ({ node, standing }) =>
+          standing !== 'fenced' && node !== options.state().self.node && evidenceOfLife(options.state(), [node], nowMs()) === null,
+      )
+      for (const { node } of silent) {
+        const { annotations } = nodeView(await client.get(paths.node(node), { signal: stopping.signal }))
+        const parts = annotations[confirmDeadAnnotation]?.split(/[\s,]+/) ?? []
+        const name = `epoch-${membership.epoch}`
+        if (!parts.includes(name)) {
+          if (parts.length > 0)
+            log.warn({ node }, `${confirmDeadAnnotation} on ${node} does not name this epoch: write "${name},YOUR-NAME"`)
+          continue
+        }
+        const by = parts.filter((part) => part !== name).join(' ') || 'annotation'
+        words.set(by, [...(words.get(by) ?? []), node])
+      }
+      for (const [by, nodes] of words) {
+        const answer = answerConfirmation(options.state(), { rooms: [], nodes, by }, nowMs())
+        log.warn({ nodes, by }, `confirm-dead: ${answer.text}`)
+        if (answer.isTaken) options.confirmDead(answer.nodes, by)
+      }
+    } catch (error) {
+      log.debug({ error }, 'silent nodes could not be looked at')
+    } finally {
+      isLooking = false
+      lookedAtMs = nowMs()
+    }
   }
 
   const unfence = async (epoch: number, nodes: readonly NodeId[], force: boolean): Promise<void> => {
@@ -300,8 +342,9 @@ export function createFences(options: FencesOptions): Fences {
     poke,
     underWay: () => [...running.keys()].map(fenceId),
     onLearned: (membership, before) => {
-      if (membership.cause.kind === 'fence') {
-        causes.set(membership.epoch, membership.cause.reason)
+      const { cause } = membership
+      if (cause.kind === 'fence' || cause.kind === 'forced') {
+        causes.set(membership.epoch, cause.kind === 'fence' ? cause.reason : `${cause.by} confirmed ${cause.nodes.join(', ')} dead`)
         learnedAtMs.set(membership.epoch, nowMs())
         metrics.held.set(0)
       }

@@ -71,6 +71,24 @@ program
     await runInit(config, preferredRoom, nodes?.split(','))
   })
 
+const list = (value: string): readonly string[] => value.split(',').filter((name) => name !== '')
+
+program
+  .command('confirm-dead')
+  .description('give your word that nodes are off and stay off: where votes are missing, the nodes that are left go on by it')
+  .requiredOption('--config <file>', "this node's agent's YAML file: names its control socket")
+  .requiredOption('--by <name>', 'who says so; it is recorded')
+  .option('--room <names>', 'whole rooms, separated by commas', list, [])
+  .option('--node <names>', 'single nodes, separated by commas', list, [])
+  .option('--wait <seconds>', 'for the fence', '60')
+  .action(async (options: { config: string; by: string; room: readonly string[]; node: readonly string[]; wait: string }) => {
+    const { confirmDead } = await import('./confirm-dead.ts')
+    const waitMs = Number(options.wait) * 1000
+    if (!(waitMs > 0)) throw new Error(`--wait is ${options.wait}, but must be a number of seconds above 0`)
+    const say = (line: string): void => void process.stdout.write(`${line}\n`)
+    process.exit(await confirmDead({ config: options.config, rooms: options.room, nodes: options.node, by: options.by, waitMs, say }))
+  })
+
 program
   .command('demo')
   .description('an embedded two-room cluster on loopback: a room dies and its virtual machines come back')

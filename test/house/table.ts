@@ -102,7 +102,7 @@ export const nodeModulesOf: Readonly<Record<string, readonly string[]>> = {
   'src/evidence': ['crypto', 'dgram', 'fs', 'net', 'zlib'],
   'src/witness': ['crypto', 'fs', 'fs/promises', 'http', 'https', 'net'],
   'src/containment': ['child_process', 'fs', 'fs/promises', 'path', 'timers/promises'],
-  'src/agent': ['crypto', 'fs', 'path'],
+  'src/agent': ['crypto', 'fs', 'http', 'path'],
   // The simulator itself has none: its command, which people call, and the reader of scenario files.
   'src/sim/command.ts': ['child_process', 'fs', 'util'],
   'src/sim/scenarios.ts': ['fs'],
