@@ -1,29 +1,38 @@
-/** `npm run simulate`: many seeds, one seed with its whole story, or a named scenario (docs/simulation.md). */
+/** `npm run simulate`: many seeds on one core or more, one seed with its whole story, or a named scenario (docs/simulation.md). */
 import { execFileSync } from 'node:child_process'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
+import { describeCoverage } from './coverage.ts'
+import { describeWorld, timelineOf } from './explain.ts'
 import { generate } from './generate.ts'
+import { addToPart, type Part, readParts, report, resumeParts, startPart, summarise, writeParts } from './parts.ts'
+import { runPool } from './pool.ts'
+import { startTelling } from './progress.ts'
 import { runSchedule } from './run.ts'
 import { findScenario, scenarioNames } from './scenarios.ts'
-import type { Fault, Profile, Schedule } from './schedule.ts'
-import { shrink } from './shrink.ts'
-import { addSweeps, type Failure, type Sweep, sweep } from './sweep.ts'
+import type { Profile } from './schedule.ts'
 
-const usage = `npm run simulate -- [--seeds N] [--seed S] [--profile ordinary|hostile] [--trace] [--scenario NAME] [--resume FILE]
+const usage = `npm run simulate -- [--seeds N] [--seed S] [--profile ordinary|hostile] [--workers N] [--coverage] [--resume FILE]
+                    [--trace] [--scenario NAME] [--report FILE]
 
   --seeds N      how many schedules (default 1000, or 1 with --trace)
   --seed S       the first seed (default: by the time of day, so that each run is a fresh sweep)
   --profile P    hostile (default): short margins, tens of faults in minutes; ordinary: default times
+  --workers N    run on so many cores (default 1); the result is the same
+  --coverage     count which branches of src/protocol the schedules ran, and list those that none did; two to three times slower
+  --resume FILE  keep in FILE how far this came, in parts with their commit: the same command again goes on until the part has
+                 N schedules; another commit begins another part, with seeds that no part before has run
+  --report FILE  print FILE's parts as a table for docs/simulation.md, and run nothing
   --trace        print each run's whole log
   --scenario N   run one scenario and print its log; "list" names them
-  --resume FILE  go on where FILE says that an earlier run stopped, and write there how far this one came
 `
 
-const CHUNK = 500
+const CHUNK = 50
+/** What the simulator runs: another commit that changed none of it is the same code. */
+const simulated = ['src/protocol', 'src/sim', 'src/drbd']
 
 /** @returns the process's exit code: 0 all held, 1 a property failed, 2 wrong use. */
 export async function simulate(args: readonly string[]): Promise<number> {
-  await Promise.resolve()
   let options
   try {
     options = parseArgs({
@@ -32,8 +41,11 @@ export async function simulate(args: readonly string[]): Promise<number> {
         seeds: { type: 'string' },
         seed: { type: 'string' },
         profile: { type: 'string', default: 'hostile' },
+        workers: { type: 'string' },
+        coverage: { type: 'boolean', default: false },
         scenario: { type: 'string' },
         resume: { type: 'string' },
+        report: { type: 'string' },
         trace: { type: 'boolean', default: false },
         help: { type: 'boolean', default: false },
       },
@@ -48,12 +60,15 @@ export async function simulate(args: readonly string[]): Promise<number> {
   const { profile } = options
   if (profile !== 'ordinary' && profile !== 'hostile') return wrong(`--profile is ${profile}, but must be ordinary or hostile`)
   const seeds = wholeNumber(options.seeds, options.trace ? 1 : 1000)
-  const firstSeed = wholeNumber(options.seed, freshSeed())
+  const firstSeed = options.seed === undefined ? undefined : wholeNumber(options.seed, 0)
+  const workers = wholeNumber(options.workers, 1)
   if (seeds === null) return wrong(`--seeds is ${options.seeds}, but must be a whole number above 0`)
   if (firstSeed === null) return wrong(`--seed is ${options.seed}, but must be a whole number above 0`)
+  if (workers === null || workers > 64) return wrong(`--workers is ${options.workers}, but must be a whole number from 1 to 64`)
+  if (options.report !== undefined) return printReport(options.report)
   if (options.scenario !== undefined) return runScenario(options.scenario)
-  if (options.trace) return trace(profile, firstSeed, seeds)
-  return runMany(profile, firstSeed, seeds, options.resume)
+  if (options.trace) return trace(profile, firstSeed ?? freshSeed(), seeds)
+  return runMany({ profile, firstSeed, seeds, workers, isMeasuring: options.coverage, resume: options.resume })
 }
 
 const print = (text: string): void => void process.stdout.write(`${text}\n`)
@@ -68,85 +83,81 @@ function wholeNumber(text: string | undefined, otherwise: number): number | null
   return /^[1-9][0-9]{0,11}$/.test(text) ? Number(text) : null
 }
 
-/** The one place where the simulator looks at a real clock: to begin where no run began before. */
+/** The one place where the simulator looks at a real clock for more than its own speed: to begin where no run began before. */
 const freshSeed = (): number => 1_000_000 + (Math.floor(Date.now() / 1000) % 1_000_000_000)
 
+/** The last commit that changed what the simulator runs, `-dirty` when its files are others now. */
 function commitOf(): string {
+  const root = new URL('../..', import.meta.url)
+  const git = (...words: string[]): string =>
+    execFileSync('git', [...words, '--', ...simulated], { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
   try {
-    return execFileSync('git', ['describe', '--always', '--dirty', '--abbrev=12'], {
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'ignore'],
-    }).trim()
+    const commit = git('log', '-1', '--format=%h', '--abbrev=12')
+    return git('status', '--porcelain') === '' ? commit : `${commit}-dirty`
   } catch {
     return 'unknown'
   }
 }
 
-function runMany(profile: Profile, from: number, seeds: number, resume: string | undefined): number {
-  let total: Sweep = { profile, firstSeed: from, seeds: 0, virtualMs: 0, longestStallMs: 0, failures: [], counts: {} }
+interface ManyOptions {
+  readonly profile: Profile
+  readonly firstSeed: number | undefined
+  readonly seeds: number
+  readonly workers: number
+  readonly isMeasuring: boolean
+  readonly resume: string | undefined
+}
+
+async function runMany({ profile, firstSeed, seeds, workers, isMeasuring, resume }: ManyOptions): Promise<number> {
   const commit = commitOf()
-  if (resume !== undefined && existsSync(resume)) {
-    const before = JSON.parse(readFileSync(resume, 'utf8')) as { readonly commit: string; readonly total: Sweep }
-    if (before.commit !== commit || before.total.profile !== profile)
-      return wrong(
-        `${resume} is of commit ${before.commit}, profile ${before.total.profile}; this is ${commit}, ${profile}: take another file`,
-      )
-    total = before.total
+  let before: readonly Part[] = []
+  let current = startPart(commit, profile, firstSeed ?? freshSeed())
+  if (resume !== undefined) {
+    try {
+      const parts = existsSync(resume) ? readParts(readFileSync(resume, 'utf8')) : []
+      ;({ before, current } = resumeParts(parts, commit, profile, firstSeed, freshSeed()))
+    } catch (error) {
+      return wrong(`--resume ${resume}: ${error instanceof Error ? error.message : String(error)}`)
+    }
+    if (commit.endsWith('-dirty'))
+      process.stderr.write(`simulate: ${commit}: what is simulated is not committed, so no commit stands for this part\n`)
+    if (current.total.seeds >= seeds) print(`${resume} has ${current.total.seeds} schedules of this part already`)
   }
-  const startMs = performance.now()
-  let next = total.firstSeed + total.seeds
-  for (let left = seeds; left > 0; left -= CHUNK) {
-    const part = sweep(profile, next, Math.min(CHUNK, left))
-    next += part.seeds
-    total = addSweeps(total, part)
-    for (const failure of part.failures.slice(0, 3)) explain(profile, failure, commit)
-    if (resume !== undefined) writeFileSync(resume, `${JSON.stringify({ commit, total }, null, 1)}\n`)
+  const left = Math.max(0, seeds - current.total.seeds)
+  const telling = startTelling(left)
+  await runPool({
+    profile,
+    commit,
+    isMeasuring,
+    workers,
+    firstSeed: current.total.firstSeed + current.total.seeds,
+    seeds: left,
+    chunkSeeds: CHUNK,
+    onFailed: (lines) => print(lines.join('\n')),
+    onDone: (part, coverage) => {
+      current = addToPart(current, part, coverage)
+      telling.done(part.seeds, part.failures.length)
+      if (resume === undefined) return
+      writeFileSync(`${resume}.new`, writeParts([...before, current]))
+      renameSync(`${resume}.new`, resume)
+    },
+  })
+  const tookMs = telling.stop()
+  for (const line of summarise(current)) print(line)
+  if (left > 0) print(`${left} schedules in ${(tookMs / 1000).toFixed(0)} s of real time on ${workers} core${workers > 1 ? 's' : ''}`)
+  if (current.measuredSeeds > 0) for (const line of describeCoverage(current.coverage, readSource)) print(line)
+  return current.total.failures.length > 0 ? 1 : 0
+}
+
+const readSource = (file: string): string => readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')
+
+function printReport(path: string): number {
+  try {
+    for (const line of report(readParts(readFileSync(path, 'utf8')))) print(line)
+    return 0
+  } catch (error) {
+    return wrong(`--report ${path}: ${error instanceof Error ? error.message : String(error)}`)
   }
-  const tookMs = performance.now() - startMs
-  print(summary(total, commit))
-  print(`${(total.virtualMs / 3_600_000).toFixed(1)} h of virtual time, ${(tookMs / 1000).toFixed(0)} s of real time`)
-  return total.failures.length > 0 ? 1 : 0
-}
-
-function summary(total: Sweep, commit: string): string {
-  const faults = Object.entries(total.counts).filter(([what]) => what.startsWith('fault '))
-  const lines = [
-    `${total.seeds} ${total.profile} schedules from seed ${total.firstSeed} on commit ${commit}: ${total.failures.length} failed`,
-    `${total.counts['failovers'] ?? 0} failovers, ${total.counts['epochs fence'] ?? 0} fences, ${total.counts['strikes'] ?? 0} strikes at protocol moments, longest stall after a room's loss ${(total.longestStallMs / 1000).toFixed(1)} s`,
-    `faults: ${faults.map(([what, count]) => `${what.slice(6)} ${count}`).join(', ')}`,
-  ]
-  return lines.join('\n')
-}
-
-function explain(profile: Profile, failure: Failure, commit: string): void {
-  print(`FAILED seed ${failure.seed} (${failure.property}): ${failure.text}`)
-  print(`  commit ${commit}; replay: npm run simulate -- --profile ${profile} --seed ${failure.seed} --trace`)
-  const small = shrink(generate(failure.seed, profile), failure.property)
-  print(`  shrunk to ${small.planned.length} faults and ${small.strikes.length} strikes, ${describeWorld(small)}:`)
-  for (const line of timelineOf(small)) print(`    ${line}`)
-  const outcome = runSchedule(small, true)
-  const at = outcome.log.findIndex((line) => line.includes('VIOLATION'))
-  print('  and what happens then, up to the violation:')
-  for (const line of outcome.log.slice(Math.max(0, at - 25), at + 1)) print(`    ${line}`)
-}
-
-const describeWorld = ({ options }: Schedule): string =>
-  `rooms of ${options.nodesOfRooms.join('+')} nodes, ${options.hasWitness ? 'with' : 'without'} witness, ${options.isFreezeMode ? 'freeze mode' : 'no freeze mode'}, ${options.paths} path${options.paths > 1 ? 's' : ''}`
-
-function timelineOf(schedule: Schedule): readonly string[] {
-  return [
-    ...schedule.planned.map(({ atMs, fault }) => `${(atMs / 1000).toFixed(3).padStart(9)} s  ${describeFault(fault)}`),
-    ...schedule.strikes.map(({ moment, nth, fault }) => `at the ${nth}. "${moment}"  ${describeFault(fault)}`),
-    `${(schedule.untilMs / 1000).toFixed(3).padStart(9)} s  everything is repaired`,
-  ]
-}
-
-function describeFault(fault: Fault): string {
-  const { kind, ...rest } = fault
-  const words = Object.entries(rest)
-    .filter(([, value]) => value !== null && value !== false)
-    .map(([name, value]) => (value === true ? name : `${name} ${typeof value === 'number' ? Math.round(value * 1000) / 1000 : value}`))
-  return [kind, ...words].join(' ')
 }
 
 function trace(profile: Profile, firstSeed: number, seeds: number): number {

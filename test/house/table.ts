@@ -103,8 +103,12 @@ export const nodeModulesOf: Readonly<Record<string, readonly string[]>> = {
   'src/witness': ['crypto', 'fs', 'fs/promises', 'http', 'https', 'net'],
   'src/containment': ['child_process', 'fs', 'fs/promises', 'path', 'timers/promises'],
   'src/agent': ['crypto', 'fs', 'http', 'path'],
-  // The simulator itself has none: its command, which people call, and the reader of scenario files.
+  // The simulator itself has none: its command, which people call, what spreads a sweep over cores and counts branches, and the reader of
+  // scenario files.
   'src/sim/command.ts': ['child_process', 'fs', 'util'],
+  'src/sim/coverage.ts': ['inspector/promises'],
+  'src/sim/pool.ts': ['worker_threads'],
+  'src/sim/sweep-worker.ts': ['worker_threads'],
   'src/sim/scenarios.ts': ['fs'],
   'src/demo': ['*'],
   'src/cli': ['*'],
@@ -135,6 +139,7 @@ export const adapters: readonly string[] = [
   // How long it took, and a first seed: never inside a schedule.
   'src/sim/benchmark.ts',
   'src/sim/command.ts',
+  'src/sim/progress.ts',
   'src/cli/',
   'src/demo/',
 ]

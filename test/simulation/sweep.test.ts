@@ -1,0 +1,52 @@
+/** `npm run simulate` as a person calls it: on one core and on two, stopped and gone on with, and with its branches counted. */
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+import { readParts } from '../../src/sim/parts.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'roomfence-sweep-'))
+afterAll(() => {
+  rmSync(folder, { recursive: true })
+})
+
+const program = new URL('../../src/cli/main.ts', import.meta.url).pathname
+const simulate = (...words: string[]) => spawnSync(process.execPath, [program, 'simulate', ...words], { encoding: 'utf8' })
+const partsIn = (name: string) => readParts(readFileSync(join(folder, name), 'utf8'))
+
+describe('npm run simulate', () => {
+  it('gives the same result on one core, on two, and in two goes', () => {
+    simulate('--seeds', '110', '--seed', '1', '--resume', join(folder, 'one'))
+    simulate('--seeds', '110', '--seed', '1', '--workers', '2', '--resume', join(folder, 'two'))
+    simulate('--seeds', '60', '--seed', '1', '--resume', join(folder, 'goes'))
+    simulate('--seeds', '110', '--workers', '2', '--resume', join(folder, 'goes'))
+    const [one] = partsIn('one')
+    expect(one?.total.seeds).toBe(110)
+    expect(partsIn('two')).toEqual([one])
+    expect(partsIn('goes')).toEqual([one])
+    const again = simulate('--seeds', '110', '--resume', join(folder, 'goes'))
+    expect(again.stdout).toContain('has 110 schedules of this part already')
+    expect(simulate('--report', join(folder, 'goes')).stdout).toMatch(/\| 110 hostile from seed 1 \|/)
+  })
+
+  it('counts the branches of the protocol that its schedules ran', () => {
+    const { stdout } = simulate('--seeds', '30', '--seed', '1', '--coverage', '--resume', join(folder, 'counted'))
+    const [part] = partsIn('counted')
+    expect(part?.measuredSeeds).toBe(30)
+    expect(Object.keys(part?.coverage ?? {})).toContain('src/protocol/proposer.ts')
+    const [, covered, all] = /coverage of protocol branches: (\d+) of (\d+)/.exec(stdout) ?? []
+    expect(Number(covered)).toBeGreaterThan(500)
+    expect(Number(all)).toBeGreaterThan(Number(covered))
+    expect(stdout).toMatch(/ src\/protocol\/[a-z-]+\.ts:\d+(?:-\d+)? {2}\S/)
+  })
+
+  it.each([
+    [['--workers', '0'], '--workers is 0'],
+    [['--seeds', 'many'], '--seeds is many'],
+    [['--report', '/nonexistent'], '--report /nonexistent: ENOENT'],
+  ])('refuses %j', (words, reason) => {
+    const { status, stderr } = simulate(...words)
+    expect({ status, stderr }).toEqual({ status: 2, stderr: expect.stringContaining(reason) as string })
+  })
+})
