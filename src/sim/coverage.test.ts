@@ -31,6 +31,12 @@ describe('coverage of the protocol', () => {
     expect(addCoverage({}, once)).toEqual(once)
   })
 
+  it('takes nothing in a block that never ran as run', () => {
+    const never = coverageOf([script(range(28, 46, 0))])
+    const inside = coverageOf([script(range(28, 46, 2), range(34, 44, 0))])
+    expect(addCoverage(never, inside)).toEqual({ [file]: { covered: ['10-59', '28-46'], uncovered: ['34-44'] } })
+  })
+
   it('names each block that never ran by its line and its first words', () => {
     const coverage = coverageOf([script(range(28, 46, 0))])
     expect(describeCoverage(coverage, () => text)).toEqual([
