@@ -10,7 +10,9 @@ describe.skipIf(isClusterSkipped())('on a real control plane with real KubeVirt 
   let world: Promise<World> | undefined
   afterAll(async () => (await world)?.close())
   playStages('real', stages, {
-    open: () => (world ??= openRealWorld()),
-    close: async () => {},
+    open: (cluster) => (cluster === undefined ? (world ??= openRealWorld()) : openRealWorld(cluster)),
+    close: async (closed) => {
+      if (closed.cluster !== undefined) await closed.close()
+    },
   })
 })

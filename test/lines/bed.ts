@@ -12,6 +12,7 @@ import { until } from '../cluster/timing.ts'
 import { allProved, testClock } from '../failover/bed.ts'
 import { clearNamespace, healNodes } from './cleaning.ts'
 import { ensureCsiDriver } from './objects.ts'
+import { type ApiProxy, startApiProxy } from './proxy.ts'
 import { type AnyObject, type ApiLog, recordingClient, startApiLog, type Write } from './recording.ts'
 import { deadRoom, type World } from './world.ts'
 
@@ -87,6 +88,8 @@ export interface Bed {
   unfence(order: FenceOrder, options?: Partial<UnfenceInput>): Promise<UnfenceResult>
   /** A client of ServiceAccount `roomfence/<name>` with these rights alone. */
   clientWith(serviceAccount: 'few-rights' | 'other', rules: readonly RbacRule[]): Promise<KubeClient>
+  /** The engine's client through a proxy of its own, where faults can be set; nobody else goes that way. */
+  throughProxy(): Promise<{ readonly client: KubeClient; readonly proxy: ApiProxy }>
   fence(id: string): Promise<FenceObject>
   /** The recorded workload of that name in this stage's namespace. */
   recorded(id: string, name: string): Promise<FenceWorkload | undefined>
@@ -154,12 +157,12 @@ export async function openBed(world: World, namespace: string): Promise<Bed> {
   await prepare(api, namespace)
   if (world.real !== undefined)
     await until('the namespace can have pods', 30_000, async () => api.get(`/api/v1/namespaces/${namespace}/serviceaccounts/default`))
-  const log = await startApiLog(api)
-  const kubeClient = async (serviceAccount: string): Promise<KubeClient> => {
+  const log = await startApiLog(api, (kind) => !(kind.startsWith('virtual') && world.cluster === 'without-kubevirt'))
+  const kubeClient = async (serviceAccount: string, { url, caPem } = world.access): Promise<KubeClient> => {
     const token = await world.tokenOf(serviceAccount)
     const credentials = {
-      server: world.access.url,
-      ca: Buffer.from(world.access.caPem),
+      server: url,
+      ca: Buffer.from(caPem),
       skipTlsVerify: false,
       authorization: async () => `Bearer ${token}`,
     }
@@ -254,6 +257,13 @@ export async function openBed(world: World, namespace: string): Promise<Bed> {
       const own = await kubeClient(serviceAccount)
       clients.push(own)
       return own
+    },
+    throughProxy: async () => {
+      const proxy = await startApiProxy(world.access)
+      endings.push(async () => proxy.close())
+      const own = await kubeClient('roomfence', proxy.access)
+      clients.push(own)
+      return { client: own, proxy }
     },
     fence,
     recorded: async (id, name) =>

@@ -2,14 +2,20 @@
 import { startApiServer } from '../../src/demo/apiserver/server.ts'
 import { createTestbed } from '../../src/demo/cluster/testbed.ts'
 import { defaultFailoverConfig } from '../../src/failover/order.ts'
-import type { World } from './world.ts'
+import type { ClusterKind, World } from './world.ts'
 
 const adminToken = 'lines-admin'
 /** ServiceAccounts that a stage may use: the embedded API server takes its tokens when it starts. */
 const serviceAccounts = ['roomfence', 'few-rights', 'other'] as const
 
-export async function openEmbeddedWorld(): Promise<World> {
+const kubevirtPlurals = ['virtualmachines', 'virtualmachineinstances', 'virtualmachineinstancemigrations'] as const
+
+export async function openEmbeddedWorld(cluster?: ClusterKind): Promise<World> {
   const testbed = createTestbed()
+  if (cluster === 'without-kubevirt') {
+    testbed.cluster.stopController('virt-controller')
+    for (const plural of kubevirtPlurals) testbed.store.dropResource(plural)
+  }
   const server = await startApiServer({
     store: testbed.store,
     tokens: {
@@ -21,6 +27,7 @@ export async function openEmbeddedWorld(): Promise<World> {
   })
   return {
     name: 'embedded',
+    cluster,
     access: { url: server.url, caPem: server.caPem, token: adminToken },
     nodes: [...testbed.hosts.values()].map(({ name, room }) => ({ name, room })),
     config: {

@@ -12,7 +12,7 @@
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { type Bed, openBed } from './bed.ts'
 import type { Part } from './issue.ts'
-import type { World, WorldName } from './world.ts'
+import type { ClusterKind, World, WorldName } from './world.ts'
 
 /** Where a line is shown, when not by its own check. */
 export type Elsewhere =
@@ -40,6 +40,7 @@ export type LineElsewhere = LineBase & { readonly embedded: Elsewhere; readonly 
 
 export interface Stage {
   readonly name: string
+  readonly cluster?: ClusterKind
   readonly lines: readonly Line<unknown>[]
   readonly play: (bed: Bed) => Promise<unknown>
   /** Worlds that cannot play the whole stage, and why. */
@@ -50,6 +51,8 @@ export interface Stage {
 export interface StageOf<T> {
   /** Lower case with dashes, unique: also the namespace. */
   readonly name: string
+  /** By default the one that all stages share, with KubeVirt. */
+  readonly cluster?: ClusterKind
   readonly embedded?: Elsewhere
   readonly real?: Elsewhere
   readonly play: (bed: Bed) => Promise<T>
@@ -69,7 +72,7 @@ export const elsewhere = (of: Stage, line: Line<unknown>, world: WorldName): Els
 export function playStages(
   name: WorldName,
   stages: readonly Stage[],
-  worlds: { readonly open: () => Promise<World>; readonly close: (world: World) => Promise<void> },
+  worlds: { readonly open: (cluster: ClusterKind | undefined) => Promise<World>; readonly close: (world: World) => Promise<void> },
 ): void {
   for (const one of stages) {
     const lines = one.lines.filter((line) => elsewhere(one, line, name) === undefined)
@@ -79,7 +82,7 @@ export function playStages(
       let bed: Bed | undefined
       let played: unknown
       beforeAll(async () => {
-        world = await worlds.open()
+        world = await worlds.open(one.cluster)
         bed = await openBed(world, one.name)
         played = await one.play(bed)
       })

@@ -10,7 +10,7 @@ import { type ControlPlane, ensureNamespace, startControlPlane } from '../cluste
 import { type FakeNodes, startFakeNodes } from '../cluster/nodes/fake-nodes.ts'
 import { markedProcesses } from '../cluster/processes.ts'
 import { stretched } from '../cluster/timing.ts'
-import { deadRoom, livingRoom, type World } from './world.ts'
+import { type ClusterKind, deadRoom, livingRoom, type World } from './world.ts'
 
 const notReadyAfterMs = 20_000
 const toleratedForMs = 20_000
@@ -19,9 +19,10 @@ const secondNodeMs = 15_000
 
 const seconds = (ms: number): string => String(Math.round(stretched(ms) / 1_000))
 
-export async function openRealWorld(): Promise<World> {
+export async function openRealWorld(cluster?: ClusterKind): Promise<World> {
+  const hasKubeVirt = cluster !== 'without-kubevirt'
   const controlPlane = await startControlPlane({
-    kubevirt: true,
+    kubevirt: hasKubeVirt,
     flags: {
       apiServer: ['not-ready', 'unreachable'].map((key) => `--default-${key}-toleration-seconds=${seconds(toleratedForMs)}`),
       controllerManager: [`--node-monitor-grace-period=${seconds(notReadyAfterMs)}s`],
@@ -30,7 +31,7 @@ export async function openRealWorld(): Promise<World> {
   try {
     const fakeNodes = await startFakeNodes(controlPlane, {
       rooms: { [livingRoom]: 2, [deadRoom]: 2 },
-      hasKubeVirt: true,
+      hasKubeVirt,
       timings: {
         leaseMs: 3_000,
         statusMs: 2_000,
@@ -42,18 +43,19 @@ export async function openRealWorld(): Promise<World> {
         vmShutdownMs: 300,
       },
     })
-    return await worldOf(controlPlane, fakeNodes)
+    return await worldOf(controlPlane, fakeNodes, cluster)
   } catch (error) {
     await controlPlane.stop()
     throw error
   }
 }
 
-async function worldOf(controlPlane: ControlPlane, fakeNodes: FakeNodes): Promise<World> {
+async function worldOf(controlPlane: ControlPlane, fakeNodes: FakeNodes, cluster: ClusterKind | undefined): Promise<World> {
   const { client, url, caPem, adminToken } = controlPlane
   await ensureNamespace(client, 'roomfence')
   return {
     name: 'real',
+    cluster,
     access: { url, caPem, token: adminToken },
     nodes: fakeNodes.nodes.map(({ name, room }) => ({ name, room })),
     config: {

@@ -40,9 +40,11 @@ export interface ApiLog {
   stop(): void
 }
 
-export async function startApiLog(api: ApiClient): Promise<ApiLog> {
+/** @param isServed which kinds the API server has */
+export async function startApiLog(api: ApiClient, isServed: (kind: Watched) => boolean): Promise<ApiLog> {
   const changes: Change[] = []
-  const watches = Object.entries(watched).map(([kind, path]) => {
+  const kinds = Object.entries(watched).filter(([kind]) => isServed(kind as Watched))
+  const watches = kinds.map(([kind, path]) => {
     const watch = api.watch<AnyObject>(path, (type, object) => {
       const version = Number(object.metadata.resourceVersion)
       changes.push({ kind: kind as Watched, type, object, version })

@@ -8,6 +8,9 @@ import type { FakeNodes } from '../cluster/nodes/fake-nodes.ts'
 
 export type WorldName = 'embedded' | 'real'
 
+/** A cluster of a kind that stages cannot share: it is started for one stage. */
+export type ClusterKind = 'without-kubevirt'
+
 /** The rooms of both worlds, with two nodes each. Lines lose `room-b`, or one node of it. */
 export const livingRoom = 'room-a'
 export const deadRoom = 'room-b'
@@ -19,6 +22,7 @@ export interface WorldNode {
 
 export interface World {
   readonly name: WorldName
+  readonly cluster: ClusterKind | undefined
   /** The API server, as a member of system:masters. */
   readonly access: Access
   readonly nodes: readonly WorldNode[]

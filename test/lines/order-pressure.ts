@@ -1,0 +1,80 @@
+/** An API server that asks for patience: 429 with Retry-After in the middle of the deletes. */
+import { expect } from 'vitest'
+import type { FailoverResult } from '../../src/failover/order.ts'
+import type { Bed, PlayedFailover } from './bed.ts'
+import { stage } from './lines.ts'
+import { createDeployment } from './objects.ts'
+import type { ProxiedRequest } from './proxy.ts'
+import { deadRoom, livingRoom } from './world.ts'
+
+const replicas = 24
+/** Answered before the first refusal. */
+const untilRefused = 8
+
+interface Pressed extends PlayedFailover {
+  readonly result: FailoverResult
+  readonly deletes: readonly ProxiedRequest[]
+}
+
+async function play(bed: Bed): Promise<Pressed> {
+  await createDeployment(bed.api, bed.namespace, { name: 'web', room: deadRoom, replicas })
+  await bed.podsRun('web', deadRoom, replicas)
+  const { client, proxy } = await bed.throughProxy()
+  const isDelete = ({ method }: { readonly method: string }): boolean => method === 'DELETE'
+  let passed = 0
+  let refused = 0
+  proxy.set(
+    // long enough for calls to be under way together, short of what counts as slow
+    { appliesTo: isDelete, latencyMs: 50 },
+    {
+      appliesTo: (request) => {
+        if (!isDelete(request)) return false
+        if (passed < untilRefused) passed++
+        else if (refused === 0) return refused++ === 0
+        return false
+      },
+      answer: { status: 429, retryAfterSeconds: 1 },
+    },
+  )
+  await bed.powerOff()
+  const played = await bed.failedOver({ client, config: { maxConcurrency: 12 } })
+  return { ...played, deletes: proxy.requests.filter(isDelete) }
+}
+
+export const orderPressure = stage({
+  name: 'pressure',
+  play,
+  lines: [
+    {
+      id: 'order-retry-after-honoured',
+      part: 'order/concurrency',
+      says: 'after a 429 nothing more is begun until the time that Retry-After asks for is over, and then everything is done',
+      check: async ({ deletes, events, result }, bed) => {
+        const refused = deletes.findIndex(({ status }) => status === 429)
+        expect(refused).toBeGreaterThan(-1)
+        expect(result.outcome).toBe('finished')
+        expect(events).toContainEqual(expect.objectContaining({ kind: 'api-unavailable', retryInMs: 1_000 }))
+        // those under way with it had begun before its answer came
+        const [at = 0] = deletes.flatMap(({ status, atMs }) => (status === 429 ? [atMs] : []))
+        const later = deletes.filter(({ atMs }) => atMs > at + 500)
+        expect(later.length).toBeGreaterThan(0)
+        expect(Math.min(...later.map(({ atMs }) => atMs)) - at).toBeGreaterThan(990)
+        await bed.podsRun('web', livingRoom, replicas)
+      },
+    },
+    {
+      id: 'order-concurrency-bounded-and-halved',
+      part: 'order/concurrency',
+      says: 'calls under way at once are bounded, and a 429 halves their number',
+      check: ({ deletes }) => {
+        const refusedAtMs = deletes.find(({ status }) => status === 429)?.atMs ?? 0
+        const before = Math.max(...deletes.filter(({ atMs }) => atMs <= refusedAtMs).map(({ together }) => together))
+        const after = Math.max(...deletes.filter(({ atMs }) => atMs > refusedAtMs + 500).map(({ together }) => together))
+        expect(before).toBeGreaterThan(4)
+        expect(before).toBeLessThanOrEqual(12)
+        expect(after).toBeGreaterThan(0)
+        expect(after).toBeLessThan(before)
+      },
+    },
+  ],
+})
