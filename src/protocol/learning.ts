@@ -45,6 +45,8 @@ export function learn(state: State, out: Outbox, membership: Membership, nowMs: 
   state.attempt = null
   state.failedAttempts = 0
   state.learnedAtMs = nowMs
+  // Who knew no members heard none, and was heard by none: the time before is nobody's silence.
+  if (!before) state.awakeSinceMs = nowMs
   // Said at once: until the others know that it is installed, nothing may follow it.
   state.heartbeatAtMs = -Infinity
   state.isInstalled = false
