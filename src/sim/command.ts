@@ -5,11 +5,12 @@ import { parseArgs } from 'node:util'
 import { describeCoverage } from './coverage.ts'
 import { describeWorld, timelineOf } from './explain.ts'
 import { generate } from './generate.ts'
+import { scenarioNames } from '../scenario/file.ts'
 import { addToPart, type Part, readParts, report, resumeParts, startPart, summarise, writeParts } from './parts.ts'
 import { runPool } from './pool.ts'
 import { startTelling } from './progress.ts'
 import { runSchedule } from './run.ts'
-import { findScenario, scenarioNames } from './scenarios.ts'
+import { findScenario } from './scenarios.ts'
 import type { Profile } from './schedule.ts'
 
 const usage = `npm run simulate -- [--seeds N] [--seed S] [--profile ordinary|hostile] [--workers N] [--coverage] [--resume FILE]
@@ -181,7 +182,8 @@ function runScenario(name: string): number {
   }
   const scenario = findScenario(name)
   if (!scenario) return wrong(`--scenario is ${name}, but must be one of: ${scenarioNames().join(', ')}`)
-  const outcome = runSchedule(scenario.schedule, true)
-  print(outcome.log.join('\n'))
-  return outcome.violations.length > 0 ? 1 : 0
+  const { log, violations, unmet } = runSchedule(scenario.schedule, true, scenario.checkpoints)
+  print(log.join('\n'))
+  for (const text of unmet) print(`NOT AS EXPECTED ${text}`)
+  return violations.length + unmet.length > 0 ? 1 : 0
 }

@@ -1,6 +1,7 @@
 /** Runs one schedule: the faults, the repair, and then what must follow from it (docs/simulation.md, "Liveness"). */
 import { isMajority, memberOf, nodeVoter, votesOf, witnessVoter } from '../protocol/membership.ts'
 import { silentAfterMs } from '../protocol/timings.ts'
+import type { Checkpoint } from './expectation.ts'
 import { applyFault, lostAmidChoice } from './faults.ts'
 import { describeCause, type Violation } from './observer.ts'
 import type { Fault, Schedule } from './schedule.ts'
@@ -14,13 +15,17 @@ export interface Outcome {
   readonly virtualMs: number
   /** From a room's loss at the end to its last VM's start elsewhere, ms; 0: none was lost. */
   readonly stallMs: number
+  /** What a scenario expected and did not get. */
+  readonly unmet: readonly string[]
 }
 
 const POLL_MS = 500
 
-export function runSchedule(schedule: Schedule, isTracing = false): Outcome {
+export function runSchedule(schedule: Schedule, isTracing = false, checkpoints: readonly Checkpoint[] = []): Outcome {
   const world = createWorld(schedule, isTracing)
   for (const { atMs, fault } of schedule.planned) world.timeline.at(atMs, () => applyFault(world, fault, null))
+  const unmet: string[] = []
+  for (const checkpoint of checkpoints) world.timeline.at(checkpoint.atMs, () => void unmet.push(...checkpoint.unmet(world)))
   let stallMs = 0
   world.timeline.runUntil(schedule.untilMs)
   if (world.observer.violations.length === 0 && schedule.endsUnrepaired !== true) stallMs = afterwards(world)
@@ -30,6 +35,7 @@ export function runSchedule(schedule: Schedule, isTracing = false): Outcome {
     log: world.log ?? [],
     virtualMs: world.timeline.nowMs,
     stallMs,
+    unmet,
   }
 }
 

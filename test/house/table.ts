@@ -28,7 +28,9 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
     'src/failover',
   ],
   // The simulator is a second shell around what decides: the protocol, the planners of DRBD and of the failover. It sees no adapter.
-  'src/sim': ['src/protocol', 'src/drbd', 'src/failover'],
+  'src/sim': ['src/protocol', 'src/drbd', 'src/failover', 'src/scenario'],
+  // The scenario files, which the simulator and the demo play alike.
+  'src/scenario': [],
   // The embedded cluster stands in for what is not ours, so its parts know the product as little as the real ones do.
   // The demo's run is a shell like `cli`: it starts agents as processes and makes genesis as `roomfence init` does.
   'src/demo/run': [
@@ -47,6 +49,7 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
     'src/kubernetes',
     'src/witness',
     'src/agent',
+    'src/scenario',
   ],
   'src/demo': [
     'src/demo/run',
@@ -61,6 +64,7 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
     'src/protocol',
     'src/config',
     'src/observe',
+    'src/scenario',
   ],
   // What is below stands in for others' programs, so it knows the product as little as the real ones do.
   'src/demo/certificates.ts': [],
@@ -103,13 +107,12 @@ export const nodeModulesOf: Readonly<Record<string, readonly string[]>> = {
   'src/witness': ['crypto', 'fs', 'fs/promises', 'http', 'https', 'net'],
   'src/containment': ['child_process', 'fs', 'fs/promises', 'path', 'timers/promises'],
   'src/agent': ['crypto', 'fs', 'http', 'path'],
-  // The simulator itself has none: its command, which people call, what spreads a sweep over cores and counts branches, and the reader of
-  // scenario files.
+  // The simulator itself has none: its command, which people call, what spreads a sweep over cores and counts branches.
   'src/sim/command.ts': ['child_process', 'fs', 'util'],
   'src/sim/coverage.ts': ['inspector/promises'],
   'src/sim/pool.ts': ['worker_threads'],
   'src/sim/sweep-worker.ts': ['worker_threads'],
-  'src/sim/scenarios.ts': ['fs'],
+  'src/scenario': ['fs'],
   'src/demo': ['*'],
   'src/cli': ['*'],
 }

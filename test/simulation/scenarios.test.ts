@@ -2,7 +2,8 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { runSchedule } from '../../src/sim/run.ts'
-import { findScenario, scenarioNames } from '../../src/sim/scenarios.ts'
+import { scenarioNames } from '../../src/scenario/file.ts'
+import { findScenario } from '../../src/sim/scenarios.ts'
 
 const isUpdating = process.env['UPDATE_SCENARIOS'] === '1' && process.env['CI'] !== 'true'
 
@@ -12,8 +13,9 @@ describe('scenario', () => {
     const scenario = findScenario(name)
     expect(scenario).toBeDefined()
     if (!scenario) return
-    const outcome = runSchedule(scenario.schedule, true)
+    const outcome = runSchedule(scenario.schedule, true, scenario.checkpoints)
     expect(outcome.violations).toEqual([])
+    expect(outcome.unmet).toEqual([])
     const log = `${outcome.log.join('\n')}\n`
     const expected = new URL('log.expect', folder)
     if (isUpdating) writeFileSync(expected, log)
