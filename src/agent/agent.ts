@@ -19,8 +19,8 @@ import { start } from '../protocol/state.ts'
 import { statementOf } from '../protocol/step.ts'
 import { createHttpWitness } from '../witness/http-client.ts'
 import type { WitnessClient } from '../witness/register.ts'
-import { answerConfirmation } from './confirm-dead.ts'
-import { controlSocket, startControl } from './control.ts'
+import { controlSocket, type Demand, startControl } from './control.ts'
+import { answerConfirmation, answerMaintenance, answerPause, type DemandAnswer } from './demands.ts'
 import { createFences } from './fences.ts'
 import { createGuard } from './guard.ts'
 import { type RunningAgent, runInert } from './inert.ts'
@@ -114,7 +114,7 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
     start({
       self: { node, room: ownRoom, incarnation: own, bootId: boot, addresses },
       timings: configuration.timings,
-      brakes: { isDryRun: configuration.isDryRun, isPaused: false, maxFencedShare: configuration.failover.maxFencedShare },
+      brakes: { isDryRun: configuration.isDryRun, maxFencedShare: configuration.failover.maxFencedShare },
       durable,
       nowMs: nowMs(),
       seed: randomInt(1, 2 ** 31),
@@ -260,13 +260,29 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
     },
     status: () => statusOf(loop.state(), nowMs(), { underWay: fences.underWay(), isArmed: guard.isArmed(), api: probe.current() }),
   })
+  function takeDemand(demand: Demand): DemandAnswer {
+    const state = loop.state()
+    if (demand.path === '/pause-fencing') {
+      const answer = answerPause(state, demand, nowMs())
+      if (answer.isTaken) loop.feed({ kind: 'pause-fencing', isPaused: demand.isPaused, by: demand.by })
+      return answer
+    }
+    if (demand.path === '/maintenance') {
+      const answer = answerMaintenance(state, demand, nowMs())
+      if (answer.isTaken) loop.feed({ kind: 'maintenance', nodes: answer.nodes, isOn: demand.isOn, by: demand.by })
+      return answer
+    }
+    const answer = answerConfirmation(state, demand, nowMs())
+    if (answer.isTaken) loop.feed({ kind: 'confirm-dead', nodes: answer.nodes, by: demand.by })
+    return answer
+  }
+
   const control = await startControl({
     path: controlSocket(configuration.stateDirectory),
     status: () => statusOf(loop.state(), nowMs(), { underWay: fences.underWay(), isArmed: guard.isArmed(), api: probe.current() }),
-    confirmDead: (confirmation) => {
-      const answer = answerConfirmation(loop.state(), confirmation, nowMs())
-      log.warn({ confirmation }, `confirm-dead: ${answer.text}`)
-      if (answer.isTaken) loop.feed({ kind: 'confirm-dead', nodes: answer.nodes, by: answer.by })
+    answer: (demand) => {
+      const answer = takeDemand(demand)
+      log.warn({ demand }, answer.text)
       return answer
     },
     log,

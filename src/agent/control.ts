@@ -4,12 +4,12 @@ import { createServer, type IncomingMessage } from 'node:http'
 import { join } from 'node:path'
 import * as z from 'zod/mini'
 import type { Log } from '../observe/log.ts'
-import type { Confirmation, ConfirmationAnswer } from './confirm-dead.ts'
+import type { DemandAnswer } from './demands.ts'
 
 export interface ControlOptions {
   readonly path: string
   readonly status: () => unknown
-  readonly confirmDead: (confirmation: Confirmation) => ConfirmationAnswer
+  readonly answer: (demand: Demand) => DemandAnswer
   readonly log: Log
 }
 
@@ -21,10 +21,26 @@ export const controlSocket = (stateDirectory: string): string => join(stateDirec
 
 const LONGEST_BODY = 64 * 1024
 const names = z.array(z.string().check(z.minLength(1), z.maxLength(253))).check(z.maxLength(2_000))
-const body = z.strictObject({ rooms: names, nodes: names, by: z.string().check(z.maxLength(253)) })
+const by = z.string().check(z.maxLength(253))
+const demands = {
+  '/confirm-dead': z.strictObject({ rooms: names, nodes: names, by }),
+  '/pause-fencing': z.strictObject({ isPaused: z.boolean(), by }),
+  '/maintenance': z.strictObject({ rooms: names, nodes: names, isOn: z.boolean(), by }),
+} as const
+
+export type Demand =
+  | { readonly path: '/confirm-dead'; readonly rooms: readonly string[]; readonly nodes: readonly string[]; readonly by: string }
+  | { readonly path: '/pause-fencing'; readonly isPaused: boolean; readonly by: string }
+  | {
+      readonly path: '/maintenance'
+      readonly rooms: readonly string[]
+      readonly nodes: readonly string[]
+      readonly isOn: boolean
+      readonly by: string
+    }
 
 /** Without its socket an agent still does all else, so a failure is told and no more. */
-export async function startControl({ path, status, confirmDead, log }: ControlOptions): Promise<Control> {
+export async function startControl({ path, status, answer: decide, log }: ControlOptions): Promise<Control> {
   const server = createServer((request, response) => {
     const answer = (code: number, value: unknown): void => {
       response.writeHead(code, { 'content-type': 'application/json', 'cache-control': 'no-store' })
@@ -32,12 +48,14 @@ export async function startControl({ path, status, confirmDead, log }: ControlOp
     }
     const key = `${request.method} ${request.url}`
     if (key === 'GET /status') return answer(200, status())
-    if (key !== 'POST /confirm-dead') return answer(404, { isTaken: false, text: 'GET /status or POST /confirm-dead' })
+    const path = request.url as Demand['path']
+    if (request.method !== 'POST' || !Object.hasOwn(demands, path))
+      return answer(404, { isTaken: false, text: `GET /status or POST ${Object.keys(demands).join(', ')}` })
     readBody(request).then(
       (text) => {
-        const read = body.safeParse(parsed(text))
+        const read = demands[path].safeParse(parsed(text))
         if (!read.success) return answer(400, { isTaken: false, text: z.prettifyError(read.error) })
-        const taken = confirmDead(read.data)
+        const taken = decide({ ...read.data, path } as Demand)
         return answer(taken.isTaken ? 200 : 409, taken)
       },
       (error: unknown) => answer(400, { isTaken: false, text: error instanceof Error ? error.message : String(error) }),
@@ -52,7 +70,8 @@ export async function startControl({ path, status, confirmDead, log }: ControlOp
       resolve(null)
     })
   })
-  if (problem) log.error({ error: problem, path }, 'no control socket: roomfence confirm-dead does not work on this node')
+  if (problem)
+    log.error({ error: problem, path }, 'no control socket: roomfence confirm-dead, pause, resume and maintenance do not work on this node')
   return {
     stop: () =>
       new Promise((resolve) => {

@@ -24,7 +24,7 @@ import { fencedNodes, type Membership, memberOf } from '../protocol/membership.t
 import { nodeProof } from '../protocol/proof.ts'
 import { holdsPermit } from '../protocol/running.ts'
 import type { State } from '../protocol/state.ts'
-import { answerConfirmation, evidenceOfLife } from './confirm-dead.ts'
+import { answerConfirmation, evidenceOfLife } from './demands.ts'
 import { dataGate, type StorageFacts, storageProof } from './storage-proof.ts'
 
 export interface FencesOptions {

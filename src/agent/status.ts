@@ -28,7 +28,15 @@ export function statusOf(
     digest: membership && digestOf(membership),
     cause: membership?.cause ?? null,
     isInstalled: state.isInstalled,
-    members: membership?.members.map(({ node, room, standing, lastFence }) => ({ node, room, standing, lastFence })) ?? [],
+    fencingPausedBy: membership?.fencingPausedBy ?? null,
+    members:
+      membership?.members.map(({ node, room, standing, lastFence, isInMaintenance }) => ({
+        node,
+        room,
+        standing,
+        lastFence,
+        isInMaintenance,
+      })) ?? [],
     votes: membership ? Object.fromEntries(votesOf(membership)) : {},
     permitRemainingSeconds: seconds(mayRunUntilMs(state) - nowMs),
     containment: { desired: state.desired, ...state.contained },
@@ -74,6 +82,8 @@ export function updateMetrics(
   metrics.permitRemaining.set(seconds(mayRunUntilMs(state) - nowMs))
   metrics.containmentVerified.set(state.desired !== 'none' && state.contained.isVerified ? 1 : 0)
   metrics.fencedNodes.set(membership ? fencedNodes(membership).length : 0)
+  metrics.fencingPaused.set(membership?.fencingPausedBy == null ? 0 : 1)
+  metrics.nodesInMaintenance.set(membership?.members.filter(({ isInMaintenance }) => isInMaintenance).length ?? 0)
   metrics.conflict.set(state.hasConflict ? 1 : 0)
   for (const [node, contact] of state.contacts) {
     if (node === state.self.node) continue

@@ -2,6 +2,7 @@
 /** The commands. Each is loaded when it is called, so that the agent carries no simulator and the demo no agent. */
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
+import type { Demand } from '../agent/control.ts'
 
 const version = (): string => {
   try {
@@ -73,21 +74,52 @@ program
 
 const list = (value: string): readonly string[] => value.split(',').filter((name) => name !== '')
 
-program
-  .command('confirm-dead')
-  .description('give your word that nodes are off and stay off: where votes are missing, the nodes that are left go on by it')
-  .requiredOption('--config <file>', "this node's agent's YAML file: names its control socket")
-  .requiredOption('--by <name>', 'who says so; it is recorded')
-  .option('--room <names>', 'whole rooms, separated by commas', list, [])
-  .option('--node <names>', 'single nodes, separated by commas', list, [])
-  .option('--wait <seconds>', 'for the fence', '60')
-  .action(async (options: { config: string; by: string; room: readonly string[]; node: readonly string[]; wait: string }) => {
-    const { confirmDead } = await import('./confirm-dead.ts')
-    const waitMs = Number(options.wait) * 1000
-    if (!(waitMs > 0)) throw new Error(`--wait is ${options.wait}, but must be a number of seconds above 0`)
+interface Asked {
+  readonly config: string
+  readonly by: string
+  readonly wait: string
+  readonly room?: readonly string[]
+  readonly node?: readonly string[]
+}
+
+/** A command that asks this node's agent for an epoch. */
+function asking(name: string, description: string, demand: (asked: Asked) => Demand, hasNodes: boolean): void {
+  const command = program
+    .command(name)
+    .description(description)
+    .requiredOption('--config <file>', "this node's agent's YAML file: names its control socket")
+    .requiredOption('--by <name>', 'who asks; it is recorded')
+    .option('--wait <seconds>', 'for the epoch', '60')
+  if (hasNodes)
+    command
+      .option('--room <names>', 'whole rooms, separated by commas', list, [])
+      .option('--node <names>', 'single nodes, separated by commas', list, [])
+  command.action(async (asked: Asked) => {
+    const { ask } = await import('./demands.ts')
+    const waitMs = Number(asked.wait) * 1000
+    if (!(waitMs > 0)) throw new Error(`--wait is ${asked.wait}, but must be a number of seconds above 0`)
     const say = (line: string): void => void process.stdout.write(`${line}\n`)
-    process.exit(await confirmDead({ config: options.config, rooms: options.room, nodes: options.node, by: options.by, waitMs, say }))
+    process.exit(await ask({ config: asked.config, demand: demand(asked), waitMs, say }))
   })
+}
+
+const named = ({ room = [], node = [], by }: Asked) => ({ rooms: room, nodes: node, by })
+
+asking(
+  'confirm-dead',
+  'give your word that nodes are off and stay off: it proves their fence, and where votes are missing the nodes that are left go on by it',
+  (asked) => ({ path: '/confirm-dead', ...named(asked) }),
+  true,
+)
+asking('pause', 'pause all fencing, until resumed', ({ by }) => ({ path: '/pause-fencing', isPaused: true, by }), false)
+asking('resume', 'let fencing go on', ({ by }) => ({ path: '/pause-fencing', isPaused: false, by }), false)
+asking(
+  'maintenance',
+  'nodes that you will work on: neither dead nor alive, and without a vote. Drain them first',
+  (asked) => ({ path: '/maintenance', ...named(asked), isOn: true }),
+  true,
+)
+asking('end-maintenance', 'nodes that you have worked on', (asked) => ({ path: '/maintenance', ...named(asked), isOn: false }), true)
 
 program
   .command('demo')

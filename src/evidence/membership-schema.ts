@@ -1,6 +1,6 @@
 /** A membership, and what else travels as JSON, checked strictly: what comes from a peer, a witness or a disk is a value of the type or refused. Pure. */
 import * as z from 'zod/mini'
-import type { Membership } from '../protocol/membership.ts'
+import type { Member, Membership } from '../protocol/membership.ts'
 import type { Accepted, Register } from '../protocol/messages.ts'
 
 const LONGEST_TEXT = 2000
@@ -17,6 +17,9 @@ export const addressSchema = z.strictObject({
   port: z.int().check(z.minimum(1), z.maximum(65_535)),
 })
 
+/** A field that the type has and this has not, or the other way round, does not compile. */
+type ShapeOf<T> = { readonly [K in keyof T]-?: z.ZodMiniType }
+
 const memberSchema = z.strictObject({
   node: name,
   room: name,
@@ -24,7 +27,8 @@ const memberSchema = z.strictObject({
   addresses: z.array(addressSchema).check(z.maxLength(8)),
   standing: z.enum(['voting', 'observing', 'fenced']),
   lastFence: count,
-})
+  isInMaintenance: z.boolean(),
+} satisfies ShapeOf<Member>)
 
 const causeSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('genesis') }),
@@ -34,6 +38,8 @@ const causeSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('vote-shift'), witness: z.enum(['in', 'out']) }),
   z.strictObject({ kind: z.literal('join'), nodes: names }),
   z.strictObject({ kind: z.literal('no-op') }),
+  z.strictObject({ kind: z.enum(['pause-fencing', 'resume-fencing']), by: text }),
+  z.strictObject({ kind: z.literal('maintenance'), nodes: names, isOn: z.boolean(), by: text }),
   z.strictObject({ kind: z.literal('forced'), nodes: names, by: text }),
 ])
 
@@ -49,15 +55,13 @@ const votes = z.array(z.tuple([z.string().check(z.minLength(1), z.maxLength(520)
 
 const confirmed = z.strictObject({ by: text, nodes: names })
 
-/** A field that the type has and this has not, or the other way round, does not compile. */
-type ShapeOf<T> = { readonly [K in keyof T]-?: z.ZodMiniType }
-
 const membershipShape = {
   clusterId: name,
   epoch: count,
   members: membersSchema,
   witness: z.nullable(z.strictObject({ incarnation: name, isVoting: z.boolean() })),
   preferredRoom: name,
+  fencingPausedBy: z.nullable(text),
   votesBefore: votes,
   fenceVotes: z.array(z.strictObject({ epoch: count, votes, confirmed: z.optional(confirmed) })).check(z.maxLength(MOST_MEMBERS)),
   cause: causeSchema,

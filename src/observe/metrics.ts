@@ -28,6 +28,8 @@ export function createMetrics() {
       '1 when the present pause or kill was verified; 0 while it is not, and while there is none.',
     ),
     fencedNodes: gauge('fenced_nodes', 'Nodes fenced in the present epoch.'),
+    fencingPaused: gauge('fencing_paused', '1 while a person has paused all fencing.'),
+    nodesInMaintenance: gauge('nodes_in_maintenance', 'Nodes that a person has put in maintenance.'),
     conflict: gauge('conflict', '1 when two memberships of the same epoch were seen: a person must pick one.'),
     coordinator: gauge('coordinator', '1 while this agent carries out fences.'),
     peerSilence: gauge('peer_silence_seconds', 'Time since a peer was last heard on any heartbeat path.', ['peer']),

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { agent, ballot, fencing, first, heartbeat, sent } from './fixtures/states.ts'
+import { agent, type AgentOptions, ballot, fencing, first, heartbeat, sent } from './fixtures/states.ts'
 import { nextEpoch } from './membership.ts'
 import { compareBallots, isDoorOpen } from './acceptor.ts'
 import { nodeId } from './ids.ts'
@@ -10,8 +10,8 @@ const noOp = nextEpoch(first, { cause: { kind: 'no-op' } })
 /** Late enough after its start that an agent may agree to a fence of the silent. */
 const LATER = 10_000
 
-const listening = () => {
-  const made = agent('a2')
+const listening = (options: AgentOptions = {}) => {
+  const made = agent('a2', options)
   for (let nowMs = 100; nowMs <= LATER; nowMs += 100) made.give({ kind: 'tick' }, nowMs)
   return made
 }
@@ -97,8 +97,7 @@ describe('a voter', () => {
   })
 
   it('in dry run votes for nothing', () => {
-    const made = listening()
-    made.give({ kind: 'brakes', brakes: { isDryRun: true, isPaused: false, maxFencedShare: 0.9 } }, LATER)
+    const made = listening({ isDryRun: true })
     expect(sent(made.hear('a1', { kind: 'prepare', ballot: ballot(5), proposal: fence, isFinishing: true }, LATER), 'promise')).toEqual([])
     expect(sent(made.hear('a1', { kind: 'accept', ballot: ballot(5), membership: fence }, LATER), 'accepted')).toEqual([])
   })

@@ -46,7 +46,7 @@ export function suspects(
   const { detectMs, detectNodeMs } = state.timings
   const running = new Map<Room, Member[]>()
   for (const member of membership.members) {
-    if (member.standing === 'fenced') continue
+    if (member.standing === 'fenced' || member.isInMaintenance) continue
     const inRoom = running.get(member.room)
     if (inRoom) inRoom.push(member)
     else running.set(member.room, [member])

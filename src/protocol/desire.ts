@@ -1,19 +1,19 @@
 /** What this agent would have the next epoch change, if anything (docs/protocol.md, "A fence, step by step", "Vote shift"). Pure. */
 import type { NodeId } from './ids.ts'
-import { forcedEpoch, isForced, type Member, type Membership, memberOf, nextEpoch, withStanding } from './membership.ts'
+import { forcedEpoch, isForced, type Member, type Membership, memberOf, nextEpoch, withMaintenance, withStanding } from './membership.ts'
 import { contactOf, isHeard, isMember, rankOf, suspects } from './contact.ts'
 import { note, type Outbox } from './outbox.ts'
 import { propose } from './proposer.ts'
 import { holdsPermit } from './running.ts'
-import type { State } from './state.ts'
+import type { State, Word } from './state.ts'
 import { vetoOf } from './veto.ts'
 import { hearsEveryRoom, isWitnessInReach } from './witness-view.ts'
 
 /** Agents of a higher rank wait this many heartbeats a rank longer, so that one proposes and the others need not. */
 const STAGGER_HEARTBEATS = 0.8
 
-/** A person's word of nodes that are not fenced is acted on for so many attempts, or said again. */
-const CONFIRMED_FOR_ATTEMPTS = 8
+/** What a person said is acted on for so many attempts, or said again. */
+const FRESH_FOR_ATTEMPTS = 8
 
 /** Starts at most one attempt: first what is half finished, then a fence, then what people and nodes ask for. */
 export function pursue(state: State, out: Outbox, nowMs: number): void {
@@ -37,12 +37,23 @@ export function pursue(state: State, out: Outbox, nowMs: number): void {
     return
   }
   if (!holdsPermit(state, nowMs) || nowMs - state.awakeSinceMs < state.timings.heartbeatMs) return
+  tellOfPause(state, out, membership, nowMs)
   const wanted = desire(state, membership, nowMs)
   if (!wanted) {
     state.desireKey = ''
     return
   }
   proposeOnce(state, out, membership, wanted, nowMs)
+}
+
+/** What a pause keeps from being fenced is told: a person who forgot it must find it in the log. */
+function tellOfPause(state: State, out: Outbox, membership: Membership, nowMs: number): void {
+  if (membership.fencingPausedBy === null) return
+  const { nodes } = suspects(state, membership, nowMs)
+  const text = `${nodes.join(', ')} silent, but fencing is paused by ${membership.fencingPausedBy}: roomfence resume`
+  if (nodes.length === 0 || text === state.lastVeto) return
+  state.lastVeto = text
+  note(out, 'veto', text, nodes)
 }
 
 function proposeOnce(state: State, out: Outbox, membership: Membership, wanted: Membership, nowMs: number): void {
@@ -75,8 +86,10 @@ function isTurn(state: State, membership: Membership, key: string, nowMs: number
 
 function desire(state: State, now: Membership, nowMs: number): Membership | null {
   return (
+    wantsPause(state, now, nowMs) ??
     wantsFence(state, now, nowMs) ??
     wantsUnfence(state, now, nowMs) ??
+    wantsMaintenance(state, now, nowMs) ??
     // Before the witness: the vote of an incarnation that is gone may be the one that its return lacks (found by seed 948).
     wantsJoin(state, now, nowMs) ??
     wantsWitness(state, now, nowMs) ??
@@ -85,6 +98,7 @@ function desire(state: State, now: Membership, nowMs: number): Membership | null
 }
 
 function wantsFence(state: State, now: Membership, nowMs: number): Membership | null {
+  if (now.fencingPausedBy !== null) return null
   const { nodes, rooms } = suspects(state, now, nowMs)
   if (nodes.length === 0) return null
   const reason = rooms.length > 0 ? `room ${rooms.join(', ')} silent on every path` : `${nodes.join(', ')} silent on every path`
@@ -101,12 +115,34 @@ function wantsForced(state: State, now: Membership, nowMs: number): Membership |
   let by = ''
   for (const { node, standing } of now.members) {
     const word = state.confirmedDead.get(node)
-    if (!word || standing === 'fenced' || nowMs - word.saidAtMs > CONFIRMED_FOR_ATTEMPTS * state.timings.attemptMs) continue
+    if (!word || standing === 'fenced' || !isFresh(state, word, nowMs)) continue
     nodes.push(node)
     by = word.by
   }
   if (nodes.length === 0) return null
   return forcedEpoch(now, nodes, by)
+}
+
+const isFresh = ({ timings }: State, word: Word, nowMs: number): boolean => nowMs - word.saidAtMs <= FRESH_FOR_ATTEMPTS * timings.attemptMs
+
+function wantsPause(state: State, now: Membership, nowMs: number): Membership | null {
+  const word = state.pauseAsked
+  if (!word || !isFresh(state, word, nowMs) || word.isPaused === (now.fencingPausedBy !== null)) return null
+  const { isPaused, by } = word
+  return nextEpoch(now, { fencingPausedBy: isPaused ? by : null, cause: { kind: isPaused ? 'pause-fencing' : 'resume-fencing', by } })
+}
+
+/** One direction and one person's word at a time; the rest follows in the next epoch. */
+function wantsMaintenance(state: State, now: Membership, nowMs: number): Membership | null {
+  const open = now.members.flatMap(({ node, isInMaintenance }) => {
+    const word = state.maintenanceAsked.get(node)
+    return word && isFresh(state, word, nowMs) && word.isOn !== isInMaintenance ? [{ node, word }] : []
+  })
+  const [first] = open
+  if (!first) return null
+  const { isOn, by } = first.word
+  const nodes = open.filter(({ word }) => word.isOn === isOn && word.by === by).map(({ node }) => node)
+  return nextEpoch(now, { members: withMaintenance(now, nodes, isOn), cause: { kind: 'maintenance', nodes, isOn, by } })
 }
 
 function wantsUnfence(state: State, now: Membership, nowMs: number): Membership | null {
@@ -154,9 +190,11 @@ function wantsVotes(state: State, now: Membership, nowMs: number): Membership | 
   }
   const nodes: NodeId[] = []
   for (const member of now.members) {
-    if (member.standing !== 'observing') continue
+    if (member.standing !== 'observing' || member.isInMaintenance) continue
     const hasVoters = now.members.some((other) => other.room === member.room && other.standing === 'voting')
-    const needed = hasVoters ? [member] : now.members.filter((other) => other.room === member.room && other.standing === 'observing')
+    const needed = hasVoters
+      ? [member]
+      : now.members.filter((other) => other.room === member.room && other.standing === 'observing' && !other.isInMaintenance)
     if (needed.every(isSettled)) nodes.push(member.node)
   }
   return nodes.length === 0 ? null : nextEpoch(now, { members: withStanding(now, nodes, 'voting'), cause: { kind: 'votes-back', nodes } })
@@ -175,6 +213,7 @@ function wantsJoin(state: State, now: Membership, nowMs: number): Membership | n
       addresses: join.addresses,
       standing: before?.standing === 'fenced' ? 'fenced' : 'observing',
       lastFence: before?.lastFence ?? (0 as Member['lastFence']),
+      isInMaintenance: before?.isInMaintenance ?? false,
     }
     return nextEpoch(now, {
       members: [...now.members.filter((other) => other.node !== node), member],

@@ -22,6 +22,8 @@ export interface Member {
   readonly standing: Standing
   /** The last epoch that fenced this node, 0 for never: who skipped that epoch still learns that it must kill. */
   readonly lastFence: Epoch
+  /** A person is at work on it: it counts as neither dead nor alive, and has no vote. */
+  readonly isInMaintenance: boolean
 }
 
 export interface WitnessSeat {
@@ -43,6 +45,8 @@ export type Cause =
   | { readonly kind: 'vote-shift'; readonly witness: 'in' | 'out' }
   | { readonly kind: 'join'; readonly nodes: readonly NodeId[] }
   | { readonly kind: 'no-op' }
+  | { readonly kind: 'pause-fencing' | 'resume-fencing'; readonly by: string }
+  | { readonly kind: 'maintenance'; readonly nodes: readonly NodeId[]; readonly isOn: boolean; readonly by: string }
   | { readonly kind: 'forced'; readonly nodes: readonly NodeId[]; readonly by: string }
 
 export interface FenceVotes {
@@ -59,6 +63,8 @@ export interface Membership {
   readonly members: readonly Member[]
   readonly witness: WitnessSeat | null
   readonly preferredRoom: Room
+  /** Who paused all fencing, null: nobody. Then nothing is fenced but by a person's word. */
+  readonly fencingPausedBy: string | null
   /** Votes of the epoch before: this epoch is installed when majorities of both have learned it. */
   readonly votesBefore: readonly (readonly [VoterKey, number])[]
   /** For each epoch that fenced a node which still is: the votes that node's permit was counted in. What its proof is made of. */
@@ -158,16 +164,17 @@ export function digestOf(membership: Membership): string {
 
 /** The membership as plain data with its fields in one order: what is hashed, stored and sent. */
 function canonical(membership: Membership): Membership {
-  const { clusterId, epoch, witness, preferredRoom, votesBefore, fenceVotes, cause } = membership
+  const { clusterId, epoch, witness, preferredRoom, fencingPausedBy, votesBefore, fenceVotes, cause } = membership
   const members = [...membership.members]
     .sort((a, b) => (a.node < b.node ? -1 : a.node > b.node ? 1 : 0))
-    .map(({ node, room, incarnation, addresses, standing, lastFence }) => ({
+    .map(({ node, room, incarnation, addresses, standing, lastFence, isInMaintenance }) => ({
       node,
       room,
       incarnation,
       addresses: addresses.map(({ path, host, port }) => ({ path, host, port })),
       standing,
       lastFence,
+      isInMaintenance,
     }))
   return {
     clusterId,
@@ -175,6 +182,7 @@ function canonical(membership: Membership): Membership {
     members,
     witness: witness && { incarnation: witness.incarnation, isVoting: witness.isVoting },
     preferredRoom,
+    fencingPausedBy,
     votesBefore,
     fenceVotes,
     cause,
@@ -197,6 +205,7 @@ export const isDecidedBy = (now: Membership, next: Membership, has: (voter: Vote
 export interface Change {
   readonly members?: readonly Member[]
   readonly witness?: WitnessSeat | null
+  readonly fencingPausedBy?: string | null
   readonly cause: Cause
 }
 
@@ -216,6 +225,7 @@ export function nextEpoch(now: Membership, change: Change): Membership {
     members,
     witness: change.witness === undefined ? now.witness : change.witness,
     preferredRoom: now.preferredRoom,
+    fencingPausedBy: change.fencingPausedBy === undefined ? now.fencingPausedBy : change.fencingPausedBy,
     votesBefore,
     fenceVotes: fenceEpochs.has(epoch) ? [...fenceVotes, fence] : fenceVotes,
     cause,
@@ -244,6 +254,14 @@ export function forcedEpoch(now: Membership, nodes: readonly NodeId[], by: strin
   return nextEpoch(now, { members, cause: { kind: 'forced', nodes, by } })
 }
 
+/** `now` with `nodes` in maintenance, or out of it; who votes loses its vote, and gets it back as after an un-fence. */
+export const withMaintenance = (now: Membership, nodes: readonly NodeId[], isOn: boolean): readonly Member[] =>
+  now.members.map((member) =>
+    nodes.includes(member.node)
+      ? { ...member, isInMaintenance: isOn, standing: isOn && member.standing === 'voting' ? 'observing' : member.standing }
+      : member,
+  )
+
 export interface GenesisNode {
   readonly node: NodeId
   readonly room: Room
@@ -261,9 +279,10 @@ export function genesis(
   const bare: Membership = {
     clusterId,
     epoch: 0 as Epoch,
-    members: nodes.map((node) => ({ ...node, standing: 'voting', lastFence: 0 as Epoch })),
+    members: nodes.map((node) => ({ ...node, standing: 'voting', lastFence: 0 as Epoch, isInMaintenance: false })),
     witness: witnessIncarnation === null ? null : { incarnation: witnessIncarnation, isVoting: true },
     preferredRoom,
+    fencingPausedBy: null,
     votesBefore: [],
     fenceVotes: [],
     cause: { kind: 'genesis' },

@@ -17,8 +17,6 @@ export interface Self {
 export interface Brakes {
   /** Decide and record, touch nothing: never prepares, accepts or swaps. */
   readonly isDryRun: boolean
-  /** No fence while a person holds the brake. */
-  readonly isPaused: boolean
   /** Largest share of all members that may be fenced at once, 0..1. */
   readonly maxFencedShare: number
 }
@@ -76,6 +74,12 @@ export interface Attempt {
   swappedAtMs: number | null
 }
 
+/** What a person said, and when this agent heard it: acted on for a while, or said again. */
+export interface Word {
+  readonly by: string
+  readonly saidAtMs: number
+}
+
 export interface UnfenceRequest {
   readonly nodes: readonly NodeId[]
   readonly by: string
@@ -102,7 +106,7 @@ export interface WitnessView {
 export interface State {
   readonly self: Self
   readonly timings: Timings
-  brakes: Brakes
+  readonly brakes: Brakes
   readonly startedAtMs: number
   /** No permit was held yet in this boot: nothing runs, and nothing may before it was listened for a while. */
   readonly isFreshBoot: boolean
@@ -147,7 +151,10 @@ export interface State {
   doorsAskedAtMs: number
   readonly humanProof: Map<NodeId, string>
   /** Nodes that a person declared dead, which this node cannot fence for want of votes (docs/protocol.md, "People"). */
-  readonly confirmedDead: Map<NodeId, { readonly by: string; readonly saidAtMs: number }>
+  readonly confirmedDead: Map<NodeId, Word>
+  /** What people asked for and no epoch has answered yet. */
+  pauseAsked: (Word & { readonly isPaused: boolean }) | null
+  readonly maintenanceAsked: Map<NodeId, Word & { readonly isOn: boolean }>
   isApiReachable: boolean
   watchdogMs: number | null
   isInSync: boolean
@@ -174,7 +181,8 @@ export type Input =
   | { readonly kind: 'unfence'; readonly nodes: readonly NodeId[]; readonly by: string }
   /** A person's word: proof for those that are fenced; for others, where votes are missing, the demand for a forced epoch. */
   | { readonly kind: 'confirm-dead'; readonly nodes: readonly NodeId[]; readonly by: string }
-  | { readonly kind: 'brakes'; readonly brakes: Brakes }
+  | { readonly kind: 'pause-fencing'; readonly isPaused: boolean; readonly by: string }
+  | { readonly kind: 'maintenance'; readonly nodes: readonly NodeId[]; readonly isOn: boolean; readonly by: string }
   | { readonly kind: 'leaving' }
   /** A membership from outside the protocol's messages: genesis, read once by an agent whose disk is empty. */
   | { readonly kind: 'genesis'; readonly membership: Membership }
@@ -278,6 +286,8 @@ export function start({ self, timings, brakes, durable, nowMs, seed }: StartOpti
     doorsAskedAtMs: -Infinity,
     humanProof: new Map(),
     confirmedDead: new Map(),
+    pauseAsked: null,
+    maintenanceAsked: new Map(),
     isApiReachable: true,
     watchdogMs: null,
     isInSync: false,

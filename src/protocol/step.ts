@@ -60,8 +60,11 @@ export function step(state: State, input: Input, nowMs: number): Step {
         if (isFenced(state, node)) state.humanProof.set(node, input.by)
         else state.confirmedDead.set(node, { by: input.by, saidAtMs: nowMs })
       break
-    case 'brakes':
-      state.brakes = input.brakes
+    case 'pause-fencing':
+      state.pauseAsked = { isPaused: input.isPaused, by: input.by, saidAtMs: nowMs }
+      break
+    case 'maintenance':
+      for (const node of input.nodes) state.maintenanceAsked.set(node, { isOn: input.isOn, by: input.by, saidAtMs: nowMs })
       break
     case 'leaving':
       state.isLeaving = true

@@ -15,6 +15,7 @@ export function vetoOf(state: State, now: Membership, next: Membership, nowMs: n
     witnessVeto(state, now, next, nowMs),
     joinVeto(state, now, next, nowMs),
     forcedVeto(now, next, fenced),
+    maintenanceVeto(now, next, fenced),
   ]
   return reasons.find((reason) => reason !== null) ?? null
 }
@@ -22,11 +23,10 @@ export function vetoOf(state: State, now: Membership, next: Membership, nowMs: n
 function fenceVeto(state: State, now: Membership, next: Membership, fenced: readonly NodeId[], nowMs: number): string | null {
   const { detectMs } = state.timings
   if (fenced.includes(state.self.node)) return `${state.self.node} is alive and never agrees to its own fence`
-  if (state.brakes.isPaused) return 'fencing is paused by a person'
+  if (now.fencingPausedBy !== null && next.cause.kind !== 'forced') return `fencing is paused by ${now.fencingPausedBy}: roomfence resume`
   const share = fencedNodes(next).length / now.members.length
   if (share > state.brakes.maxFencedShare)
     return `${fencedNodes(next).length} of ${now.members.length} nodes would be fenced, more than the share of ${state.brakes.maxFencedShare} that is allowed`
-  if (votesOf(next).size === 0) return 'nobody would be left to vote'
   if (nowMs - state.awakeSinceMs < detectMs) return `${state.self.node} has not listened for ${detectMs} ms yet (started or was late)`
   for (const node of fenced) {
     const contact = contactOf(state, node)
@@ -45,6 +45,8 @@ function unfenceVeto(state: State, now: Membership, next: Membership, nowMs: num
     const before = memberOf(now, member.node)
     if (!before || before.standing === member.standing || member.standing === 'fenced') continue
     if (member.node === state.self.node && before.standing === 'observing') continue
+    // Who goes into maintenance need not answer: it loses a vote, and gains nothing.
+    if (member.isInMaintenance && before.standing === 'voting') continue
     const { statement, heardAtMs, incarnation } = contactOf(state, member.node)
     const isFresh = nowMs - heardAtMs < state.timings.detectMs && incarnation === member.incarnation
     if (!statement || !isFresh) return `${state.self.node} does not hear ${member.node} in incarnation ${member.incarnation}`
@@ -67,6 +69,15 @@ function witnessVeto(state: State, now: Membership, next: Membership, nowMs: num
     return `the witness acked ${state.self.node} ${Math.round(ackedAgoMs)} ms ago`
   if (isVoting && nowMs - state.witness.answeredAtMs > state.timings.witnessRecentMs) return `${state.self.node} does not reach the witness`
   return null
+}
+
+/** Who is in maintenance is neither dead nor alive: it is not fenced but by a person's word, and has no vote. */
+function maintenanceVeto(now: Membership, next: Membership, fenced: readonly NodeId[]): string | null {
+  if (votesOf(next).size === 0) return 'nobody would be left to vote'
+  const voter = next.members.find(({ isInMaintenance, standing }) => isInMaintenance && standing === 'voting')
+  if (voter) return `${voter.node} is in maintenance and has no vote`
+  const worked = next.cause.kind === 'forced' ? undefined : fenced.find((node) => memberOf(now, node)?.isInMaintenance)
+  return worked === undefined ? null : `${worked} is in maintenance`
 }
 
 /** A person's word fences those whom it names and changes nothing else. */

@@ -138,8 +138,8 @@ export const isWitnessInReach = (state: State, nowMs: number): boolean =>
 /** Rooms that still vote and that this agent hears: the witness may lose its vote only while all of them are in contact. */
 export function hearsEveryRoom(state: State, membership: Membership, nowMs: number): boolean {
   const rooms = new Map<string, boolean>()
-  for (const { node, room, standing } of membership.members) {
-    if (standing === 'fenced') continue
+  for (const { node, room, standing, isInMaintenance } of membership.members) {
+    if (standing === 'fenced' || isInMaintenance) continue
     rooms.set(room, (rooms.get(room) ?? false) || isHeard(state, node, nowMs))
   }
   return [...rooms.values()].every(Boolean)

@@ -10,7 +10,7 @@ import { carryOutFences, reachesApi } from './failover.ts'
 import { connectedPeers, isInSync, takeOverVolumes } from './takeover.ts'
 import { answerRequest } from './witness.ts'
 import { containNode, killCopiesAtReset } from './workloads.ts'
-import type { SimNode, World } from './world.ts'
+import { simulatedBrakes, type SimNode, type World } from './world.ts'
 
 const BACKLOG_LIMIT = 2_000
 const STORAGE_READ_MS = 500
@@ -212,7 +212,7 @@ export function startAgent(world: World, node: SimNode): void {
       addresses: [],
     },
     timings: options.timings,
-    brakes: world.brakes,
+    brakes: simulatedBrakes,
     durable: node.disk.synced,
     nowMs: localMs(world, node),
     seed: world.random.integer(1, 1e9),

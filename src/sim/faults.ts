@@ -4,7 +4,7 @@ import { changeRate } from './clock.ts'
 import type { Fault, Moment } from './schedule.ts'
 import { restoreBackup } from './witness.ts'
 import { isLive, migrate } from './workloads.ts'
-import { simulatedBrakes, type SimNode, type World } from './world.ts'
+import { type SimNode, type World } from './world.ts'
 
 /** A witness restored, or a disk dead, that held an accepted value: it may then be neither finished nor replaced, a person's case (docs/simulation.md). */
 export const lostAmidChoice = 'memory lost amid a choice'
@@ -111,8 +111,16 @@ export function applyFault(world: World, fault: Fault, at: SimNode | null): void
     case 'confirm-dead':
       return confirmDead(world, fault.target, at)
     case 'brake':
-      world.brakes = { ...simulatedBrakes, isPaused: fault.isPaused }
-      for (const node of world.nodes) feed(world, node, { kind: 'brakes', brakes: world.brakes })
+      for (const node of world.nodes) feed(world, node, { kind: 'pause-fencing', isPaused: fault.isPaused, by: 'operator' })
+      return
+    case 'maintenance':
+      for (const node of world.nodes)
+        feed(world, node, {
+          kind: 'maintenance',
+          nodes: nodesOf(world, fault.target, at).map(({ name }) => name),
+          isOn: fault.isOn,
+          by: 'operator',
+        })
       return
     case 'leave':
       for (const node of nodesOf(world, fault.target, at)) leave(world, node, fault.backMs)
@@ -147,9 +155,19 @@ function flap(world: World, from: string, to: string, at: SimNode | null, everyM
   world.timeline.in(everyMs, () => flap(world, from, to, at, everyMs, left - 1))
 }
 
-function powerOn(world: World, node: SimNode): void {
-  if (node.isPowered || (node.isDeclaredDead && !world.isRepaired)) return
+/** Whoever was declared dead is switched on last: when somebody is up again who knows what was chosen without it. */
+function powerOnLast(world: World, node: SimNode): void {
+  const epoch = (world.observer.latest ?? world.genesis).epoch
+  const others = world.nodes.filter((other) => !other.isDeclaredDead)
+  const isKnown = others.some(({ disk }) => disk.synced?.membership?.epoch === epoch)
+  const isUp = others.some(({ state }) => state?.durable.membership?.epoch === epoch)
+  if (isKnown && !isUp) return void world.timeline.in(500, () => powerOnLast(world, node))
   node.isDeclaredDead = false
+  powerOn(world, node)
+}
+
+function powerOn(world: World, node: SimNode): void {
+  if (node.isPowered || node.isDeclaredDead) return
   node.isPowered = true
   resetNode(world, node, 'power')
 }
@@ -234,14 +252,13 @@ function repair(world: World): void {
   witness.isSlow = false
   witness.goodSinceMs = timeline.nowMs
   api.isUp = true
-  world.brakes = simulatedBrakes
   for (const node of world.nodes) {
     node.stuckUntilMs = -Infinity
     node.stallAgainMs = 0
     node.disk.how = 'good'
     noteWell(world, node)
-    feed(world, node, { kind: 'brakes', brakes: world.brakes })
-    powerOn(world, node)
+    if (node.isDeclaredDead) powerOnLast(world, node)
+    else powerOn(world, node)
     if (node.state?.isLeaving === true) crashAgent(world, node, 100)
     if (node.stoppedUntilMs > timeline.nowMs) {
       node.stoppedUntilMs = timeline.nowMs

@@ -177,6 +177,7 @@ function faultOf(random: Random, options: WorldOptions, rooms: readonly string[]
         { kind: 'brake', isPaused: random.chance(0.4) },
         { kind: 'leave', target: node, backMs: Math.round(random.between(100, 5_000)) },
         { kind: 'unfence', target: node },
+        { kind: 'maintenance', target: anywhere, isOn: random.chance(0.6) },
       ])
     default:
       return { kind: 'migrate', vm: random.integer(0, options.vms - 1) }

@@ -95,7 +95,11 @@ function applyAfterRepair(world: World, fault: Fault): void {
 
 /** Pressed again and again, as an impatient operator does. */
 function applyUnfence(world: World): void {
-  for (const target of new Set(world.nodes.map(({ room }) => room))) applyAfterRepair(world, { kind: 'unfence', target })
+  applyAfterRepair(world, { kind: 'brake', isPaused: false })
+  for (const target of new Set(world.nodes.map(({ room }) => room))) {
+    applyAfterRepair(world, { kind: 'unfence', target })
+    applyAfterRepair(world, { kind: 'maintenance', target, isOn: false })
+  }
 }
 
 /** Whether the nodes of the last epoch still exist in the incarnations that vote: dead disks may have taken too many. */
@@ -154,6 +158,8 @@ function notBack(world: World): string | null {
   const latest = world.observer.latest ?? world.genesis
   for (const { name, state } of world.nodes)
     if (state?.isInstalled !== true) return `${name} does not know epoch ${latest.epoch} to be installed`
+  if (latest.fencingPausedBy !== null) return 'fencing is paused'
+  for (const { node, isInMaintenance } of latest.members) if (isInMaintenance) return `${node} is in maintenance`
   for (const { node, standing } of latest.members) if (standing !== 'voting') return `${node} is ${standing} in epoch ${latest.epoch}`
   for (const node of world.nodes)
     if (memberOf(latest, node.name)?.incarnation !== node.incarnation) return `${node.name} is not a member in its incarnation`

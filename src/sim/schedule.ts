@@ -52,7 +52,9 @@ export type Fault =
   | { readonly kind: 'api'; readonly how: 'down' | 'up' | 'rollback' }
   | { readonly kind: 'unfence'; readonly target: string }
   | { readonly kind: 'confirm-dead'; readonly target: string }
+  /** All fencing is paused by a person, or resumed. */
   | { readonly kind: 'brake'; readonly isPaused: boolean }
+  | { readonly kind: 'maintenance'; readonly target: string; readonly isOn: boolean }
   | { readonly kind: 'leave'; readonly target: string; readonly backMs: number }
   | { readonly kind: 'migrate'; readonly vm: number }
   /** Everything works again: links, power, witness, API, disks, agents, brakes. */

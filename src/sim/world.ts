@@ -82,7 +82,6 @@ export interface World {
   readonly genesis: Membership
   readonly counts: Map<string, number>
   readonly log: string[] | null
-  brakes: Brakes
   /** Faults are over: nothing strikes any more. */
   isRepaired: boolean
   readonly moments: Map<Moment, number>
@@ -91,7 +90,7 @@ export interface World {
   strike(moment: Moment, node: SimNode): void
 }
 
-export const simulatedBrakes: Brakes = { isDryRun: false, isPaused: false, maxFencedShare: 0.85 }
+export const simulatedBrakes: Brakes = { isDryRun: false, maxFencedShare: 0.85 }
 
 export function createWorld(schedule: Schedule, isTracing: boolean): World {
   const { options } = schedule
@@ -127,7 +126,6 @@ export function createWorld(schedule: Schedule, isTracing: boolean): World {
     genesis: first,
     counts,
     log,
-    brakes: simulatedBrakes,
     isRepaired: false,
     moments: planned,
     note: (text) => void log?.push(`${(timeline.nowMs / 1000).toFixed(3).padStart(9)} ${text}`),

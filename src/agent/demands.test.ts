@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { agent, fencing, first, heartbeat } from '../protocol/fixtures/states.ts'
-import { answerConfirmation } from './confirm-dead.ts'
+import { answerConfirmation, answerMaintenance, answerPause } from './demands.ts'
 
 const LATER = 10_000
 const ofRoomA = { rooms: ['a'], nodes: [], by: 'ada' }
@@ -10,7 +10,6 @@ describe("a person's word of a room", () => {
     expect(answerConfirmation(agent('b1').state, ofRoomA, LATER)).toEqual({
       isTaken: true,
       nodes: ['a1', 'a2'],
-      by: 'ada',
       text: 'a forced epoch is asked for, on the word of ada: it fences a1, a2',
     })
   })
@@ -63,6 +62,45 @@ describe("a person's word of a room", () => {
     expect(answerConfirmation(made.state, ofRoomA, LATER)).toEqual({
       isTaken: false,
       text: 'b1 has learned its own fence in epoch 1: the other side goes on, ask there',
+    })
+  })
+})
+
+const permitted = (membership = first) => {
+  const made = agent('b1', { durable: { membership } })
+  made.state.carriedUntilMs = LATER + 1_000
+  return made.state
+}
+
+describe('pausing and maintenance', () => {
+  it('need a majority here, and somebody who asks', () => {
+    expect(answerPause(agent('b1').state, { isPaused: true, by: 'ada' }, LATER)).toEqual({
+      isTaken: false,
+      text: 'b1 holds no permit: there is no majority here that could choose it',
+    })
+    expect(answerPause(permitted(), { isPaused: true, by: '' }, LATER)).toEqual({
+      isTaken: false,
+      text: 'by is empty: say who asks for it',
+    })
+    expect(answerMaintenance(permitted(fencing(first, 'b1', 'b2')), { ...ofRoomA, isOn: true }, LATER)).toMatchObject({ isTaken: false })
+  })
+
+  it('are taken, with what comes of it', () => {
+    expect(answerPause(permitted(), { isPaused: true, by: 'ada' }, LATER)).toMatchObject({
+      isTaken: true,
+      text: 'an epoch is asked for in which fencing is paused',
+    })
+    expect(answerPause(permitted(), { isPaused: false, by: 'ada' }, LATER)).toMatchObject({ isTaken: true, text: 'fencing is not paused' })
+    expect(answerMaintenance(permitted(), { rooms: ['a'], nodes: [], by: 'ada', isOn: true }, LATER)).toMatchObject({
+      isTaken: true,
+      nodes: ['a1', 'a2'],
+    })
+  })
+
+  it('of everybody is refused: nobody would be left to vote', () => {
+    expect(answerMaintenance(permitted(), { rooms: ['a', 'b'], nodes: [], by: 'ada', isOn: true }, LATER)).toEqual({
+      isTaken: false,
+      text: 'nobody would be left to vote: leave one room out',
     })
   })
 })

@@ -8,7 +8,7 @@ import { stringify } from 'yaml'
 import { runAgent } from '../../src/agent/agent.ts'
 import { controlSocket } from '../../src/agent/control.ts'
 import { openState } from '../../src/agent/kept-state.ts'
-import { confirmDead } from '../../src/cli/confirm-dead.ts'
+import { ask } from '../../src/cli/demands.ts'
 import { loadConfiguration } from '../../src/config/load.ts'
 import { freeTcpPort, freeUdpPort } from '../../src/demo/link/ports.ts'
 import { bootId, clusterId, incarnation, nodeId, room } from '../../src/protocol/ids.ts'
@@ -72,8 +72,9 @@ async function leftAlone() {
 test("goes on by a person's word on its control socket, without API server and witness, and says what it does", async () => {
   const { file, state } = await leftAlone()
   const said: string[] = []
+  const say = (line: string): void => void said.push(line)
   const confirm = async (node: string) =>
-    confirmDead({ config: file, rooms: [], nodes: [node], by: 'ada', waitMs: 30_000, say: (line) => void said.push(line) })
+    ask({ config: file, demand: { path: '/confirm-dead', rooms: [], nodes: [node], by: 'ada' }, waitMs: 30_000, say })
   await expect(confirm('a1')).rejects.toThrow('does not answer on')
 
   const agent = await runAgent(loadConfiguration(file, {}))
@@ -89,4 +90,21 @@ test("goes on by a person's word on its control socket, without API server and w
   expect((await fetch(`http://127.0.0.1:${agent.observePort}/readyz`)).status).toBe(200)
   const status = (await (await fetch(`http://127.0.0.1:${agent.observePort}/status`)).json()) as { proofs: unknown }
   expect(status.proofs).toMatchObject([{ node: 'a1', isHeld: true, kind: 'human' }])
+
+  const fencing = async (isPaused: boolean) =>
+    ask({ config: file, demand: { path: '/pause-fencing', isPaused, by: 'bob' }, waitMs: 30_000, say: () => {} })
+  const statusOf = async () =>
+    (await (await fetch(`http://127.0.0.1:${agent.observePort}/status`)).json()) as { fencingPausedBy: string | null; members: unknown }
+  expect(await fencing(true)).toBe(0)
+  expect((await statusOf()).fencingPausedBy).toBe('bob')
+  expect(await fencing(false)).toBe(0)
+  expect((await statusOf()).fencingPausedBy).toBeNull()
+  const maintenance = async (isOn: boolean, node: string) =>
+    ask({ config: file, demand: { path: '/maintenance', rooms: [], nodes: [node], isOn, by: 'bob' }, waitMs: 30_000, say })
+  said.splice(0)
+  expect(await maintenance(true, 'b1')).toBe(1)
+  expect(said).toEqual(['refused: nobody would be left to vote: leave one room out'])
+  expect(await maintenance(true, 'a1')).toBe(0)
+  expect((await statusOf()).members).toMatchObject([{ node: 'a1', standing: 'fenced', isInMaintenance: true }, { node: 'b1' }])
+  expect(await maintenance(false, 'a1')).toBe(0)
 })

@@ -1,0 +1,107 @@
+/** What people ask of an agent: what speaks against it here, before it is given to the protocol (docs/protocol.md, "People"). Pure. */
+import { contactOf, lastLifeMs } from '../protocol/contact.ts'
+import type { NodeId } from '../protocol/ids.ts'
+import { type Membership, memberOf } from '../protocol/membership.ts'
+import { holdsPermit } from '../protocol/running.ts'
+import type { State } from '../protocol/state.ts'
+
+/** Rooms, nodes or both: at least one. */
+export interface Named {
+  readonly rooms: readonly string[]
+  readonly nodes: readonly string[]
+  readonly by: string
+}
+
+/** Taken: `nodes` is who was meant. */
+export type DemandAnswer =
+  | { readonly isTaken: true; readonly nodes: readonly NodeId[]; readonly text: string }
+  | { readonly isTaken: false; readonly text: string }
+
+const refuse = (text: string): DemandAnswer => ({ isTaken: false, text })
+
+/** What holds for every demand that takes an epoch of the majority. */
+function withoutMajority(state: State, by: string, nowMs: number): string | null {
+  const { membership } = state.durable
+  if (!membership) return `${state.self.node} knows no membership yet: run roomfence init`
+  if (by.trim() === '') return 'by is empty: say who asks for it'
+  if (memberOf(membership, state.self.node)?.standing === 'fenced') return `${state.self.node} is fenced: ask a node that goes on`
+  return holdsPermit(state, nowMs) ? null : `${state.self.node} holds no permit: there is no majority here that could choose it`
+}
+
+/** Pausing all fencing, and resuming it. */
+export function answerPause(
+  state: State,
+  { isPaused, by }: { readonly isPaused: boolean; readonly by: string },
+  nowMs: number,
+): DemandAnswer {
+  const reason = withoutMajority(state, by, nowMs)
+  if (reason !== null) return refuse(reason)
+  const is = state.durable.membership?.fencingPausedBy ?? null
+  if (isPaused === (is !== null))
+    return { isTaken: true, nodes: [], text: is === null ? 'fencing is not paused' : `fencing is paused by ${is}` }
+  return { isTaken: true, nodes: [], text: `an epoch is asked for in which fencing is ${isPaused ? 'paused' : 'not paused'}` }
+}
+
+/** Nodes in maintenance, or out of it. */
+export function answerMaintenance(
+  state: State,
+  { rooms, nodes, isOn, by }: Named & { readonly isOn: boolean },
+  nowMs: number,
+): DemandAnswer {
+  const reason = withoutMajority(state, by, nowMs)
+  if (reason !== null) return refuse(reason)
+  const { membership } = state.durable
+  const named = membership ? namedNodes(membership, rooms, nodes) : 'no membership'
+  if (typeof named === 'string' || !membership) return refuse(String(named))
+  const left = membership.members.filter(
+    ({ node, standing, isInMaintenance }) => standing === 'voting' && !isInMaintenance && !named.includes(node),
+  )
+  if (isOn && left.length === 0) return refuse('nobody would be left to vote: leave one room out')
+  return {
+    isTaken: true,
+    nodes: named,
+    text: `an epoch is asked for in which ${named.join(', ')} ${isOn ? 'is' : 'is no more'} in maintenance`,
+  }
+}
+
+/** @returns whether the word is given to the protocol, or why not and what to do; the voters may still refuse by what they have heard. */
+export function answerConfirmation(state: State, { rooms, nodes, by }: Named, nowMs: number): DemandAnswer {
+  const { membership } = state.durable
+  if (!membership) return refuse(`${state.self.node} knows no membership yet: run roomfence init`)
+  if (by.trim() === '') return refuse('by is empty: say who confirms it')
+  const named = namedNodes(membership, rooms, nodes)
+  if (typeof named === 'string') return refuse(named)
+  if (named.includes(state.self.node)) return refuse(`${state.self.node} is alive: it answers you`)
+  if (memberOf(membership, state.self.node)?.standing === 'fenced')
+    return refuse(`${state.self.node} has learned its own fence in epoch ${membership.epoch}: the other side goes on, ask there`)
+  const alive = evidenceOfLife(state, named, nowMs)
+  if (alive !== null) return refuse(`${alive}: refused; switch it off first`)
+  const open = named.filter((node) => memberOf(membership, node)?.standing !== 'fenced')
+  if (open.length === 0) return { isTaken: true, nodes: named, text: `the word of ${by} is the proof of the fence of ${named.join(', ')}` }
+  if (holdsPermit(state, nowMs))
+    return refuse(
+      `${state.self.node} holds a permit: a majority is here, and silent nodes are fenced without a person's word; wait for the fence of ${open.join(', ')}, and say it again if that waits for a proof`,
+    )
+  return { isTaken: true, nodes: named, text: `a forced epoch is asked for, on the word of ${by}: it fences ${open.join(', ')}` }
+}
+
+/** @returns a sentence with the evidence, or null. */
+export function evidenceOfLife(state: State, nodes: readonly NodeId[], nowMs: number): string | null {
+  for (const node of nodes) {
+    const contact = contactOf(state, node)
+    const agoMs = Math.round(nowMs - lastLifeMs(contact))
+    if (agoMs >= state.timings.detectMs) continue
+    return contact.heardAtMs >= contact.storageAtMs ? `${node} was heard ${agoMs} ms ago` : `a DRBD connection to ${node} is up`
+  }
+  return null
+}
+
+function namedNodes(membership: Membership, rooms: readonly string[], nodes: readonly string[]): readonly NodeId[] | string {
+  const known = [...new Set(membership.members.map(({ room }) => String(room)))]
+  const stranger = rooms.find((room) => !known.includes(room))
+  if (stranger !== undefined) return `room ${stranger} is not known here, only ${known.join(', ')}`
+  const unknown = nodes.find((name) => !membership.members.some(({ node }) => node === name))
+  if (unknown !== undefined) return `node ${unknown} is not a member: ${membership.members.map(({ node }) => node).join(', ')}`
+  const named = membership.members.filter(({ node, room }) => rooms.includes(room) || nodes.includes(node)).map(({ node }) => node)
+  return named.length > 0 ? named : 'no room and no node is named'
+}
