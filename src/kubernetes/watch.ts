@@ -39,6 +39,8 @@ export interface Collection<T> {
   whenFresh: Promise<void>
   /** Takes what a call of our own answered, ahead of the watch. */
   put(item: T): void
+  /** Lists anew: for who knows that the API server lost what it had told. */
+  relist(): void
   stop(): void
 }
 
@@ -53,6 +55,7 @@ const longestPauseMs = 10_000
 export function startCollection<T>(options: CollectionOptions<T>): Collection<T> {
   const { client, path, project, keyOf, onChange, onEnding } = options
   const stopping = new AbortController()
+  let relisting = new AbortController()
   let items = new Map<string, T>()
   let served = true
   let fresh = false
@@ -90,6 +93,17 @@ export function startCollection<T>(options: CollectionOptions<T>): Collection<T>
     onChange?.({ type: line.type === 'ADDED' ? 'added' : 'modified', item })
   }
 
+  /**
+   * Whether the API server is at an earlier version than the one we know, because its etcd was restored from a backup. A watch from a version that it
+   * has yet to reach is accepted, and stays deaf to everything until then. One object is asked for: the answer carries the version of now.
+   */
+  const isSetBack = async (known: string): Promise<boolean> => {
+    const query = selectorQuery(options)
+    query.set('limit', '1')
+    const page = (await client.get(`${path}?${query.toString()}`, { signal: stopping.signal })) as WatchLine['object']
+    return isEarlier(page?.metadata?.resourceVersion ?? '', known)
+  }
+
   /** Reads one watch to its end. Returns where to go on; rejects when a list is needed or the connection failed. */
   const watchOnce = async (from: string): Promise<string> => {
     let resourceVersion = from
@@ -101,11 +115,12 @@ export function startCollection<T>(options: CollectionOptions<T>): Collection<T>
     query.set('resourceVersion', from)
     query.set('timeoutSeconds', String(Math.ceil(watchMs / 1_000)))
     const silence = new AbortController()
+    const isOver = AbortSignal.any([stopping.signal, silence.signal, relisting.signal])
     let timer = setTimeout(() => {
       silence.abort()
     }, silenceMs)
     try {
-      for await (const text of client.lines(`${path}?${query.toString()}`, AbortSignal.any([stopping.signal, silence.signal]))) {
+      for await (const text of client.lines(`${path}?${query.toString()}`, isOver)) {
         clearTimeout(timer)
         timer = setTimeout(() => {
           silence.abort()
@@ -136,6 +151,12 @@ export function startCollection<T>(options: CollectionOptions<T>): Collection<T>
     let pauseMs = firstPauseMs
     while (!stopping.signal.aborted) {
       try {
+        if (relisting.signal.aborted) {
+          relisting = new AbortController()
+          resourceVersion = undefined
+        }
+        // Every watch that ended may have ended with the API server, and it may have come back older.
+        if (resourceVersion !== undefined && (await isSetBack(resourceVersion))) resourceVersion = undefined
         resourceVersion ??= await relist()
         const startedMs = performance.now()
         resourceVersion = await watchOnce(resourceVersion)
@@ -145,6 +166,7 @@ export function startCollection<T>(options: CollectionOptions<T>): Collection<T>
         else await pause(pauseMs, stopping.signal)
       } catch (error) {
         if (stopping.signal.aborted) return
+        if (relisting.signal.aborted) continue
         const typed =
           error instanceof KubeError
             ? error
@@ -172,11 +194,20 @@ export function startCollection<T>(options: CollectionOptions<T>): Collection<T>
     put: (item) => {
       items.set(keyOf(item), item)
     },
+    relist: () => {
+      relisting.abort()
+    },
     stop: () => {
       stopping.abort()
       markFresh()
     },
   }
+}
+
+/** Versions are whole numbers of any length (Kubernetes API conventions since 1.35); of anything else nothing is known, and it is listed anew. */
+function isEarlier(version: string, than: string): boolean {
+  if (!/^\d+$/.test(version) || !/^\d+$/.test(than)) return version !== than
+  return BigInt(version) < BigInt(than)
 }
 
 const watchOf = (path: string) => ({ method: 'WATCH', path })

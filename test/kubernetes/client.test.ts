@@ -135,6 +135,31 @@ describe('a collection', () => {
     await eventually('n4 seen', () => nodes.items().has('n4'))
   })
 
+  test('sees that the API server was set back in time, and lists anew', async () => {
+    await client.create(paths.nodes, node('kept'))
+    const snapshot = server.faults.snapshot()
+    const collection = collect()
+    await collection.whenFresh
+    await client.create(paths.nodes, node('lost'))
+    await eventually('both are known', () => collection.items().size === 2)
+    server.faults.rollback(snapshot)
+    await eventually('only one is left', () => [...collection.items().keys()].join() === 'kept')
+    await client.create(paths.nodes, node('new'))
+    await eventually('it hears of what comes after', () => [...collection.items().keys()].join() === 'kept,new')
+  })
+
+  test('lists anew when told to', async () => {
+    let lists = 0
+    const collection = collect({ onChange: (change) => (lists += change.type === 'listed' ? 1 : 0) })
+    await collection.whenFresh
+    collection.relist()
+    await eventually('listed twice', () => lists === 2)
+    await client.create(paths.nodes, node('n1'))
+    await eventually('and watched again', () => collection.items().size === 1)
+    collection.relist()
+    await eventually('listed once more', () => lists === 3)
+  })
+
   test('notices silence, and a kind that is not served', async () => {
     const nodes = collect({ silenceMs: 100 })
     await nodes.whenFresh

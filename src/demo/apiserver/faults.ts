@@ -68,8 +68,9 @@ export function createFaults(store: Store, doors: Doors): FaultState {
     compact: () => store.history.compact(store.version()),
     snapshot: () => store.snapshot(),
     rollback(snapshot) {
-      store.rollback(snapshot)
+      // First, or the open watches would be told what nobody is told by an API server that starts on a restored etcd.
       doors.dropConnections()
+      store.rollback(snapshot)
     },
   }
 }
