@@ -150,7 +150,7 @@ describe('a collection', () => {
 
   test('lists anew when told to', async () => {
     let lists = 0
-    const collection = collect({ onChange: (change) => (lists += change.type === 'listed' ? 1 : 0) })
+    const collection = collect({ onChange: (change: { readonly type: string }) => (lists += change.type === 'listed' ? 1 : 0) })
     await collection.whenFresh
     collection.relist()
     await eventually('listed twice', () => lists === 2)
