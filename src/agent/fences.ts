@@ -315,14 +315,14 @@ export function createFences(options: FencesOptions): Fences {
     const member = state.durable.membership && memberOf(state.durable.membership, node)
     if (!contact?.statement || contact.incarnation !== member?.incarnation || nowMs() - contact.heardAtMs > state.timings.detectMs)
       return undefined
-    const { bootId, killedEpoch } = contact.statement
+    const { killedEpoch } = contact.statement
     const resources = (options.reported(node) ?? []).map((entry) => ({
       name: entry.resource,
       role: entry.isPrimary ? 'Primary' : 'Secondary',
       disk: entry.ownUpToDate ? 'UpToDate' : 'not UpToDate',
       isSyncTarget: entry.isConnected && !entry.ownUpToDate,
     }))
-    return { bootId, killedUnderEpoch: killedEpoch >= 0 ? killedEpoch : undefined, resources }
+    return { killedUnderEpoch: killedEpoch >= 0 ? killedEpoch : undefined, resources }
   }
 
   const chooseEpoch: Parameters<typeof startUnfence>[0]['chooseEpoch'] = async (nodes) => {

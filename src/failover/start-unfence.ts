@@ -210,9 +210,7 @@ async function readFacts(input: UnfenceInput, signal: AbortSignal): Promise<read
       exists: view !== undefined,
       isReady: view?.ready ?? false,
       isFresh: (await fresh).has(node),
-      fencedBootId: fence?.status.nodes.find((recorded) => recorded.name === node)?.bootId ?? '',
       fencedByEpoch: fence?.spec.epoch ?? input.fencedByEpoch,
-      apiBootId: view?.bootId ?? '',
       report: input.agentReport(node),
       oldPods: old.map((pod) => `pod ${pod.namespace}/${pod.name}`),
       volumeAttachments: keptVolumes

@@ -7,20 +7,16 @@ const good: UnfenceFacts = {
   exists: true,
   isReady: true,
   isFresh: true,
-  fencedBootId: 'boot-1',
   fencedByEpoch: 7,
-  apiBootId: 'boot-2',
   report: {
-    bootId: 'boot-2',
-    killedUnderEpoch: undefined,
+    killedUnderEpoch: 7,
     resources: [{ name: 'r1', role: 'Secondary', disk: 'UpToDate', isSyncTarget: false }],
   },
   oldPods: [],
   volumeAttachments: [],
 }
 const report = (more: Partial<NonNullable<UnfenceFacts['report']>>) => ({
-  bootId: 'boot-2',
-  killedUnderEpoch: undefined,
+  killedUnderEpoch: 7,
   resources: [],
   ...more,
 })
@@ -36,9 +32,8 @@ describe('an un-fence', () => {
     ['exists', { exists: false }],
     ['ready', { isReady: false }],
     ['ready', { isFresh: false }],
-    ['booted-or-killed', { report: report({ bootId: 'boot-1' }) }],
-    ['booted-or-killed', { report: report({ bootId: 'boot-1', killedUnderEpoch: 6 }) }],
-    ['booted-or-killed', { fencedBootId: '' }],
+    ['killed', { report: report({ killedUnderEpoch: undefined }) }],
+    ['killed', { report: report({ killedUnderEpoch: 6 }) }],
     ['old-pods', { oldPods: ['pod apps/db-0'] }],
     ['volume-attachments', { volumeAttachments: ['VolumeAttachment va'] }],
     ['storage', { report: report({ resources: [{ name: 'r1', role: 'Primary', disk: 'UpToDate', isSyncTarget: false }] }) }],
@@ -51,8 +46,13 @@ describe('an un-fence', () => {
     })
   })
 
-  test('accepts a kill under the fence, or a later one, in place of a reboot', () => {
-    expect(failing({ report: report({ bootId: 'boot-1', killedUnderEpoch: 7 }) })).toEqual([])
+  test('accepts a kill under the fence, or under a later one', () => {
+    for (const killedUnderEpoch of [7, 8]) expect(failing({ report: report({ killedUnderEpoch }) })).toEqual([])
+  })
+
+  test('is refused while the agent does not report, whatever the API shows of the node, by force, too', () => {
+    expect(failing({ report: undefined })).toEqual(['killed', 'storage'])
+    expect(failing({ report: undefined }, true)).toEqual(['killed'])
   })
 
   test('accepts a replica that resyncs as target', () => {
@@ -61,11 +61,11 @@ describe('an un-fence', () => {
     ).toEqual([])
   })
 
-  test('by force overrides and records all but boot-or-killed', () => {
+  test('by force overrides and records all but the kill', () => {
     const verdict = checkUnfence([{ ...good, isReady: false, oldPods: ['pod x'] }], true)
     expect(verdict.isAllowed).toBe(true)
     expect(verdict.overridden.map(({ check }) => check)).toEqual(['ready', 'old-pods'])
-    expect(failing({ isReady: false, report: report({ bootId: 'boot-1' }) }, true)).toEqual(['booted-or-killed'])
+    expect(failing({ isReady: false, report: report({ killedUnderEpoch: undefined }) }, true)).toEqual(['killed'])
   })
 
   test('of a room needs every node of it', () => {

@@ -3,7 +3,6 @@ import type { NodeId } from '../protocol/ids.ts'
 
 /** What the node's own agent says in its present incarnation. */
 export interface AgentReport {
-  readonly bootId: string
   /** It killed its workloads under this epoch; a pause is no kill. */
   readonly killedUnderEpoch: number | undefined
   readonly resources: readonly { readonly name: string; readonly role: string; readonly disk: string; readonly isSyncTarget: boolean }[]
@@ -15,17 +14,14 @@ export interface UnfenceFacts {
   readonly isReady: boolean
   /** The kubelet has renewed its Lease while we looked: what the API says of it is not from before an outage. */
   readonly isFresh: boolean
-  /** The boot and the epoch that were fenced; the boot is empty when nobody knew it. */
-  readonly fencedBootId: string
   readonly fencedByEpoch: number
-  readonly apiBootId: string
   readonly report: AgentReport | undefined
   /** Pods of before the fence that should have been cleared: not those that were held or opted out, which belong here. */
   readonly oldPods: readonly string[]
   readonly volumeAttachments: readonly string[]
 }
 
-export type UnfenceCheck = 'exists' | 'ready' | 'booted-or-killed' | 'old-pods' | 'volume-attachments' | 'storage'
+export type UnfenceCheck = 'exists' | 'ready' | 'killed' | 'old-pods' | 'volume-attachments' | 'storage'
 
 export interface FailedCheck {
   readonly node: NodeId
@@ -44,7 +40,7 @@ export interface UnfenceVerdict {
 /** `force` overrides everything but the one check that tells whether old workloads may still be alive. */
 export function checkUnfence(facts: readonly UnfenceFacts[], force: boolean): UnfenceVerdict {
   const failed = facts.flatMap(failedChecks)
-  const refusedBy = failed.filter((check) => !force || check.check === 'booted-or-killed')
+  const refusedBy = failed.filter((check) => !force || check.check === 'killed')
   return { isAllowed: refusedBy.length === 0, refusedBy, overridden: failed.filter((check) => !refusedBy.includes(check)) }
 }
 
@@ -58,12 +54,8 @@ function failedChecks(facts: UnfenceFacts): readonly FailedCheck[] {
   else if (!facts.isReady) fail('ready', 'it is not Ready', 'wait for its kubelet, or look at the node conditions')
   else if (!facts.isFresh)
     fail('ready', 'its kubelet has not renewed its Lease while we looked, so Ready may be old', 'look at its kubelet')
-  if (!hasBootedOrKilled(facts)) {
-    const boot =
-      facts.fencedBootId === '' ? 'the boot that was fenced is not known' : `it still runs the boot that was fenced (${facts.fencedBootId})`
-    const kill = report === undefined ? 'its agent does not report' : 'its agent has not killed its workloads under this fence'
-    fail('booted-or-killed', `${boot} and ${kill}`, 'reboot it, or start its agent, which kills what it still runs')
-  }
+  const killed = killProblem(facts)
+  if (killed !== undefined) fail('killed', killed, 'start its agent, which kills what it still runs and says so, also after a reboot')
   if (facts.oldPods.length > 0)
     fail(
       'old-pods',
@@ -82,10 +74,17 @@ function failedChecks(facts: UnfenceFacts): readonly FailedCheck[] {
   return failed
 }
 
-function hasBootedOrKilled({ report, fencedBootId, fencedByEpoch, apiBootId }: UnfenceFacts): boolean {
-  if (report?.killedUnderEpoch !== undefined && report.killedUnderEpoch >= fencedByEpoch) return true
-  const bootNow = report?.bootId ?? apiBootId
-  return fencedBootId !== '' && bootNow !== '' && bootNow !== fencedBootId
+/**
+ * Only the node's own word of its kill counts. Another boot id is none: the boot that was recorded may be older than one that ran under a permit until
+ * the fence (docs/protocol.md, "Proof").
+ */
+function killProblem({ report, fencedByEpoch }: UnfenceFacts): string | undefined {
+  if (report === undefined) return 'its agent does not report, so nobody knows whether it killed what it ran'
+  const { killedUnderEpoch } = report
+  if (killedUnderEpoch === undefined) return `its agent has not killed its workloads under epoch ${String(fencedByEpoch)}`
+  return killedUnderEpoch >= fencedByEpoch
+    ? undefined
+    : `its agent killed its workloads under epoch ${String(killedUnderEpoch)}, before the fence of epoch ${String(fencedByEpoch)}`
 }
 
 function storageProblem(report: AgentReport | undefined): string | undefined {

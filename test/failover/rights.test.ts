@@ -59,7 +59,7 @@ test('a ServiceAccount with these rights and no others carries out a fence and u
     force: false,
     client: bed.client,
     clock: testClock,
-    agentReport: (node) => ({ bootId: bed.host(node).bootId, killedUnderEpoch: undefined, resources: [] }),
+    agentReport: () => ({ killedUnderEpoch: roomB.epoch, resources: [] }),
     chooseEpoch: async () => ({ chosen: true, epoch: epoch(8) }),
     freshnessMs: 5_000,
   }).done

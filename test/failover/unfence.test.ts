@@ -17,7 +17,7 @@ const node = (name: string) =>
     | undefined
 const ourTaints = (name: string) =>
   (node(name)?.spec?.taints ?? []).filter(({ key }) => key.includes('fenced') || key.includes('out-of-service'))
-const secondary = (name: string): AgentReport => ({ bootId: bed.host(name).bootId, killedUnderEpoch: undefined, resources: [] })
+const killed = (): AgentReport => ({ killedUnderEpoch: roomB.epoch, resources: [] })
 const unfence = (more: Partial<UnfenceInput> = {}) =>
   startUnfence({
     fenceId: roomB.id,
@@ -27,7 +27,7 @@ const unfence = (more: Partial<UnfenceInput> = {}) =>
     force: false,
     client: bed.client,
     clock: testClock,
-    agentReport: secondary,
+    agentReport: killed,
     chooseEpoch: async () => ({ chosen: true, epoch: epoch(8) }),
     freshnessMs: 5_000,
     ...more,
@@ -85,7 +85,21 @@ describe('un-fencing a room', () => {
     expect(result).toMatchObject({ outcome: 'refused' })
     expect(asked).toBe(false)
     expect(ourTaints('b1')).toHaveLength(2)
-    expect(node('b1')?.metadata.annotations?.['roomfence.io/unfence-answer']).toMatch(/refused \(booted-or-killed\)/)
+    expect(node('b1')?.metadata.annotations?.['roomfence.io/unfence-answer']).toMatch(/refused \(ready\)/)
+  })
+
+  test('is refused for a room that was booted anew, as long as its agents do not say that they killed', async () => {
+    await failedOver()
+    powerOn()
+    const result = await unfence({ force: true, agentReport: () => ({ killedUnderEpoch: roomB.epoch - 1, resources: [] }) })
+    expect(result).toMatchObject({
+      outcome: 'refused',
+      checks: [
+        { node: 'b1', check: 'killed' },
+        { node: 'b2', check: 'killed' },
+      ],
+    })
+    expect(ourTaints('b1')).toHaveLength(2)
   })
 
   test('changes nothing when the epoch is not chosen', async () => {

@@ -247,7 +247,7 @@ export async function openBed(world: World, namespace: string): Promise<Bed> {
         force: false,
         client,
         clock: testClock,
-        agentReport: (node) => ({ bootId: world.bootId(node), killedUnderEpoch: undefined, resources: [] }),
+        agentReport: () => ({ killedUnderEpoch: order.epoch, resources: [] }),
         chooseEpoch: async () => ({ chosen: true, epoch: epoch(order.epoch + 1) }),
         freshnessMs: 10_000,
         ...options,
