@@ -3,13 +3,16 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { readScenario, scenarioNames } from '../scenario/file.ts'
 import { describeFinding } from './observer/judge.ts'
 import { startProgress } from './run/progress.ts'
 import { meddle } from './run/meddle.ts'
-import { scenarios } from './run/scenarios.ts'
+import { playable } from './run/play.ts'
+import { type Scenario, scenarios } from './run/scenarios.ts'
 import { type BrokenRule, type Demo, setUp } from './run/setup.ts'
 import { createStage, expectedVms, type Stage } from './run/stage.ts'
 import { timeline } from './run/timeline.ts'
+import { untouchedIn } from './run/translate.ts'
 
 export interface DemoCommand {
   readonly scenario: string
@@ -38,8 +41,8 @@ const BROKEN_FOR_S = 45
 /** @returns the exit code. */
 export async function demo(command: DemoCommand): Promise<number> {
   const print = (line: string): void => void process.stdout.write(`${line}\n`)
-  if (command.list === true) {
-    for (const [name, { description }] of Object.entries(scenarios)) print(`${name.padEnd(22)} ${description}`)
+  if (command.list === true || command.scenario === 'list') {
+    for (const line of listScenarios()) print(line)
     return 0
   }
   const { wrongs } = await runDemo(command, print)
@@ -50,8 +53,7 @@ export async function demo(command: DemoCommand): Promise<number> {
 
 /** Runs one scenario from nothing to nothing: no process of it is left afterwards. */
 export async function runDemo(command: DemoCommand, print: (line: string) => void): Promise<DemoResult> {
-  const scenario = scenarios[command.scenario]
-  if (!scenario) throw new Error(`--scenario: saw "${command.scenario}"; allowed: ${Object.keys(scenarios).join(', ')}`)
+  const played = findScenario(command)
   const broken = brokenRules.find((rule) => rule === command.break)
   if (command.break !== undefined && !broken) throw new Error(`--break: saw "${command.break}"; allowed: ${brokenRules.join(', ')}`)
   const directory = mkdtempSync(join(tmpdir(), 'rf-'))
@@ -61,7 +63,7 @@ export async function runDemo(command: DemoCommand, print: (line: string) => voi
     lines.push(line)
     print(line)
   }
-  say(`roomfence demo: ${command.scenario}: ${scenario.description}`)
+  say(`roomfence demo: ${command.scenario}: ${played.description}`)
   let running: Demo | undefined
   const interrupt = (): void => {
     void (running?.stop() ?? Promise.resolve()).finally(() => process.exit(130))
@@ -71,11 +73,11 @@ export async function runDemo(command: DemoCommand, print: (line: string) => voi
   try {
     running = await setUp({
       directory,
-      nodesARoom: command.nodesARoom ?? NODES_A_ROOM,
+      nodesARoom: command.nodesARoom ?? played.nodesARoom,
       vmCount: command.vms ?? VMS,
-      hasWitness: true,
-      hasWatchdog: command.watchdog && broken !== 'permits',
-      freeze: command.freeze && broken !== 'permits',
+      hasWitness: played.hasWitness,
+      hasWatchdog: command.watchdog && played.hasWatchdog && broken !== 'permits',
+      freeze: command.freeze && played.freeze && broken !== 'permits',
       broken,
       program: agentProgram(main),
       say,
@@ -86,11 +88,11 @@ export async function runDemo(command: DemoCommand, print: (line: string) => voi
       await warmUp(stage)
       if (stage.wrongs.length === 0) {
         const stopMeddling = meddle(stage, broken)
-        await (broken ? Promise.race([scenario.run(stage), untilFound(stage)]) : scenario.run(stage))
+        await (broken ? Promise.race([played.run(stage), untilFound(stage)]) : played.run(stage))
         stopMeddling()
       }
       await sleep(1_000)
-      const findings = running.rooms.observer.judge({ healthyNodes: new Set(untouchedNodes(command.scenario, running)) })
+      const findings = running.rooms.observer.judge({ healthyNodes: new Set(played.untouchedNodes(running)) })
       for (const finding of findings) stage.wrong(describeFinding(finding))
       for (const line of timeline(stage)) say(line)
       return { wrongs: stage.wrongs, findings: findings.map(({ type }) => type), lines }
@@ -121,12 +123,57 @@ function agentProgram(main: string | undefined): readonly string[] {
   return [process.execPath, isProgram ? main : new URL('../cli/main.ts', import.meta.url).pathname]
 }
 
+interface Played extends Scenario {
+  readonly nodesARoom: number
+  readonly hasWitness: boolean
+  readonly hasWatchdog: boolean
+  readonly freeze: boolean
+  readonly untouchedNodes: (demo: Demo) => readonly string[]
+}
+
+/** @throws when there is no such scenario, or when real processes cannot play it: with the reason. */
+function findScenario({ scenario: name }: DemoCommand): Played {
+  const own = scenarios[name]
+  if (own) {
+    const all = { nodesARoom: NODES_A_ROOM, hasWitness: true, hasWatchdog: true, freeze: true }
+    return { ...own, ...all, untouchedNodes: (demo) => untouchedNodes(name, demo) }
+  }
+  const files = scenarioNames()
+  if (!files.includes(name)) {
+    const missing =
+      files.length === 0 ? ' (there is no folder test/scenarios beside src: those of the simulator need a checkout of the repository)' : ''
+    throw new Error(`--scenario: saw "${name}"; allowed: ${[...Object.keys(scenarios), ...files].join(', ')}${missing}`)
+  }
+  const file = readScenario(name)
+  return {
+    ...playable(file),
+    nodesARoom: file.rooms[0] ?? NODES_A_ROOM,
+    hasWitness: file.witness,
+    hasWatchdog: file.watchdogMs !== null,
+    freeze: file.freezeMode,
+    untouchedNodes: () => untouchedIn(file),
+  }
+}
+
+/** The demo's own scenarios, then the files that the simulator plays too, with who can play them. */
+function listScenarios(): readonly string[] {
+  const own = Object.entries(scenarios).map(([name, { description }]) => `${name.padEnd(36)} ${description}`)
+  const files = scenarioNames().map((name) => {
+    const { title, demo: played } = readScenario(name)
+    return `${name.padEnd(36)} ${title}${typeof played === 'string' ? ` (simulator only: ${played})` : ''}`
+  })
+  return [
+    'of the demo:',
+    ...own,
+    ...(files.length > 0 ? ['', 'of the simulator and the demo (npm run simulate -- --scenario NAME):', ...files] : []),
+  ]
+}
+
 /** Nodes to which the scenario does nothing at all: no copy of a VM may end there. */
 function untouchedNodes(scenario: string, demo: Demo): readonly string[] {
   if (scenario === 'room-power' || scenario === 'single-node' || scenario === 'link-cut')
     return demo.rooms.nodesOf(demo.roomNames[0]).map(({ name }) => name)
-  if (scenario === 'witness-lost' || scenario === 'api-outage' || scenario === 'link-and-witness-lost')
-    return demo.rooms.nodesOf().map(({ name }) => name)
+  if (scenario === 'api-outage' || scenario === 'link-and-witness-lost') return demo.rooms.nodesOf().map(({ name }) => name)
   return []
 }
 

@@ -17,6 +17,19 @@ describe('the demo, with the real agents as processes', () => {
       expect((await run({ scenario })).wrongs).toEqual([])
     })
 
+  /** Files that the simulator plays too; src/demo/run/translate.test.ts translates all that real processes can play. */
+  for (const scenario of ['witness-lost', 'inter-room-link-lost', 'one-path-of-two-lost'])
+    test(`ends as its file says: ${scenario}`, async () => {
+      const { wrongs, lines } = await run({ scenario })
+      expect(wrongs).toEqual([])
+      expect(lines.some((line) => line.includes('as expected: '))).toBe(true)
+    })
+
+  test('a file that real processes cannot play says why', async () => {
+    await expect(run({ scenario: 'room-lost-during-migration' })).rejects.toThrow(/cannot play this: .*npm run simulate -- --scenario/)
+    await expect(run({ scenario: 'no-such' })).rejects.toThrow(/--scenario: saw "no-such"; allowed: room-power, .*, witness-lost/)
+  })
+
   test('without freeze mode the fence waits for the timed proof', async () => {
     const { wrongs, lines } = await run({ freeze: false })
     expect(wrongs).toEqual([])

@@ -4,6 +4,8 @@
 export interface Endpoint {
   readonly site: string
   readonly node?: string
+  /** Which of several networks between the two, where traffic keeps to one. */
+  readonly path?: string
 }
 
 /** Faults of one direction. Percentages run from 0 to 100, times are milliseconds. */
@@ -21,6 +23,7 @@ const noFaults: Faults = { cut: false, lossPercent: 0, delayMs: 0, jitterMs: 0, 
 interface Rule {
   readonly from: string
   readonly to: string
+  readonly path: string | undefined
   readonly faults: Partial<Faults>
 }
 
@@ -30,8 +33,12 @@ export type Direction = 'both' | 'forward'
 export interface FaultTable {
   /** What traffic from one endpoint to the other meets now; several rules that match are combined to the worse of each. */
   between(from: Endpoint, to: Endpoint): Faults
-  /** Sets faults between two names; a name is a site or a node. They replace what was set for exactly these names and direction. */
-  set(from: string, to: string, faults: Partial<Faults>, direction?: Direction): void
+  /**
+   * Sets faults between two names, on one path or, without `path`, on all; a name is a site or a node. They replace what was set for exactly
+   * these names, path and direction.
+   */
+  set(from: string, to: string, faults: Partial<Faults>, direction?: Direction, path?: string): void
+  /** Takes back what was set between two names, on all paths and in both directions. */
   clear(from: string, to: string): void
   /** A name that neither sends nor receives: a node without power, a room without a network. */
   isolate(name: string): void
@@ -59,8 +66,8 @@ export function createFaultTable(): FaultTable {
   const changed = (): void => {
     for (const listener of listeners) listener()
   }
-  const put = (from: string, to: string, faults: Partial<Faults>): void => {
-    rules.set(`${from}>${to}`, { from, to, faults })
+  const put = (from: string, to: string, faults: Partial<Faults>, path: string | undefined): void => {
+    rules.set(`${from}>${to} ${path ?? ''}`, { from, to, path, faults })
   }
   return {
     between(from, to) {
@@ -71,18 +78,19 @@ export function createFaultTable(): FaultTable {
       }
       let faults = noFaults
       for (const rule of rules.values()) {
-        if (matches(from, rule.from) && matches(to, rule.to)) faults = worse(faults, rule.faults)
+        const isOnPath = rule.path === undefined || (rule.path === from.path && rule.path === to.path)
+        if (isOnPath && matches(from, rule.from) && matches(to, rule.to)) faults = worse(faults, rule.faults)
       }
       return faults
     },
-    set(from, to, faults, direction = 'both') {
-      put(from, to, faults)
-      if (direction === 'both') put(to, from, faults)
+    set(from, to, faults, direction = 'both', path) {
+      put(from, to, faults, path)
+      if (direction === 'both') put(to, from, faults, path)
       changed()
     },
     clear(from, to) {
-      rules.delete(`${from}>${to}`)
-      rules.delete(`${to}>${from}`)
+      for (const [key, rule] of rules)
+        if ((rule.from === from && rule.to === to) || (rule.from === to && rule.to === from)) rules.delete(key)
       changed()
     },
     isolate(name) {

@@ -193,3 +193,22 @@ test('a run of the demo gets an address of its own with free ports on it', async
   expect(await freeUdpPort(host)).toBeGreaterThan(1023)
   expect(await freeTcpPort(host)).toBeGreaterThan(1023)
 })
+
+describe('one of several networks between two sites', () => {
+  test('is cut without the others, and healed with them', () => {
+    const net = network()
+    const [a, b] = [
+      { site: 'room-a', node: 'a1' },
+      { site: 'room-b', node: 'b1' },
+    ]
+    const reaches = (path: string): boolean => net.reaches({ ...a, path }, { ...b, path })
+    net.cut('room-a', 'room-b', { path: 'storage' })
+    expect([reaches('node'), reaches('storage'), net.reaches(a, b)]).toEqual([true, false, true])
+    net.cut('room-a', 'b1')
+    expect([reaches('node'), reaches('storage')]).toEqual([false, false])
+    net.heal('b1', 'room-a')
+    expect([reaches('node'), reaches('storage')]).toEqual([true, false])
+    net.heal('room-b', 'room-a')
+    expect(reaches('storage')).toBe(true)
+  })
+})

@@ -13,12 +13,12 @@ export interface Network {
   udp(link: { from: Place; to: Place; target: Address }): Promise<Address>
   /** The address at which `from` reaches the stream server `target`, which stands at `to`; answers come back over the same connection. */
   tcp(link: { from: Place; to: Place; target: StreamTarget }): Promise<Address>
-  /** Cuts the link between two names, each a site or a node; `forward` only from the first to the second. */
-  cut(from: string, to: string, options?: { direction?: Direction }): void
+  /** Cuts the link between two names, each a site or a node; `forward` only from the first to the second; with `path` only there. */
+  cut(from: string, to: string, options?: { direction?: Direction; path?: string }): void
   /** Takes back every fault between two names, in both directions. */
   heal(from: string, to: string): void
   setLoss(from: string, to: string, lossPercent: number, options?: { direction?: Direction }): void
-  setFaults(from: string, to: string, faults: Partial<Faults>, options?: { direction?: Direction }): void
+  setFaults(from: string, to: string, faults: Partial<Faults>, options?: { direction?: Direction; path?: string }): void
   /** Silences a node or a whole site: what it sends is lost and nothing arrives. Open connections stall, as with a cut cable. */
   isolate(name: string): void
   restore(name: string): void
@@ -54,10 +54,10 @@ export function createNetwork(dice?: Dice): Network {
       forwarders.push(forwarder)
       return forwarder.address
     },
-    cut: (from, to, options) => table.set(from, to, { cut: true }, options?.direction),
+    cut: (from, to, options) => table.set(from, to, { cut: true }, options?.direction, options?.path),
     heal: (from, to) => table.clear(from, to),
     setLoss: (from, to, lossPercent, options) => table.set(from, to, { lossPercent }, options?.direction),
-    setFaults: (from, to, faults, options) => table.set(from, to, faults, options?.direction),
+    setFaults: (from, to, faults, options) => table.set(from, to, faults, options?.direction, options?.path),
     isolate: (name) => table.isolate(name),
     restore: (name) => table.restore(name),
     healAll: () => table.clearAll(),

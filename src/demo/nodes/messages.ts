@@ -35,6 +35,8 @@ export type Order =
   | { readonly type: 'powerOff' }
   | { readonly type: 'powerOn' }
   | { readonly type: 'signalAgent'; readonly signal: NodeJS.Signals }
+  /** Ends the agent with a signal; it is started again after `awayMs`, or after the usual time if that is longer. */
+  | { readonly type: 'endAgent'; readonly signal: NodeJS.Signals; readonly awayMs: number }
 
 export interface OrderMessage {
   readonly id: number

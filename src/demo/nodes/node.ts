@@ -34,6 +34,8 @@ export interface DemoNode extends NodeHost {
   powerOn(): Promise<void>
   /** Sends a signal to the agent's process group (SIGSTOP: an agent that hangs). */
   signalAgent(signal: NodeJS.Signals): Promise<void>
+  /** Ends the agent's process with a signal; it is started again after `awayMs`, or after the usual time if that is longer. */
+  endAgent(signal: NodeJS.Signals, awayMs: number): Promise<void>
   /** What happens on this node: boots, resets by the watchdog, ends of pods and agent. Returns how to stop listening. */
   onEvent(listener: (event: NodeEvent) => void): () => void
   /** Ends the node and its supervisor; afterwards no process of it is left. */
@@ -174,6 +176,7 @@ export function createNode(options: NodeOptions): DemoNode {
     },
     powerOn: () => give({ type: 'powerOn' }),
     signalAgent: (signal) => give({ type: 'signalAgent', signal }),
+    endAgent: (signal, awayMs) => give({ type: 'endAgent', signal, awayMs }),
     onEvent(listener) {
       listeners.add(listener)
       return () => listeners.delete(listener)

@@ -22,6 +22,8 @@ const paths = nodePaths(config.directory)
 const groups = new Set<Child>()
 const pods = new Map<string, Child>()
 let agent: Child | undefined
+/** Until then no agent is started after one that ended. */
+let agentAwayUntilMs = -Infinity
 let bootId = ''
 let isPowered = false
 /** Counts power cycles, so that what was begun before one does not go on after it. */
@@ -69,9 +71,12 @@ function startAgent(): void {
     if (agent === child) agent = undefined
     // With the power nothing is left that could tell of an end.
     if (cycle === startedIn) tell({ type: 'agentExited', code, signal })
-    setTimeout(() => {
-      if (isPowered && cycle === startedIn) startAgent()
-    }, config.agentRestartMs)
+    setTimeout(
+      () => {
+        if (isPowered && cycle === startedIn) startAgent()
+      },
+      Math.max(config.agentRestartMs, agentAwayUntilMs - monotonicMs()),
+    )
   }
   child.on('exit', restart)
   child.on('error', () => restart(null, null))
@@ -206,6 +211,10 @@ async function carryOut(order: Order): Promise<void> {
     case 'powerOn':
       return isPowered ? undefined : boot()
     case 'signalAgent':
+      if (agent?.pid !== undefined) killGroup(agent.pid, order.signal)
+      return undefined
+    case 'endAgent':
+      agentAwayUntilMs = monotonicMs() + order.awayMs
       if (agent?.pid !== undefined) killGroup(agent.pid, order.signal)
       return undefined
   }

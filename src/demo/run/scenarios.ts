@@ -47,9 +47,9 @@ async function waitsForAnotherProof(stage: Stage): Promise<void> {
   if (ordered.length > 0) stage.wrong(`${ordered.length} VMs were ordered elsewhere without a proof`)
 }
 
-async function bringBack(stage: Stage, room: string): Promise<void> {
+/** Waits until these nodes' agents have killed what ran there and their nodes are Ready: what a person looks at before an un-fence. */
+export async function safeToUnfence(stage: Stage, nodes: readonly string[]): Promise<void> {
   const { demo } = stage
-  const nodes = nodesIn(stage, room).filter((node) => stage.fenced().has(node))
   const isKilled = (node: string): boolean => {
     const own = stage.progress.statuses().get(node)?.containment
     return own?.desired === 'kill' && own.isVerified
@@ -62,6 +62,12 @@ async function bringBack(stage: Stage, room: string): Promise<void> {
     return node?.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') === true
   }
   await stage.until(`${nodes.join(', ')} to be Ready`, () => nodes.every(isReady), COMES_BACK_MS)
+}
+
+async function bringBack(stage: Stage, room: string): Promise<void> {
+  const { demo } = stage
+  const nodes = nodesIn(stage, room).filter((node) => stage.fenced().has(node))
+  await safeToUnfence(stage, nodes)
   stage.unfence(nodes)
   await stage.until(`${nodes.join(', ')} to be un-fenced`, () => nodes.every((node) => !stage.fenced().has(node)), COMES_BACK_MS)
   stage.moments.set('un-fenced', monotonicMs())
@@ -160,20 +166,6 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
       stage.say('*** the link is whole again')
       stage.demo.network.healAll()
       await settle(stage, running)
-    },
-  },
-  'witness-lost': {
-    description: 'the witness dies: nothing happens to any VM, its vote is shifted; it returns',
-    run: async (stage) => {
-      stage.say('*** the witness dies')
-      await stage.demo.stopWitness()
-      await untouched(stage, 12_000, 'the witness was lost')
-      const isVoting = (): boolean => [...stage.progress.statuses().values()].some((status) => status.witness.seat?.isVoting === true)
-      await stage.until('an epoch without the witness', () => !isVoting(), COMES_BACK_MS)
-      stage.say('*** the witness is back')
-      await stage.demo.startWitness()
-      await stage.until('an epoch with the witness', isVoting, COMES_BACK_MS)
-      await untouched(stage, 1_000, 'the witness came back')
     },
   },
   'link-and-witness-lost': {

@@ -58,7 +58,8 @@ const witnessToken = 'demo-witness-token-of-this-run'
 const namespace = 'roomfence'
 /** The stand-ins of Kubernetes run at this share of the real components' periods. */
 const CLUSTER_TIME_FACTOR = 0.2
-const PATHS = ['node', 'storage'] as const
+/** The networks between the nodes; replication takes the second one. */
+export const PATHS = ['node', 'storage'] as const
 
 /** Half of the production defaults and less: the demo shows the order of things, on one machine with one clock. */
 const demoTimings = {
@@ -149,7 +150,7 @@ export async function setUp(options: SetupOptions): Promise<Demo> {
         PATHS.map(async (path) => {
           const target = listen.get(peer.name)?.get(path)
           if (!target) throw new Error(`${peer.name} has no path ${path}`)
-          return { path, ...(await network.udp({ from: here, to: { site: peer.room, node: peer.name }, target })) }
+          return { path, ...(await network.udp({ from: { ...here, path }, to: { site: peer.room, node: peer.name, path }, target })) }
         }),
       )
     }

@@ -25,12 +25,15 @@ export interface PairOptions {
   readonly resyncMs?: number
 }
 
+/** The path of the network that replication takes. */
+const storagePath = 'storage'
+
 /** Lays the link of a resource through the network; node ids are 0 for the first replica and 1 for the second. */
 export async function pairReplicas(network: Network, options: PairOptions): Promise<{ first: ResourceConfig; second: ResourceConfig }> {
   const { first, second } = options
   const dial = await network.tcp({
-    from: { site: first.room, node: first.node },
-    to: { site: second.room, node: second.node },
+    from: { site: first.room, node: first.node, path: storagePath },
+    to: { site: second.room, node: second.node, path: storagePath },
     target: { path: second.peerSocket },
   })
   const both = {

@@ -1,0 +1,170 @@
+/** Plays a scenario file with real processes: each step at its time, each expectation as soon as it holds, and what nobody expected told at once. */
+import { monotonicMs } from '../storage/replica.ts'
+import type { ScenarioFile } from '../../scenario/file.ts'
+import { apiSite } from '../nodes/rooms.ts'
+import { safeToUnfence, type Scenario } from './scenarios.ts'
+import type { Stage } from './stage.ts'
+import { type Act, type NodeExpectation, type TimedAct, translate } from './translate.ts'
+
+/** An expectation may come so much later than in the simulator: these are forty processes on a shared machine. Later steps wait for it. */
+const PATIENCE_MS = 60_000
+/** It must hold for so long. */
+const HOLDS_MS = 1_000
+
+export function playable(file: ScenarioFile): Scenario {
+  const acts = translate(file)
+  return { description: file.title, run: (stage) => play(stage, acts) }
+}
+
+async function play(stage: Stage, acts: readonly TimedAct[]): Promise<void> {
+  const start: Start = { instances: stage.instances(), homes: homesOf(stage), writing: stage.writing() }
+  const mayBeFenced = new Set(acts.flatMap(({ act }) => (act.kind === 'expect' ? act.expectation.fenced : [])))
+  const lost = new Set(acts.flatMap(({ act }) => (act.kind === 'power-off' ? act.nodes : [])))
+  const ended = new AbortController()
+  const watching = watchFences(stage, mayBeFenced, ended.signal)
+  const wasWrong = stage.wrongs.length
+  // What an expectation took longer than its time moves all that comes after it.
+  let zeroMs = monotonicMs()
+  for (const { atMs, act, text } of acts) {
+    const waitMs = zeroMs + atMs - monotonicMs()
+    if (waitMs > 0) await stage.pause(waitMs)
+    if (act.kind !== 'expect') {
+      stage.say(`*** ${text}`)
+      if (!stage.moments.has('power loss')) stage.moments.set('power loss', monotonicMs())
+      await carryOut(stage, act, ended.signal)
+    } else {
+      const unmet = (): readonly string[] => unmetNow(stage, act.expectation, start, new Set([...mayBeFenced, ...lost]))
+      if (!(await holds(stage, text, unmet))) break
+    }
+    zeroMs = Math.max(zeroMs, monotonicMs() - atMs)
+    if (stage.wrongs.length > wasWrong) break
+  }
+  ended.abort()
+  await watching
+}
+
+interface Start {
+  readonly instances: ReadonlyMap<string, string>
+  readonly homes: ReadonlyMap<string, string>
+  readonly writing: ReadonlySet<string>
+}
+
+const homesOf = ({ demo }: Stage): ReadonlyMap<string, string> =>
+  new Map([...demo.rooms.observer.progress().values()].map(({ vm, node }) => [vm, node]))
+
+async function holds(stage: Stage, text: string, unmet: () => readonly string[]): Promise<boolean> {
+  const untilMs = monotonicMs() + PATIENCE_MS
+  for (let sinceMs: number | undefined; ; ) {
+    const wrong = unmet()
+    const nowMs = monotonicMs()
+    sinceMs = wrong.length > 0 ? undefined : (sinceMs ?? nowMs)
+    if (sinceMs !== undefined && nowMs - sinceMs >= HOLDS_MS) {
+      stage.say(`as expected: ${text}`)
+      return true
+    }
+    if (nowMs > untilMs) {
+      stage.wrong(`waited ${PATIENCE_MS / 1000} s in vain for: ${text}: ${wrong.join('; ')}`)
+      return false
+    }
+    await stage.pause(100)
+  }
+}
+
+/** Nobody is ever fenced whom no expectation names. */
+async function watchFences(stage: Stage, mayBeFenced: ReadonlySet<string>, ended: AbortSignal): Promise<void> {
+  const told = new Set<string>()
+  while (!ended.aborted) {
+    for (const node of stage.fenced())
+      if (!mayBeFenced.has(node) && !told.has(node)) {
+        told.add(node)
+        stage.wrong(`${node} is fenced, which must not happen here`)
+      }
+    await stage.pause(200)
+  }
+}
+
+function unmetNow(
+  stage: Stage,
+  { fenced, run, down, sameCopies, witnessVotes }: NodeExpectation,
+  start: Start,
+  lost: ReadonlySet<string>,
+): readonly string[] {
+  const wrong: string[] = []
+  const seen = [...stage.fenced()].toSorted()
+  if (seen.join() !== fenced.toSorted().join()) wrong.push(`fenced are ${seen.join(', ') || 'none'}`)
+  const writing = stage.writing()
+  const where = homesOf(stage)
+  for (const vm of start.writing) {
+    const home = start.homes.get(vm) ?? ''
+    const isDown = run.length === 0 || down.includes(home)
+    if (isDown && writing.has(vm)) wrong.push(`${vm} writes on ${where.get(vm)}`)
+    if (isDown || isLeftEnded(stage, vm, home, lost)) continue
+    if (!writing.has(vm)) wrong.push(`${vm} does not write`)
+    else if (!run.includes(where.get(vm) ?? '')) wrong.push(`${vm} writes on ${where.get(vm)}`)
+  }
+  const now = stage.instances()
+  if (sameCopies) for (const [vm, instance] of start.instances) if (now.get(vm) !== instance) wrong.push(`${vm} is another copy`)
+  if (witnessVotes !== undefined) {
+    const votes = [...stage.progress.statuses().values()].some(({ witness }) => witness.seat?.isVoting === true)
+    if (votes !== witnessVotes) wrong.push(`the witness ${votes ? 'votes' : 'has no vote'}`)
+  }
+  return wrong
+}
+
+/** A VM that may run only once is left as it ended with its node. */
+const isLeftEnded = ({ demo }: Stage, vm: string, home: string, lost: ReadonlySet<string>): boolean =>
+  lost.has(home) && demo.vms.some(({ name, runStrategy }) => name === vm && runStrategy === 'Once')
+
+async function carryOut(stage: Stage, act: Exclude<Act, { kind: 'expect' }>, ended: AbortSignal): Promise<void> {
+  const { network, rooms, cluster } = stage.demo
+  const each = (nodes: readonly string[], what: (node: string) => Promise<void> | undefined): Promise<unknown> =>
+    Promise.all(nodes.map(async (node) => what(node)))
+  switch (act.kind) {
+    case 'cut':
+      return network.cut(act.from, act.to, {
+        direction: act.isOneWay ? 'forward' : 'both',
+        ...(act.path === undefined ? {} : { path: act.path }),
+      })
+    case 'heal':
+      return network.heal(act.from, act.to)
+    case 'heal-all':
+      return network.healAll()
+    case 'degrade': {
+      const { lossPercent, delayMs, jitterMs, duplicatePercent, path } = act
+      return network.setFaults(
+        act.from,
+        act.to,
+        { lossPercent, delayMs, jitterMs, duplicatePercent },
+        { direction: 'forward', ...(path === undefined ? {} : { path }) },
+      )
+    }
+    case 'power-off':
+    case 'power-on':
+      await each(act.nodes, (node) => (act.kind === 'power-off' ? rooms.nodes.get(node)?.powerOff() : rooms.nodes.get(node)?.powerOn()))
+      for (const node of act.nodes) cluster.hostChanged(node)
+      return undefined
+    case 'crash':
+    case 'leave':
+      await each(act.nodes, (node) => rooms.nodes.get(node)?.endAgent(act.kind === 'crash' ? 'SIGKILL' : 'SIGTERM', act.forMs))
+      return undefined
+    case 'stop': {
+      await each(act.nodes, (node) => rooms.nodes.get(node)?.signalAgent('SIGSTOP'))
+      const goOn = setTimeout(() => void each(act.nodes, (node) => rooms.nodes.get(node)?.signalAgent('SIGCONT')), act.forMs)
+      ended.addEventListener('abort', () => clearTimeout(goOn))
+      return undefined
+    }
+    case 'witness':
+      return act.isUp ? stage.demo.startWitness() : stage.demo.stopWitness()
+    case 'api':
+      return act.isUp ? network.restore(apiSite) : network.isolate(apiSite)
+    case 'unfence': {
+      const nodes = act.nodes.filter((node) => stage.fenced().has(node))
+      if (nodes.length === 0) return undefined
+      // As a person does, who looks first.
+      await safeToUnfence(stage, nodes)
+      return stage.unfence(nodes)
+    }
+    case 'confirm-dead':
+      return stage.confirmDead(act.nodes)
+  }
+}
