@@ -106,6 +106,7 @@ function writeDoors(out: Writer, doors: readonly DoorStatement[]): void {
     out.text(door.node)
     // Infinity would be no statement at all, and less than nothing is only rounding.
     out.real(Math.max(0, door.ackedAgoMs))
+    out.real(Math.max(0, door.installedAgoMs))
     out.count(door.watchdogMs ?? NO_WATCHDOG)
   }
 }
@@ -114,8 +115,9 @@ function readDoors(from: Reader): readonly DoorStatement[] {
   return Array.from({ length: from.short() }, () => {
     const node = nodeId(from.text())
     const ackedAgoMs = atLeast(from.real(), 0)
+    const installedAgoMs = atLeast(from.real(), 0)
     const watchdogMs = atLeast(from.count(), NO_WATCHDOG)
-    return { node, ackedAgoMs, watchdogMs: watchdogMs === NO_WATCHDOG ? null : watchdogMs }
+    return { node, ackedAgoMs, installedAgoMs, watchdogMs: watchdogMs === NO_WATCHDOG ? null : watchdogMs }
   })
 }
 

@@ -35,6 +35,7 @@ const ballot: fc.Arbitrary<Ballot> = fc.record({ round: count, node: text(200).m
 const door: fc.Arbitrary<DoorStatement> = fc.record({
   node: text(200).map(nodeId),
   ackedAgoMs: fc.double({ min: 0, max: 1e12, noNaN: true }),
+  installedAgoMs: fc.double({ min: 0, max: 1e12, noNaN: true }),
   watchdogMs: fc.option(count),
 })
 const entry: fc.Arbitrary<StorageEntry> = fc.record({
@@ -237,6 +238,7 @@ describe('a packet', () => {
     const noisy = Array.from({ length: 2000 }, (_, index) => ({
       node: nodeId(`${index}-${digestOf(clusterOf(1 + (index % 7)))}${'x'.repeat(30)}`),
       ackedAgoMs: index,
+      installedAgoMs: index,
       watchdogMs: null,
     }))
     expect(encodePacket({ ...sample, message: { kind: 'doors', epoch: epoch(1), doors: noisy } }, b1, key)).toEqual({

@@ -96,6 +96,11 @@ export function doorStatements(state: State, nowMs: number): readonly DoorStatem
   const { membership } = state.durable
   return (membership ? fencedNodes(membership) : []).map((node) => {
     const contact = contactOf(state, node)
-    return { node, ackedAgoMs: nowMs - Math.max(contact.ackedAtMs, state.startedAtMs), watchdogMs: contact.statement?.watchdogMs ?? null }
+    return {
+      node,
+      ackedAgoMs: nowMs - Math.max(contact.ackedAtMs, state.startedAtMs),
+      installedAgoMs: nowMs - (state.floorMs.get(node) ?? nowMs),
+      watchdogMs: contact.statement?.watchdogMs ?? null,
+    }
   })
 }

@@ -7,7 +7,6 @@ import {
   isMajority,
   type Membership,
   memberOf,
-  newlyFenced,
   nodeVoter,
   type Votes,
   votesBeforeOf,
@@ -33,8 +32,12 @@ export function learn(state: State, out: Outbox, membership: Membership, nowMs: 
   const floorMs = Math.max(state.startedAtMs, nowMs)
   const proposed = state.attempt?.phase === 'accept' && digestOf(state.attempt.value) === digestOf(membership)
   const carriedMs = Math.min(mayRunUntilMs(state), nowMs + state.timings.permitMs)
-  const fresh = before ? newlyFenced(before, membership) : fencedNodes(membership)
-  for (const node of fresh) {
+  for (const { node, standing, lastFence } of membership.members) {
+    if (standing !== 'fenced') continue
+    // By epoch, not by standing: who slept through an un-fence finds the node fenced as before, and what it knew of the old fence proves nothing.
+    const known = before && memberOf(before, node)
+    if (known?.standing === 'fenced' && known.lastFence === lastFence) continue
+    forgetFence(state, node)
     // Who proposed a fence knew the epoch before to be installed since then; who only learns of it counts from now.
     state.floorMs.set(node, proposed ? state.installedAtMs : floorMs)
   }

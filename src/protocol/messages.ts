@@ -100,6 +100,8 @@ export interface DoorStatement {
   readonly node: NodeId
   /** How long ago this voter last acked the node, ms on the voter's clock; since its own start where it has forgotten. */
   readonly ackedAgoMs: number
+  /** How long ago this voter knew the epoch before the fence to be installed: who learns of it later counts no earlier by itself. */
+  readonly installedAgoMs: number
   readonly watchdogMs: number | null
 }
 

@@ -14,8 +14,12 @@ export type NodeProof =
 export function addDoors(state: State, voter: VoterKey, doors: readonly DoorStatement[], nowMs: number): void {
   const { clockRateError: r } = state.timings
   const known = state.doors.get(voter) ?? new Map<NodeId, { ackedAtMs: number; watchdogMs: number | null }>()
-  for (const { node, ackedAgoMs, watchdogMs } of doors) {
-    const ackedAtMs = nowMs - Math.max(0, ackedAgoMs) * ((1 - r) / (1 + r))
+  // What is certainly past on this clock: both clocks may be off, in opposite directions.
+  const atMs = (agoMs: number): number => nowMs - Math.max(0, agoMs) * ((1 - r) / (1 + r))
+  for (const { node, ackedAgoMs, installedAgoMs, watchdogMs } of doors) {
+    const ackedAtMs = atMs(ackedAgoMs)
+    const floorMs = state.floorMs.get(node)
+    if (floorMs !== undefined) state.floorMs.set(node, Math.min(floorMs, atMs(installedAgoMs)))
     const before = known.get(node)
     // The door is closed: what was said first, at the latest, stays true. A watchdog that was once withdrawn stays withdrawn.
     if (before) known.set(node, { ackedAtMs: Math.min(before.ackedAtMs, ackedAtMs), watchdogMs: worse(before.watchdogMs, watchdogMs) })
