@@ -77,6 +77,7 @@ export async function runDemo(command: DemoCommand, print: (line: string) => voi
       vmCount: command.vms ?? VMS,
       hasWitness: played.hasWitness,
       hasWatchdog: command.watchdog && played.hasWatchdog && broken !== 'permits',
+      watchdogSeconds: played.watchdogSeconds,
       freeze: command.freeze && played.freeze && broken !== 'permits',
       broken,
       program: agentProgram(main),
@@ -127,6 +128,7 @@ interface Played extends Scenario {
   readonly nodesARoom: number
   readonly hasWitness: boolean
   readonly hasWatchdog: boolean
+  readonly watchdogSeconds: number | undefined
   readonly freeze: boolean
   readonly untouchedNodes: (demo: Demo) => readonly string[]
 }
@@ -135,7 +137,7 @@ interface Played extends Scenario {
 function findScenario({ scenario: name }: DemoCommand): Played {
   const own = scenarios[name]
   if (own) {
-    const all = { nodesARoom: NODES_A_ROOM, hasWitness: true, hasWatchdog: true, freeze: true }
+    const all = { nodesARoom: NODES_A_ROOM, hasWitness: true, hasWatchdog: true, watchdogSeconds: undefined, freeze: true }
     return { ...own, ...all, untouchedNodes: (demo) => untouchedNodes(name, demo) }
   }
   const files = scenarioNames()
@@ -150,6 +152,7 @@ function findScenario({ scenario: name }: DemoCommand): Played {
     nodesARoom: file.rooms[0] ?? NODES_A_ROOM,
     hasWitness: file.witness,
     hasWatchdog: file.watchdogMs !== null,
+    watchdogSeconds: typeof file.demo === 'string' ? undefined : file.demo.watchdogSeconds,
     freeze: file.freezeMode,
     untouchedNodes: () => untouchedIn(file),
   }

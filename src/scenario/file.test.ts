@@ -27,7 +27,7 @@ describe('a scenario file', () => {
   })
 
   it('has times that real processes multiply, or a reason why they cannot', () => {
-    expect(parseScenario(good, 'x').demo).toEqual({ scale: 0.4 })
+    expect(parseScenario(good, 'x').demo).toMatchObject({ scale: 0.4 })
     expect(parseScenario(good.replace('yes', '{ scale: 0.2 }'), 'x').demo).toEqual({ scale: 0.2 })
     expect(parseScenario(good.replace('yes', 'no, because there is no such thing'), 'x').demo).toBe('there is no such thing')
   })

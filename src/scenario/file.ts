@@ -57,11 +57,14 @@ const expectation = z.strictObject({
   witnessVotes: z.boolean().optional(),
 })
 
-/** Real processes play a scenario with its times multiplied by `scale`: the demo's own times are about so much shorter than the defaults. */
+/**
+ * Real processes play a scenario with its times multiplied by `scale`: the demo's own times are about so much shorter than the defaults. With
+ * `watchdogSeconds` where the demo's two are too few.
+ */
 const usualScale = 0.4
 const demo = z.union([
-  z.literal('yes').transform(() => ({ scale: usualScale })),
-  z.strictObject({ scale: z.number().positive().max(1) }),
+  z.literal('yes').transform(() => ({ scale: usualScale, watchdogSeconds: undefined })),
+  z.strictObject({ scale: z.number().positive().max(1).default(usualScale), watchdogSeconds: z.number().int().min(1).max(60).optional() }),
   z
     .string()
     .regex(/^no, because \S/)

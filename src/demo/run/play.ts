@@ -4,7 +4,7 @@ import type { ScenarioFile } from '../../scenario/file.ts'
 import { apiSite } from '../nodes/rooms.ts'
 import { safeToUnfence, type Scenario } from './scenarios.ts'
 import type { Stage } from './stage.ts'
-import { type Act, type NodeExpectation, type TimedAct, translate } from './translate.ts'
+import { type Act, commandLine, type NodeExpectation, type TimedAct, translate } from './translate.ts'
 
 /** An expectation may come so much later than in the simulator: these are forty processes on a shared machine. Later steps wait for it. */
 const PATIENCE_MS = 60_000
@@ -164,7 +164,10 @@ async function carryOut(stage: Stage, act: Exclude<Act, { kind: 'expect' }>, end
       await safeToUnfence(stage, nodes)
       return stage.unfence(nodes)
     }
-    case 'confirm-dead':
-      return stage.confirmDead(act.nodes)
+    case 'command': {
+      const [asked] = rooms.nodesOf().filter((node) => node.isPowered() && !act.nodes.includes(node.name))
+      const [, ...words] = commandLine(act).split(' ')
+      return asked === undefined ? undefined : stage.command(asked.name, words)
+    }
   }
 }

@@ -29,6 +29,8 @@ export interface SetupOptions {
   readonly vmCount: number
   readonly hasWitness: boolean
   readonly hasWatchdog: boolean
+  /** Whole seconds until it fires, 2 unless given. */
+  readonly watchdogSeconds?: number | undefined
   readonly freeze: boolean
   readonly broken: BrokenRule | undefined
   /** How the agent is run, without its arguments. */
@@ -213,7 +215,11 @@ export async function setUp(options: SetupOptions): Promise<Demo> {
     ],
     freeze: options.freeze,
     agentCommand: ({ name }) => [...options.program, 'agent', '--config', join(directory, `${name}.yaml`)],
-    node: { watchdogTimeoutSeconds: options.hasWatchdog ? WATCHDOG_SECONDS : 'none', agentRestartMs: 500, bootDelayMs: 2_000 },
+    node: {
+      watchdogTimeoutSeconds: options.hasWatchdog ? (options.watchdogSeconds ?? WATCHDOG_SECONDS) : 'none',
+      agentRestartMs: 500,
+      bootDelayMs: 2_000,
+    },
     storage: { pingIntMs: 500, pingTimeoutMs: 300, connectIntMs: 500 },
   })
   const cluster = startCluster({ store, hosts: nodeRooms.nodesOf(), timeFactor: CLUSTER_TIME_FACTOR })

@@ -1,4 +1,6 @@
 /** What a scenario can do to the demo and wait for. Every wait ends: with what it waited for, or with a clear failure. */
+import { execFile } from 'node:child_process'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { confirmDeadAnnotation, unfenceAnnotation } from '../../failover/order.ts'
 import { monotonicMs } from '../storage/replica.ts'
@@ -19,6 +21,8 @@ export interface Stage {
   readonly powerOn: (room: string) => Promise<void>
   readonly unfence: (nodes: readonly string[]) => void
   readonly confirmDead: (nodes: readonly string[]) => void
+  /** A command of roomfence as a person gives it on that node; what it prints is told, and it is wrong when it fails. */
+  readonly command: (node: string, words: readonly string[]) => Promise<void>
   /** Nodes that a majority's newest epoch fences. */
   readonly fenced: () => ReadonlySet<string>
   readonly epoch: () => number
@@ -86,6 +90,18 @@ export function createStage(demo: Demo, progress: Progress): Stage {
         `*** a person went and looked: kubectl annotate node ${nodes.join(' ')} ${confirmDeadAnnotation}=fence-${stage.epoch()},ada`,
       )
       annotate(nodes, confirmDeadAnnotation, `fence-${stage.epoch()},ada`)
+    },
+    command: (node, words) => {
+      const { program, directory } = demo.options
+      const [file = '', ...before] = program
+      const given = [...before, ...words, '--config', join(directory, `${node}.yaml`), '--by', 'ada']
+      return new Promise((resolve) => {
+        execFile(file, given, (error, stdout, stderr) => {
+          for (const line of `${stdout}${stderr}`.split('\n')) if (line !== '') stage.say(`${node}$ ${line}`)
+          if (error) stage.wrong(`roomfence ${words.join(' ')} on ${node}: exit code ${String(error.code)}`)
+          resolve()
+        })
+      })
     },
     fenced: () => new Set((newest()?.members ?? []).filter(({ standing }) => standing === 'fenced').map(({ node }) => node)),
     epoch: () => newest()?.epoch ?? -1,

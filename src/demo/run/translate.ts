@@ -17,7 +17,13 @@ export type Act =
       readonly jitterMs: number
       readonly duplicatePercent: number
     }
-  | { readonly kind: 'power-off' | 'power-on' | 'unfence' | 'confirm-dead'; readonly nodes: readonly string[] }
+  | { readonly kind: 'power-off' | 'power-on' | 'unfence'; readonly nodes: readonly string[] }
+  /** A person's command, given to the agent of a node with power that it does not name. */
+  | {
+      readonly kind: 'command'
+      readonly command: 'confirm-dead' | 'maintenance' | 'end-maintenance' | 'pause' | 'resume'
+      readonly nodes: readonly string[]
+    }
   /** The agent's process ends by a signal and is away for so long, or stands still for so long. */
   | { readonly kind: 'crash' | 'leave' | 'stop'; readonly nodes: readonly string[]; readonly forMs: number }
   | { readonly kind: 'witness'; readonly isUp: boolean }
@@ -116,13 +122,18 @@ function actsOf(file: ScenarioFile, fault: ScenarioFault, scale: number): readon
     case 'power-off':
     case 'power-on':
     case 'unfence':
-    case 'confirm-dead':
       return now({ kind: fault.kind, nodes: nodesOf(file, [fault.target]) })
     case 'crash':
     case 'leave':
       return now({ kind: fault.kind, nodes: nodesOf(file, [fault.target]), forMs: fault.backMs * scale })
     case 'stop':
       return now({ kind: 'stop', nodes: nodesOf(file, [fault.target]), forMs: fault.forMs * scale })
+    case 'confirm-dead':
+      return now({ kind: 'command', command: 'confirm-dead', nodes: nodesOf(file, [fault.target]) })
+    case 'maintenance':
+      return now({ kind: 'command', command: fault.isOn ? 'maintenance' : 'end-maintenance', nodes: nodesOf(file, [fault.target]) })
+    case 'brake':
+      return now({ kind: 'command', command: fault.isPaused ? 'pause' : 'resume', nodes: [] })
     case 'witness':
       if (fault.how === 'up' || fault.how === 'down') return now({ kind: 'witness', isUp: fault.how === 'up' })
       break
@@ -133,8 +144,6 @@ function actsOf(file: ScenarioFile, fault: ScenarioFault, scale: number): readon
     case 'clock':
     case 'disk':
     case 'stuck':
-    case 'brake':
-    case 'maintenance':
     case 'migrate':
       break
   }
@@ -156,17 +165,21 @@ function describe(act: Act): string {
   return `${what}${where}`
 }
 
-const happens: Readonly<Record<OnNodes['kind'], string>> = {
+const happens: Readonly<Record<Exclude<OnNodes['kind'], 'command'>, string>> = {
   'power-off': 'the power goes',
   'power-on': 'the power is back',
   unfence: 'a person wants to un-fence',
-  'confirm-dead': 'a person says that these are dead',
   crash: 'the agent crashes',
   leave: 'the agent is stopped on purpose',
   stop: 'the agent stands still',
 }
 
+/** The words of the command, without what every one of them has. */
+export const commandLine = ({ command, nodes }: Extract<Act, { readonly kind: 'command' }>): string =>
+  ['roomfence', command, ...(nodes.length > 0 ? ['--node', nodes.join(',')] : [])].join(' ')
+
 function describeOnNodes(act: OnNodes): string {
+  if (act.kind === 'command') return `a person: ${commandLine(act)}`
   const forHowLong = 'forMs' in act ? ` for ${(act.forMs / 1000).toFixed(1)} s` : ''
   return `${happens[act.kind]}${forHowLong}: ${act.nodes.join(', ')}`
 }
