@@ -11,6 +11,8 @@ export interface Room extends PlayedFailover {
   readonly uids: ReadonlyMap<string, string>
   /** Of the Fence object, when all had settled. */
   readonly status: NonNullable<FenceObject['status']>
+  /** The same fence by another agent, when there was nothing left to do. */
+  readonly again: PlayedFailover
 }
 
 interface TaintBody {

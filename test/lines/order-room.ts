@@ -1,5 +1,6 @@
 /** A whole room is lost with everything in it: taints, order, preconditions, run strategies and what is left alone. */
 import type { KubeClient } from '../../src/kubernetes/client.ts'
+import { nodeId } from '../../src/protocol/ids.ts'
 import type { ApiObject } from '../cluster/api/client.ts'
 import type { Bed, PlayedFailover } from './bed.ts'
 import { type Room, orderLines } from './order-checks.ts'
@@ -7,6 +8,7 @@ import { stage } from './lines.ts'
 import { createDaemonSet, createDeployment, createJob, createPod, createPriorityClass, createStatefulSet, createVm } from './objects.ts'
 import { skipLines } from './skips-checks.ts'
 import { strategyLines } from './strategy-checks.ts'
+import { transactionLines } from './transaction-checks.ts'
 import { deadRoom, livingRoom } from './world.ts'
 
 const runningVms = ['always', 'rerun', 'manual', 'once', 'by-class', 'late', 'left-alone'] as const
@@ -21,6 +23,7 @@ async function fill(bed: Bed): Promise<void> {
   await createVm(api, namespace, { name: 'manual', room, runStrategy: 'Manual', annotations: { 'roomfence.io/priority': '9000' } })
   await createVm(api, namespace, { name: 'once', room, runStrategy: 'Once' })
   await createVm(api, namespace, { name: 'halted', room, runStrategy: 'Halted' })
+  await createVm(api, namespace, { name: 'receiver', room, runStrategy: 'WaitAsReceiver' })
   await createVm(api, namespace, { name: 'idle', room, runStrategy: 'Manual' })
   await createVm(api, namespace, { name: 'by-class', room, priorityClassName: 'lines-urgent' })
   await createVm(api, namespace, { name: 'late', room, annotations: { 'roomfence.io/priority': '-5' } })
@@ -147,10 +150,25 @@ async function play(bed: Bed): Promise<Room> {
         `${String(error)}: ${JSON.stringify(status)} ${JSON.stringify(started.events.filter(({ kind }) => kind === 'step-failed' || kind === 'api-unavailable'))}`,
       )
     })
+  const again = await carriedOutAgain(bed, started)
   await bed.log.settled()
-  return { ...playedOf(started), uids, status: settled }
+  return { ...started, uids, status: settled, again }
 }
 
-const playedOf = ({ order, events, writes, failover, done }: PlayedFailover): PlayedFailover => ({ order, events, writes, failover, done })
+/** Another agent takes the same fence over when there is nothing left to do: it looks, plans, and is stopped. */
+async function carriedOutAgain(bed: Bed, { order, failover, done }: PlayedFailover): Promise<PlayedFailover> {
+  failover.stop()
+  await done
+  const again = bed.failover({ order: { ...order, carriedOutBy: nodeId(bed.nodesOf(livingRoom)[1] ?? '') } })
+  await bed.until(
+    'the second agent has written its name',
+    async () => (await bed.fence(order.id)).status?.carriedOutBy === again.order.carriedOutBy,
+  )
+  again.failover.poke()
+  await bed.until('it has planned and told of what is left', () => again.events.some(({ kind }) => kind === 'held'))
+  again.failover.stop()
+  await again.done
+  return again
+}
 
-export const orderRoom = stage({ name: 'room-lost', play, lines: [...orderLines, ...skipLines, ...strategyLines] })
+export const orderRoom = stage({ name: 'room-lost', play, lines: [...orderLines, ...skipLines, ...strategyLines, ...transactionLines] })

@@ -12,6 +12,8 @@ import { markedProcesses } from '../cluster/processes.ts'
 import { stretched } from '../cluster/timing.ts'
 import { type ClusterKind, deadRoom, livingRoom, type World } from './world.ts'
 
+/** Without the second KubeVirt knows no VM that waits for a migration from another cluster. */
+const featureGates = ['HotplugVolumes', 'DecentralizedLiveMigration']
 const notReadyAfterMs = 20_000
 const toleratedForMs = 20_000
 /** A zone without a ready node: its nodes are tainted 10 s apart. And 5 s are the controller manager's own round. */
@@ -22,7 +24,7 @@ const seconds = (ms: number): string => String(Math.round(stretched(ms) / 1_000)
 export async function openRealWorld(cluster?: ClusterKind): Promise<World> {
   const hasKubeVirt = cluster !== 'without-kubevirt'
   const controlPlane = await startControlPlane({
-    kubevirt: hasKubeVirt,
+    kubevirt: hasKubeVirt && { configuration: { developerConfiguration: { featureGates } } },
     flags: {
       apiServer: ['not-ready', 'unreachable'].map((key) => `--default-${key}-toleration-seconds=${seconds(toleratedForMs)}`),
       controllerManager: [`--node-monitor-grace-period=${seconds(notReadyAfterMs)}s`],

@@ -91,6 +91,38 @@ export const strategyLines: readonly Line<Room>[] = [
     },
   },
   {
+    id: 'kubevirt-receiver-stays',
+    part: 'kubevirt/wait-as-receiver',
+    says: 'a VM of strategy WaitAsReceiver without an instance stays as it is: it waits for a migration from elsewhere',
+    check: async (played, bed) => {
+      expect(starts(played, 'receiver')).toBe(0)
+      const vm = await bed.api.get<{ spec: { runStrategy: string } }>(
+        `/apis/kubevirt.io/v1/namespaces/${bed.namespace}/virtualmachines/receiver`,
+      )
+      expect(vm.spec.runStrategy).toBe('WaitAsReceiver')
+      expect(played.status.workloads.filter(({ name }) => name === 'receiver')).toEqual([])
+    },
+  },
+  {
+    id: 'kubevirt-followed-until-running',
+    part: 'kubevirt/followed',
+    says: 'each VM of the room is followed by the uid of its lost instance until another one runs on a survivor, whose name is recorded, or a reason why not',
+    check: async ({ status, uids, events }, bed) => {
+      const vms = status.workloads.filter(({ kind }) => kind !== 'Pod')
+      expect(vms.map(({ name }) => name).toSorted()).toEqual(['always', 'by-class', 'late', 'left-alone', 'manual', 'once', 'rerun'])
+      for (const { name, uid, state, reason, newNode } of vms) {
+        expect(uid).toBe(uids.get(name))
+        if (state !== 'running') {
+          expect(reason, name).not.toBe('')
+          continue
+        }
+        const vmi = await bed.vmiRuns(name, livingRoom)
+        expect((vmi.status as { nodeName?: string }).nodeName).toBe(newNode)
+        expect(events).toContainEqual(expect.objectContaining({ kind: 'vm-running', vm: `${bed.namespace}/${name}`, node: newNode }))
+      }
+    },
+  },
+  {
     id: 'kubevirt-nothing-is-stopped',
     part: 'kubevirt/followed',
     says: 'no VM is ever asked to stop or to restart, and a VM that ran elsewhere keeps its instance',

@@ -5,8 +5,9 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
-import { linesElsewhere, stages } from './all.ts'
+import { stages } from './all.ts'
 import { disagreements, readTable, type Row, rowsOf, untestedIn, withLines } from './table.ts'
+import { linesElsewhere } from './told-elsewhere.ts'
 import type { WorldName } from './world.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
