@@ -56,9 +56,12 @@ export function createCarrier(options: CarryOutOptions): Carrier {
   const { config, clock, signal } = options
   let limit = Math.min(8, config.maxConcurrency)
   const doneAtMs = new Map<string, number>()
+  let failedBefore: ReadonlySet<string> = new Set()
 
   const adapt = (error: unknown, durationMs: number): void => {
     if (isKubeError(error, 'too-many-requests')) limit = Math.max(1, Math.floor(limit / 2))
+    // A webhook that is away is slow for what it looks at, and says nothing of the API server.
+    else if (isWebhookFailure(error)) return
     else if (error !== undefined || durationMs > slowMs) limit = Math.max(1, limit - 1)
     else limit = Math.min(config.maxConcurrency, limit + 0.25)
   }
@@ -94,13 +97,16 @@ export function createCarrier(options: CarryOutOptions): Carrier {
         failed.push({ step, error })
         options.onFailed(step, error)
         if (error.retryAfterMs !== undefined) retryAfterMs = Math.max(retryAfterMs ?? 0, error.retryAfterMs)
-        // virt-api being away says nothing of the API server.
-        if (step.kind !== 'vm' && isTransient(error) && ++transientInARow >= failuresUntilAway) isApiAway = true
+        // virt-api being away says nothing of the API server, and neither does a webhook that does not answer.
+        if (step.kind === 'vm' || !isTransient(error) || isWebhookFailure(error) || ++transientInARow < failuresUntilAway) return
+        transientInARow = 0
+        isApiAway ||= !(await answers(options))
       }
     }
 
     for (const stage of stages) {
-      const queue = [...stage.steps]
+      // What failed in the round before comes after the rest of its stage: it must not keep the others from their turn for ever.
+      const queue = [...stage.steps.filter(({ key }) => !failedBefore.has(key)), ...stage.steps.filter(({ key }) => failedBefore.has(key))]
       const isOver = (): boolean => signal.aborted || isApiAway || retryAfterMs !== undefined
       // A step that needs another of its own stage comes right after it: then one by one.
       const isChained = stage.steps.some((step) => step.needs !== undefined && stage.steps.some((other) => other.key === step.needs))
@@ -108,11 +114,26 @@ export function createCarrier(options: CarryOutOptions): Carrier {
       if (isOver()) break
       if (stage.barrier && stage.steps.some((step) => failedKeys.has(step.key))) break
     }
+    failedBefore = failedKeys
     for (const [key, atMs] of doneAtMs) if (clock.nowMs() - atMs > settleMs) doneAtMs.delete(key)
     return { done, failed, isApiAway, retryAfterMs }
   }
 
   return { run, concurrency: () => Math.floor(limit) }
+}
+
+/** k8s.io/apiserver answers 500 with this text when a webhook with failurePolicy Fail gives no answer. */
+const isWebhookFailure = (error: unknown): boolean =>
+  isKubeError(error, 'server-error', 'timeout') && /failed calling webhook/.test(error.message)
+
+/** Whether the API server itself is there: several calls in a row without an answer may be about one thing that all of them concern. */
+async function answers({ client, signal }: CarryOutOptions): Promise<boolean> {
+  try {
+    await client.probe({ signal })
+    return true
+  } catch (error) {
+    return isKubeError(error, 'forbidden', 'unauthorized')
+  }
 }
 
 /** Takes from the queue with as many calls under way as there is room for at each moment. */

@@ -13,7 +13,7 @@ import { startObservation } from './observation.ts'
 import type { DataGate, FailoverClock, FailoverConfig, FailoverProgress, FailoverResult, FenceOrder, Proofs } from './order.ts'
 import { type Plan, planFailover } from './plan.ts'
 import { mergeStatus } from './record.ts'
-import { missingRule } from './rbac.ts'
+import { refusalReason } from './rbac.ts'
 import type { Step } from './steps.ts'
 import { createTeller } from './tell.ts'
 
@@ -62,7 +62,14 @@ export function startFailover(input: FailoverInput): Failover {
     }
     isPoked = false
   }
-  const observation = startObservation({ client: input.client, nodes: order.nodes, onChange: poke })
+  const observation = startObservation({
+    client: input.client,
+    nodes: order.nodes,
+    onChange: poke,
+    onNotSeen: (path, error) => {
+      input.onProgress({ kind: 'not-seen', path, reason: refusalReason(error), atMs: clock.nowMs() })
+    },
+  })
   const events = startEventWriter({
     client: input.client,
     reporter: order.carriedOutBy,
@@ -116,6 +123,7 @@ async function carryOut(input: FailoverInput, { observation, events, rest, signa
     onProgress({ kind: 'refused', reason: refusal, atMs: clock.nowMs() })
     return { ...emptyResult, outcome: 'refused', reason: refusal }
   }
+  const call = { signal, timeoutMs: config.requestTimeoutMs }
   const tell = createTeller({ order, clock, onProgress, events })
   let backoffMs = firstBackoffMs
   const backOff = async (reason: string, askedMs: number | undefined): Promise<void> => {
@@ -151,14 +159,14 @@ async function carryOut(input: FailoverInput, { observation, events, rest, signa
       tell.stepDone(step, outcome)
     },
     onFailed: (step, error) => {
-      tell.stepFailed(step, error, error.code === 'forbidden' ? `the ServiceAccount lacks a rule: ${missingRule(error)}` : error.message)
+      tell.stepFailed(step, error, refusalReason(error))
     },
   })
 
   while (!signal.aborted) {
     try {
       if (fence === undefined) {
-        const ensured = await write('fence', () => ensureFence(client, order))
+        const ensured = await write('fence', () => ensureFence(client, order, call))
         const stale = staleReason(order, ensured.fence)
         if (stale !== undefined) return { ...emptyResult, ...stale }
         fence = known === undefined ? ensured.fence : { ...ensured.fence, status: mergeStatus(ensured.fence.status, known) }
@@ -191,7 +199,7 @@ async function carryOut(input: FailoverInput, { observation, events, rest, signa
       const isBehind = isChanged(written, plan.status)
       const current: Fence = fence
       if (isBehind && isPressing) {
-        fence = await write('fence status', () => writeFenceStatus(client, current, { ...plan.status, updatedAt: clock.isoTime() }))
+        fence = await write('fence status', () => writeFenceStatus(client, current, { ...plan.status, updatedAt: clock.isoTime() }, call))
         written = fence.status
         writtenAtMs = clock.nowMs()
       } else fence = { ...current, status: plan.status }
@@ -219,8 +227,13 @@ async function carryOut(input: FailoverInput, { observation, events, rest, signa
       if (fence !== undefined && isKubeError(error, 'conflict', 'not-found') && error.path.startsWith('/apis/roomfence.io/')) {
         // Another agent wrote, or the API server lost the fence (set back in time): what we know is written again.
         const mine: FenceStatus = known ?? fence.status
-        const theirs = await readFence(client, order.id).catch(() => undefined)
+        const theirs = await readFence(client, order.id, call).catch(() => undefined)
         if (theirs !== undefined && theirs.status.phase === 'Unfenced') return resultOf('stopped', theirs.status)
+        if (theirs === undefined || isOlder(theirs, fence)) {
+          observation.relist()
+          startAsked.clear()
+          released.clear()
+        }
         written = theirs?.status ?? emptyFenceStatus
         fence = theirs === undefined ? undefined : { ...theirs, status: mergeStatus(theirs.status, mine) }
         continue
@@ -232,12 +245,15 @@ async function carryOut(input: FailoverInput, { observation, events, rest, signa
         )
         continue
       }
-      const missing = error.code === 'forbidden' ? `the ServiceAccount lacks a rule: ${missingRule(error)}` : error.message
-      await backOff(missing, error.retryAfterMs)
+      await backOff(refusalReason(error), error.retryAfterMs)
     }
   }
   return resultOf('stopped', known)
 }
+
+/** Versions only ever grow, unless the API server was set back in time; so does the object that was made again under its name. */
+const isOlder = (found: Fence, known: Fence): boolean =>
+  found.uid !== known.uid || Number(found.resourceVersion) < Number(known.resourceVersion)
 
 function refusalOf(order: FenceOrder): string | undefined {
   if (order.nodes.length === 0) return 'the fence names no node'

@@ -1,6 +1,6 @@
 /** The `Fence` custom resource (`fences.roomfence.io`, cluster-scoped): the written record from which any agent can go on. deploy/crds holds its schema. */
 import { isKubeError } from '../kubernetes/errors.ts'
-import type { KubeClient } from '../kubernetes/client.ts'
+import type { CallOptions, KubeClient } from '../kubernetes/client.ts'
 import { paths } from '../kubernetes/resources.ts'
 import type { FenceOrder, Proof } from './order.ts'
 
@@ -126,9 +126,9 @@ function fenceOf(object: unknown): Fence {
   }
 }
 
-export async function readFence(client: KubeClient, name: string): Promise<Fence | undefined> {
+export async function readFence(client: KubeClient, name: string, call: CallOptions = {}): Promise<Fence | undefined> {
   try {
-    return fenceOf(await client.get(paths.fence(name)))
+    return fenceOf(await client.get(paths.fence(name), call))
   } catch (error) {
     if (isKubeError(error, 'not-found')) return undefined
     throw error
@@ -136,30 +136,36 @@ export async function readFence(client: KubeClient, name: string): Promise<Fence
 }
 
 /** Reads the fence or makes it. `resumed` when another agent, or an earlier life of this one, had written it. */
-export async function ensureFence(client: KubeClient, order: FenceOrder): Promise<{ readonly fence: Fence; readonly resumed: boolean }> {
-  const found = await readFence(client, order.id)
+export async function ensureFence(
+  client: KubeClient,
+  order: FenceOrder,
+  call: CallOptions = {},
+): Promise<{ readonly fence: Fence; readonly resumed: boolean }> {
+  const found = await readFence(client, order.id, call)
   if (found !== undefined) return { fence: found, resumed: true }
   try {
-    const created = await client.create(paths.fences, {
-      apiVersion: 'roomfence.io/v1',
-      kind: 'Fence',
-      metadata: { name: order.id, labels: { 'app.kubernetes.io/managed-by': 'roomfence' } },
-      spec: fenceSpecOf(order),
-    })
+    const created = await client.create(
+      paths.fences,
+      {
+        apiVersion: 'roomfence.io/v1',
+        kind: 'Fence',
+        metadata: { name: order.id, labels: { 'app.kubernetes.io/managed-by': 'roomfence' } },
+        spec: fenceSpecOf(order),
+      },
+      call,
+    )
     return { fence: fenceOf(created), resumed: false }
   } catch (error) {
     if (!isKubeError(error, 'already-exists')) throw error
-    const other = await readFence(client, order.id)
+    const other = await readFence(client, order.id, call)
     if (other === undefined) throw error
     return { fence: other, resumed: true }
   }
 }
 
 /** Writes the status if nobody wrote since it was read; else rejects with `conflict`. */
-export async function writeFenceStatus(client: KubeClient, fence: Fence, status: FenceStatus): Promise<Fence> {
-  const written = await client.patchMerge(`${paths.fence(fence.name)}/status`, {
-    metadata: { resourceVersion: fence.resourceVersion },
-    status,
-  })
+export async function writeFenceStatus(client: KubeClient, fence: Fence, status: FenceStatus, call: CallOptions = {}): Promise<Fence> {
+  const body = { metadata: { resourceVersion: fence.resourceVersion }, status }
+  const written = await client.patchMerge(`${paths.fence(fence.name)}/status`, body, call)
   return fenceOf(written)
 }

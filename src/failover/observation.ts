@@ -24,17 +24,32 @@ export interface Observation {
   snapshot(recorded: FenceStatus): Snapshot
   /** Lists the leader leases anew: they change every other second, so they are not watched. */
   refreshLeases(signal: AbortSignal): Promise<void>
+  /** Lists everything anew: the API server lost what it had told. */
+  relist(): void
   stop(): void
 }
+
+/** Endings that come and go by themselves are none. */
+const isProblem = (ending: WatchEnding): boolean => ending === 'refused' || ending === 'broken' || ending === 'throttled' || ending === 'garbled'
 
 export function startObservation(options: {
   readonly client: KubeClient
   readonly nodes: readonly string[]
   readonly onChange: () => void
-  readonly onEnding?: (path: string, ending: WatchEnding, error: KubeError | undefined) => void
+  /** What cannot be looked at, each reason once until it was seen again. */
+  readonly onNotSeen: (path: string, error: KubeError) => void
 }): Observation {
   const { client, onChange } = options
   const nodes = new Set(options.nodes)
+  const toldOf = new Map<string, string>()
+  const seen = (path: string): void => {
+    toldOf.delete(path)
+  }
+  const notSeen = (path: string, error: KubeError): void => {
+    if (toldOf.get(path) === error.message) return
+    toldOf.set(path, error.message)
+    options.onNotSeen(path, error)
+  }
   const collect = <T>(
     path: string,
     project: (object: unknown) => T | undefined,
@@ -46,9 +61,14 @@ export function startObservation(options: {
       path,
       project,
       keyOf,
-      onChange,
+      onChange: (change) => {
+        if (change.type === 'listed') seen(path)
+        onChange()
+      },
       ...(fieldSelector === undefined ? {} : { fieldSelector }),
-      ...(options.onEnding === undefined ? {} : { onEnding: (ending, error) => options.onEnding?.(path, ending, error) }),
+      onEnding: (ending, error) => {
+        if (error !== undefined && isProblem(ending)) notSeen(path, error)
+      },
     })
   const only =
     <T>(project: (object: unknown) => T, belongs: (item: T) => boolean) =>
@@ -96,11 +116,16 @@ export function startObservation(options: {
           signal,
         })
         leases = listed.items
+        seen(paths.leases)
       } catch (error) {
-        // Without the right to see leases the standbys lead some seconds later: no reason to stop.
+        // Without the right to see leases the standbys lead some seconds later: no reason to stop, but one to tell.
         if (!isKubeError(error, 'forbidden', 'not-found')) throw error
+        notSeen(paths.leases, error)
       }
       leasesListed = true
+    },
+    relist: () => {
+      for (const collection of all) collection.relist()
     },
     stop: () => {
       for (const collection of all) collection.stop()

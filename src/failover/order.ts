@@ -178,6 +178,8 @@ export type FailoverEvent =
       readonly reason: string
       readonly atMs: number
     }
+  /** Something cannot be listed or watched (`path`), so nothing is decided without it, or it is done without: the reason says what is missing. */
+  | { readonly kind: 'not-seen'; readonly path: string; readonly reason: string; readonly atMs: number }
   | { readonly kind: 'api-unavailable'; readonly reason: string; readonly retryInMs: number; readonly atMs: number }
   /** A Kubernetes Event could not be written: nothing depends on it. */
   | { readonly kind: 'event-dropped'; readonly reason: string; readonly atMs: number }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { missingRule } from './rbac.ts'
+import { KubeError } from '../kubernetes/errors.ts'
+import { missingRule, refusalReason } from './rbac.ts'
 
 describe('a missing right', () => {
   test.each([
@@ -14,5 +15,21 @@ describe('a missing right', () => {
     ['PATCH', '/apis/roomfence.io/v1/fences/fence-7/status', 'apiGroups: ["roomfence.io"], resources: ["fences/status"], verbs: [patch]'],
   ])('of %s %s is named as a rule', (method, path, rule) => {
     expect(missingRule({ method, path })).toBe(rule)
+  })
+})
+
+describe('a refusal', () => {
+  const forbidden = (message: string): KubeError =>
+    new KubeError('forbidden', message, { method: 'DELETE', path: '/api/v1/namespaces/apps/pods/web', status: 403, reason: 'Forbidden' })
+
+  test('by RBAC names the rule', () => {
+    const text =
+      'pods "web" is forbidden: User "system:serviceaccount:roomfence:roomfence" cannot delete resource "pods" in API group "" in the namespace "apps"'
+    expect(refusalReason(forbidden(text))).toBe('the ServiceAccount lacks a rule: apiGroups: [""], resources: ["pods"], verbs: [delete]')
+  })
+
+  test('by an admission webhook keeps the words of the webhook: no rule is missing', () => {
+    const text = 'admission webhook "guard.example.org" denied the request: not on Fridays'
+    expect(refusalReason(forbidden(text))).toBe(text)
   })
 })

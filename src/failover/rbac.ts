@@ -32,6 +32,16 @@ const verbOf: { readonly [method: string]: string } = {
   WATCH: 'list, watch',
 }
 
+/**
+ * Why a call was refused, for people. A 403 is RBAC's, and then the missing rule is named; or an admission plugin's or webhook's, whose own words say why.
+ *
+ * RBAC's text is that of k8s.io/apiserver, `User "x" cannot patch resource "nodes" in API group ""`.
+ */
+export function refusalReason(error: Pick<KubeError, 'code' | 'method' | 'path' | 'message'>): string {
+  if (error.code !== 'forbidden' || !/ cannot \w+ (?:resource|path) /.test(error.message)) return error.message
+  return `the ServiceAccount lacks a rule: ${missingRule(error)}`
+}
+
 /** What a 403 lacks, in the words of a ClusterRole. */
 export function missingRule(error: Pick<KubeError, 'method' | 'path'>): string {
   const parts = (error.path.split('?')[0] ?? '').split('/').filter((part) => part !== '')

@@ -121,13 +121,19 @@ export function mergeStatus(remote: FenceStatus, local: FenceStatus): FenceStatu
     ...remote,
     workloads: [...merged, ...localWorkloads.values()],
     leases: [...leases.values()],
+    unfenced: [...remote.unfenced, ...local.unfenced.filter(({ node }) => !remote.unfenced.some((other) => other.node === node))],
     nodes: remote.nodes.length > 0 ? remote.nodes : local.nodes,
     startedAt: remote.startedAt === '' ? local.startedAt : remote.startedAt,
   }
 }
 
-function bringUpToDate(workload: RecordedWorkload, verdicts: readonly PodVerdict[], clearedNow: ReadonlySet<string>): RecordedWorkload {
-  if (isSettled(workload.state)) return workload
+function bringUpToDate(recorded: RecordedWorkload, verdicts: readonly PodVerdict[], clearedNow: ReadonlySet<string>): RecordedWorkload {
+  const isBack = verdicts.some(({ kind }) => kind !== 'stuck' && kind !== 'skipped')
+  if (isSettled(recorded.state) && !isBack) return recorded
+  // It had settled after its pods were gone, and they are there again: the API server was set back in time, and all of it happens once more.
+  const workload: RecordedWorkload = isSettled(recorded.state)
+    ? { ...recorded, state: 'waiting', newNode: '', startAsked: false }
+    : recorded
   const first = verdicts[0]
   // No pod of it is left on the fenced nodes.
   if (first === undefined)

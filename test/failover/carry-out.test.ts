@@ -116,4 +116,33 @@ describe('the carrier', () => {
     expect(round.retryAfterMs).toBe(2_000)
     expect(one.concurrency()).toBeLessThan(before)
   })
+
+  test('goes on with the others when several in a row get no answer while the API server is there, and tries those last the next time', async () => {
+    const stuck = Array.from({ length: 12 }, (_, index) => podOn(`stuck-${String(index)}`))
+    const free = podOn('free')
+    const tried: string[] = []
+    bed.server.faults.set({
+      answer: { status: 500 },
+      appliesTo: ({ method, path }) => {
+        if (method === 'DELETE') tried.push(path)
+        return method === 'DELETE' && path.includes('/stuck-')
+      },
+    })
+    const one = carrier()
+    const round = await one.run([{ name: 'pods', barrier: false, steps: [...stuck, free].map(clear) }])
+    expect(round.isApiAway).toBe(false)
+    expect(round.failed).toHaveLength(12)
+    expect(outcomes).toEqual(['done'])
+    tried.length = 0
+    await one.run([{ name: 'pods', barrier: false, steps: [...stuck, podOn('late')].map(clear) }])
+    expect(tried[0]).toMatch(/late$/)
+  })
+
+  test('stops the round when the API server does not answer at all', async () => {
+    const pods = Array.from({ length: 24 }, (_, index) => podOn(`p${String(index)}`))
+    bed.server.faults.set({ answer: { status: 503 } })
+    const round = await carrier().run([{ name: 'pods', barrier: false, steps: pods.map(clear) }])
+    expect(round.isApiAway).toBe(true)
+    expect(round.failed.length).toBeLessThan(24)
+  })
 })

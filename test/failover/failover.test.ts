@@ -3,6 +3,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { createVm, demoNamespace, requestStart } from '../../src/demo/cluster/fixtures.ts'
 import type { VirtualMachineInstance } from '../../src/demo/cluster/objects.ts'
 import type { Taint } from '../../src/kubernetes/resources.ts'
+import { rbacRules } from '../../src/failover/rbac.ts'
 import { createFailoverBed, eventually, type FailoverBed, roomB } from './bed.ts'
 
 let bed: FailoverBed
@@ -163,6 +164,35 @@ describe('the carrier of a fence', () => {
       reason: expect.stringContaining('apiGroups: [""], resources: ["nodes"], verbs: [patch]') as string,
     })
     expect(bed.events.some((event) => event.kind === 'pod-cleared')).toBe(false)
+  })
+
+  test('names the rule that it lacks to look at something, and goes on alone where it can do without', async () => {
+    bed = await createFailoverBed({ token: { name: 'system:serviceaccount:roomfence:agent', groups: [] } })
+    const rulesWithout = (...missing: readonly string[]) =>
+      rbacRules.filter(({ resources }) => !resources.some((one) => missing.includes(one)))
+    const setRules = (rules: typeof rbacRules): void => {
+      const role = bed.store.get('clusterroles', undefined, 'roomfence')
+      if (role === undefined) bed.store.create('clusterroles', { metadata: { name: 'roomfence' }, rules })
+      else bed.store.update('clusterroles', { ...role, rules })
+    }
+    bed.store.create('clusterrolebindings', {
+      metadata: { name: 'roomfence' },
+      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'roomfence' },
+      subjects: [{ kind: 'ServiceAccount', namespace: 'roomfence', name: 'agent' }],
+    })
+    setRules(rulesWithout('leases', 'pods'))
+    vm('always')
+    await runInRoomB('always')
+    bed.powerOff('room-b')
+    const failover = bed.start()
+    const told = (resource: string) =>
+      bed.events.some((event) => event.kind === 'not-seen' && event.reason.includes(`resources: ["${resource}"], verbs: [list, watch]`))
+    await eventually('told of pods and leases', () => told('pods') && told('leases'))
+    // Without pods nothing is decided; without leases the fence can do.
+    expect(taints('b1').some(({ key }) => key === 'roomfence.io/fenced')).toBe(false)
+    setRules(rulesWithout('leases'))
+    expect((await failover.done).running).toEqual(['vms/always'])
+    expect(bed.events.filter((event) => event.kind === 'not-seen' && event.path.endsWith('/leases'))).toHaveLength(1)
   })
 
   test('writes the fence again when the API server comes back older than it', async () => {

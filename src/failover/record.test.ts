@@ -1,0 +1,54 @@
+/** What is kept of a fence when several hands write its record, or when the API server was set back in time. */
+import { describe, expect, test } from 'vitest'
+import { exampleInput, exampleRecord } from './examples.ts'
+import { emptyFenceStatus, type FenceStatus, type RecordedUnfence } from './fence-object.ts'
+import { planFailover } from './plan.ts'
+import { mergeStatus } from './record.ts'
+
+const unfence = (node: string): RecordedUnfence => ({ node, by: 'ada', at: '', epoch: 8, overridden: [] })
+const status = (more: Partial<FenceStatus>): FenceStatus => ({ ...emptyFenceStatus, ...more })
+
+describe('two records of one fence, made one', () => {
+  test('keep what has settled, a start that either asked for, the proof, and every lease that was released', () => {
+    const lease = { namespace: 'kube-system', name: 'kcm', holder: 'b1_5f', node: 'b1', released: false }
+    const merged = mergeStatus(
+      status({ workloads: [exampleRecord('one', { proof: '' }), exampleRecord('two', { startAsked: true })], leases: [lease] }),
+      status({
+        workloads: [exampleRecord('one', { state: 'running', newNode: 'a1' }), exampleRecord('two'), exampleRecord('three')],
+        leases: [{ ...lease, released: true }],
+      }),
+    )
+    expect(merged.workloads).toMatchObject([
+      { name: 'one', state: 'running', newNode: 'a1', proof: 'storage' },
+      { name: 'two', startAsked: true },
+      { name: 'three' },
+    ])
+    expect(merged.leases).toMatchObject([{ released: true }])
+  })
+
+  test('keep every node that was un-fenced: a record that the API server lost must not fence it again', () => {
+    expect(mergeStatus(emptyFenceStatus, status({ unfenced: [unfence('b1')] })).unfenced).toEqual([unfence('b1')])
+    expect(mergeStatus(status({ unfenced: [unfence('b1')] }), status({ unfenced: [unfence('b1'), unfence('b2')] })).unfenced).toEqual([
+      unfence('b1'),
+      unfence('b2'),
+    ])
+  })
+})
+
+describe('a workload that had settled', () => {
+  test('is taken up again when its pods are back on the fenced node, as after a restored backup', () => {
+    const before = exampleRecord('one', { state: 'running', newNode: 'a1', startAsked: true })
+    const { snapshot, ...input } = exampleInput({ vms: ['one'] })
+    const recorded = status({ workloads: [before] })
+    const again = planFailover({ ...input, snapshot: { ...snapshot, recorded } })
+    expect(again.status.workloads).toMatchObject([{ name: 'one', state: 'ordered', newNode: '', startAsked: false }])
+    expect(again.status.phase).toBe('Acting')
+  })
+
+  test('stays settled while no pod of it is there', () => {
+    const before = exampleRecord('one', { state: 'running', newNode: 'a1' })
+    const { snapshot, ...input } = exampleInput({ vms: ['one'] })
+    const plan = planFailover({ ...input, snapshot: { ...snapshot, pods: [], recorded: status({ workloads: [before] }) } })
+    expect(plan.status.workloads).toEqual([before])
+  })
+})
