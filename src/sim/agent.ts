@@ -32,6 +32,8 @@ export function noteWell(world: World, node: SimNode): void {
   else if (node.wellSinceMs === Infinity) node.wellSinceMs = nowMs
 }
 
+const isDeaf = (world: World, node: SimNode): boolean => node.deafUntilMs > world.timeline.nowMs
+
 export function stopAgent(world: World, node: SimNode, forMs: number): void {
   if (!node.state) return
   const untilMs = world.timeline.nowMs + forMs
@@ -168,15 +170,15 @@ function deliver(world: World, from: SimNode, to: string, message: Message): voi
     })
     return
   }
-  world.network.travel(from.index, receiver.index, () => {
-    if (receiver.state) feed(world, receiver, { kind: 'message', from: name, incarnation, message })
+  world.network.travel(from.index, receiver.index, message.kind, () => {
+    if (receiver.state && !isDeaf(world, receiver)) feed(world, receiver, { kind: 'message', from: name, incarnation, message })
   })
 }
 
 function askWitness(world: World, node: SimNode, request: WitnessRequest): void {
   const { life } = node
   const { network, witness, witnessSite } = world
-  network.travel(node.index, witnessSite, () => {
+  network.travel(node.index, witnessSite, request.kind, () => {
     if (!witness.isUp) return
     const answer = answerRequest(witness, node.name, request)
     if (answer.kind === 'swapped') {
@@ -184,8 +186,8 @@ function askWitness(world: World, node: SimNode, request: WitnessRequest): void 
       world.strike('swapped', node)
     }
     const send = (): void =>
-      network.travel(witnessSite, node.index, () => {
-        if (node.life === life) feed(world, node, { kind: 'witness', answer })
+      network.travel(witnessSite, node.index, 'answer', () => {
+        if (node.life === life && !isDeaf(world, node)) feed(world, node, { kind: 'witness', answer })
       })
     if (witness.isSlow) world.timeline.in(world.random.between(100, 2_500), send)
     else send()

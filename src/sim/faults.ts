@@ -53,6 +53,13 @@ export function applyFault(world: World, fault: Fault, at: SimNode | null): void
         network.change(from, to, fault.path, { loss, delayMs, jitterMs, duplicate }),
       )
     }
+    case 'filter':
+      return eachPair(world, fault.from, fault.to, at, true, (from, to) => {
+        const filters = new Map(network.link(from, to, 0).filters)
+        if (fault.lateMs === 0) filters.delete(fault.message)
+        else filters.set(fault.message, fault.lateMs)
+        network.change(from, to, null, { filters })
+      })
     case 'flap':
       return flap(world, fault.from, fault.to, at, fault.everyMs, fault.times * 2)
     case 'heal':
@@ -65,13 +72,19 @@ export function applyFault(world: World, fault: Fault, at: SimNode | null): void
       }
       return
     case 'power-on':
-      for (const node of nodesOf(world, fault.target, at)) powerOn(world, node)
+      for (const node of nodesOf(world, fault.target, at)) {
+        if (fault.isOverruled === true) node.isDeclaredDead = false
+        powerOn(world, node)
+      }
       return
     case 'crash':
       for (const node of nodesOf(world, fault.target, at)) crashAgent(world, node, fault.backMs)
       return
     case 'stop':
-      for (const node of nodesOf(world, fault.target, at)) stopAgent(world, node, fault.forMs)
+      for (const node of nodesOf(world, fault.target, at)) {
+        if (fault.isDeaf === true) node.deafUntilMs = world.timeline.nowMs + fault.forMs
+        stopAgent(world, node, fault.forMs)
+      }
       return
     case 'stall':
       for (const node of nodesOf(world, fault.target, at)) {
@@ -111,7 +124,12 @@ export function applyFault(world: World, fault: Fault, at: SimNode | null): void
     case 'confirm-dead':
       return confirmDead(world, fault.target, at)
     case 'brake':
-      for (const node of world.nodes) feed(world, node, { kind: 'pause-fencing', isPaused: fault.isPaused, by: 'operator' })
+      for (const node of fault.at === undefined ? world.nodes : nodesOf(world, fault.at, at))
+        feed(world, node, {
+          kind: 'pause-fencing',
+          isPaused: fault.isPaused,
+          by: fault.at === undefined ? 'operator' : `operator at ${node.name}`,
+        })
       return
     case 'maintenance':
       for (const node of world.nodes)
@@ -255,6 +273,7 @@ function repair(world: World): void {
   for (const node of world.nodes) {
     node.stuckUntilMs = -Infinity
     node.stallAgainMs = 0
+    node.deafUntilMs = -Infinity
     node.disk.how = 'good'
     noteWell(world, node)
     if (node.isDeclaredDead) powerOnLast(world, node)

@@ -1,4 +1,5 @@
 /** A schedule: the world's shape and the faults that happen in it, as plain data, so that it can be replayed, shrunk and read. */
+import type { Message, WitnessRequest } from '../protocol/messages.ts'
 import { defaultTimings, type Timings } from '../protocol/timings.ts'
 
 export type Profile = 'ordinary' | 'hostile'
@@ -21,6 +22,9 @@ export interface WorldOptions {
   readonly rebootMs: readonly [number, number]
 }
 
+/** What a message on a link is, for a filter: between agents, to the witness, and its answers. */
+export type Traffic = Message['kind'] | WitnessRequest['kind'] | 'answer'
+
 /**
  * Targets name a room (`a`), a node (`a1`), `witness` or `api`. In a strike also `@self` (where the moment was), `@room` (its room),
  * `@others` (every other room), `@peer` (one node of another room).
@@ -37,12 +41,16 @@ export type Fault =
       readonly jitterMs: number
       readonly duplicate: number
     }
+  /** Messages of one kind on a link are late by so much, or lost (null); 0: no longer. */
+  | { readonly kind: 'filter'; readonly from: string; readonly to: string; readonly message: Traffic; readonly lateMs: number | null }
   | { readonly kind: 'flap'; readonly from: string; readonly to: string; readonly everyMs: number; readonly times: number }
   | { readonly kind: 'heal' }
   | { readonly kind: 'power-off'; readonly target: string }
-  | { readonly kind: 'power-on'; readonly target: string }
+  /** `isOverruled`: also what a person declared dead; nobody should, before the rooms see each other. */
+  | { readonly kind: 'power-on'; readonly target: string; readonly isOverruled?: boolean }
   | { readonly kind: 'crash'; readonly target: string; readonly backMs: number }
-  | { readonly kind: 'stop'; readonly target: string; readonly forMs: number }
+  /** `isDeaf`: the whole host stands still, and what is sent to it meanwhile is lost. */
+  | { readonly kind: 'stop'; readonly target: string; readonly forMs: number; readonly isDeaf?: boolean }
   /** Stopped, let go for a moment, in which one thing that it was about to do is done, and stopped again. */
   | { readonly kind: 'stall'; readonly target: string; readonly forMs: number; readonly thenMs: number }
   | { readonly kind: 'clock'; readonly target: string; readonly rate: number }
@@ -52,8 +60,8 @@ export type Fault =
   | { readonly kind: 'api'; readonly how: 'down' | 'up' | 'rollback' }
   | { readonly kind: 'unfence'; readonly target: string }
   | { readonly kind: 'confirm-dead'; readonly target: string }
-  /** All fencing is paused by a person, or resumed. */
-  | { readonly kind: 'brake'; readonly isPaused: boolean }
+  /** All fencing is paused by a person, or resumed. `at`: only the agents named hear of it. */
+  | { readonly kind: 'brake'; readonly isPaused: boolean; readonly at?: string }
   | { readonly kind: 'maintenance'; readonly target: string; readonly isOn: boolean }
   | { readonly kind: 'leave'; readonly target: string; readonly backMs: number }
   | { readonly kind: 'migrate'; readonly vm: number }

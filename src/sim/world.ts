@@ -35,6 +35,8 @@ export interface SimNode {
   /** Stopped (SIGSTOP, swap, a slow hypervisor) until then, true ms. What reaches it meanwhile waits in `backlog`. */
   stoppedUntilMs: number
   backlog: (() => void)[]
+  /** The whole host stands still until then: what is sent to it is lost. */
+  deafUntilMs: number
   /** After the next thing that it does, stopped again for so long. */
   stallAgainMs: number
   readonly clock: Clock
@@ -167,6 +169,7 @@ function createNodes(options: WorldOptions, random: Random): SimNode[] {
         state: null,
         stoppedUntilMs: -Infinity,
         backlog: [],
+        deafUntilMs: -Infinity,
         stallAgainMs: 0,
         clock: { sinceMs: 0, localMs: random.between(0, 1e6), rate: 1 + random.between(-1, 1) * clockRateError },
         watchdogPlan: 0,
