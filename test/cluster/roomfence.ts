@@ -31,6 +31,8 @@ export interface Roomfence {
   readonly watchdogs: Watchdogs
   /** Undefined when this node's agent does not answer. */
   status(node: string): Promise<AgentStatus | undefined>
+  /** Its /metrics; undefined when it does not answer. */
+  metrics(node: string): Promise<string | undefined>
   stop(): Promise<void>
 }
 
@@ -65,14 +67,14 @@ const timings = (): Record<string, number> => ({
   clockRateError: 0.001,
 })
 
-const getJson = async (host: string, port: number): Promise<AgentStatus | undefined> =>
+const getText = async (host: string, port: number, path: string): Promise<string | undefined> =>
   new Promise((resolve) => {
-    const asked = request({ host, port, path: '/status', timeout: 5_000 }, (response) => {
+    const asked = request({ host, port, path, timeout: 5_000 }, (response) => {
       let text = ''
       response.setEncoding('utf8')
       response.on('data', (chunk: string) => (text += chunk))
       response.on('error', () => resolve(undefined))
-      response.on('end', () => resolve(response.statusCode === 200 ? (JSON.parse(text) as AgentStatus) : undefined))
+      response.on('end', () => resolve(response.statusCode === 200 ? text : undefined))
     })
     asked.on('error', () => resolve(undefined))
     asked.on('timeout', () => asked.destroy(new Error('no answer')))
@@ -152,7 +154,11 @@ export const startRoomfence = async (controlPlane: ControlPlane, fakeNodes: Fake
       return { command: [...run, 'agent', '--config', path] }
     },
   })
-  const status = async (node: string): Promise<AgentStatus | undefined> => getJson(host, observePorts.get(node) ?? 0)
+  const ask = async (node: string, path: string): Promise<string | undefined> => getText(host, observePorts.get(node) ?? 0, path)
+  const status = async (node: string): Promise<AgentStatus | undefined> => {
+    const text = await ask(node, '/status')
+    return text === undefined ? undefined : (JSON.parse(text) as AgentStatus)
+  }
 
   const [first] = fakeNodes.nodes
   if (first === undefined) throw new Error('there are no nodes')
@@ -176,6 +182,7 @@ export const startRoomfence = async (controlPlane: ControlPlane, fakeNodes: Fake
     agents,
     watchdogs,
     status,
+    metrics: async (node) => ask(node, '/metrics'),
     stop: async () => {
       watchdogs.stop()
       // killed: half of the agents may have lost their majority, and would keep their watchdogs armed for as long as they may

@@ -57,7 +57,7 @@ interface ApiService extends Installable {
   readonly spec: { service: { port?: number }; caBundle?: string }
 }
 
-const version = 'v1.8.2'
+export const kubeVirtVersion = 'v1.8.2'
 const namespace = 'kubevirt'
 const run = promisify(execFile)
 
@@ -108,7 +108,7 @@ const virtHandler = object(
           serviceAccountName: 'kubevirt-handler',
           hostPID: true,
           tolerations: [{ key: 'CriticalAddonsOnly', operator: 'Exists' }],
-          containers: [{ name: 'virt-handler', image: `registry.example/kubevirt/virt-handler:${version}` }],
+          containers: [{ name: 'virt-handler', image: `registry.example/kubevirt/virt-handler:${kubeVirtVersion}` }],
         },
       },
     },
@@ -156,7 +156,12 @@ const installBase = async ({ client, options, authority }: KubeVirtSetting, obje
   await apply(client, object('kubevirt.io/v1', 'KubeVirt', { name: 'kubevirt', namespace }, { spec: { configuration } }))
   await client.patch(`/apis/kubevirt.io/v1/namespaces/${namespace}/kubevirts/kubevirt/status`, {
     // what virt-operator reports when it is done
-    status: { phase: 'Deployed', defaultArchitecture: 'amd64', observedKubeVirtVersion: version, targetKubeVirtVersion: version },
+    status: {
+      phase: 'Deployed',
+      defaultArchitecture: 'amd64',
+      observedKubeVirtVersion: kubeVirtVersion,
+      targetKubeVirtVersion: kubeVirtVersion,
+    },
   })
 }
 
@@ -224,8 +229,8 @@ export const startKubeVirt = async (setting: KubeVirtSetting): Promise<KubeVirt>
         listen: '127.0.0.1',
         port: await freePort(),
         v: 2,
-        'launcher-image': `registry.example/kubevirt/virt-launcher:${version}`,
-        'exporter-image': `registry.example/kubevirt/virt-exportserver:${version}`,
+        'launcher-image': `registry.example/kubevirt/virt-launcher:${kubeVirtVersion}`,
+        'exporter-image': `registry.example/kubevirt/virt-exportserver:${kubeVirtVersion}`,
         'prom-cert-file': serving.certificateFile,
         'prom-key-file': serving.keyFile,
       }),
