@@ -123,10 +123,12 @@ const emptySnapshot: Snapshot = {
     ]),
   ),
   pods: [],
+  unbound: [],
   volumesByClaim: new Map(),
   vms: new Map(),
   vmis: new Map(),
   volumeAttachments: [],
+  since: '2026-01-01T00:00:00Z',
   leases: [],
   recorded: emptyFenceStatus,
 }

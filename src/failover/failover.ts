@@ -181,7 +181,7 @@ async function carryOut(input: FailoverInput, { observation, events, rest, signa
         await rest(config.lookEveryMs)
         continue
       }
-      const snapshot = observation.snapshot(withAsked(fence.status, startAsked, released))
+      const snapshot = observation.snapshot(withAsked(fence.status, startAsked, released), fence.createdAt)
       const plan: Plan = planFailover({
         order,
         snapshot,
@@ -210,7 +210,8 @@ async function carryOut(input: FailoverInput, { observation, events, rest, signa
         onProgress({ kind: 'finished', atMs: clock.nowMs() })
         return resultOf('finished', known)
       }
-      const first = round.failed[0]
+      // KubeVirt being away is no reason to leave the API server alone.
+      const first = round.failed.find(({ step }) => step.kind !== 'vm')
       if (round.isApiAway || round.retryAfterMs !== undefined || (first !== undefined && isTransient(first.error))) {
         await backOff(first?.error.message ?? 'the API server asks to wait', round.retryAfterMs)
       } else {

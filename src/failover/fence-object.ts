@@ -55,6 +55,32 @@ export interface RecordedLease {
   readonly released: boolean
 }
 
+/** A VolumeAttachment of a fenced node that is not gone yet. */
+export interface RecordedAttachment {
+  readonly name: string
+  readonly node: string
+  readonly persistentVolume: string
+  /** `namespace/claim`, empty when no volume is known for it. */
+  readonly claim: string
+  readonly accessModes: readonly string[]
+  /** Only one node may have the volume at a time, so its new pod waits for this one. */
+  readonly blocks: boolean
+  readonly isLate: boolean
+  readonly reason: string
+}
+
+/** A pod that was made since the fence and that no node takes. */
+export interface RecordedUnplaced {
+  readonly kind: 'VirtualMachine' | 'VirtualMachineInstance' | 'Pod'
+  readonly namespace: string
+  readonly name: string
+  readonly pod: string
+  readonly uid: string
+  readonly owner: string
+  /** The scheduler's own words. */
+  readonly reason: string
+}
+
 export interface RecordedUnfence {
   readonly node: string
   readonly by: string
@@ -72,8 +98,17 @@ export interface FenceStatus {
   readonly workloads: readonly RecordedWorkload[]
   readonly leases: readonly RecordedLease[]
   readonly stuck: readonly string[]
+  readonly volumeAttachments: readonly RecordedAttachment[]
+  readonly unplaced: readonly RecordedUnplaced[]
   readonly unfenced: readonly RecordedUnfence[]
-  readonly counts: { readonly pods: number; readonly vms: number; readonly running: number; readonly held: number }
+  readonly counts: {
+    readonly pods: number
+    readonly vms: number
+    readonly running: number
+    readonly held: number
+    readonly unplaced: number
+    readonly volumeAttachments: number
+  }
   readonly startedAt: string
   readonly updatedAt: string
   readonly finishedAt: string
@@ -83,6 +118,8 @@ export interface Fence {
   readonly name: string
   readonly uid: string
   readonly resourceVersion: string
+  /** By the API server's clock, as are those of pods: the two can be compared. */
+  readonly createdAt: string
   readonly spec: FenceSpec
   readonly status: FenceStatus
 }
@@ -95,8 +132,10 @@ export const emptyFenceStatus: FenceStatus = {
   workloads: [],
   leases: [],
   stuck: [],
+  volumeAttachments: [],
+  unplaced: [],
   unfenced: [],
-  counts: { pods: 0, vms: 0, running: 0, held: 0 },
+  counts: { pods: 0, vms: 0, running: 0, held: 0, unplaced: 0, volumeAttachments: 0 },
   startedAt: '',
   updatedAt: '',
   finishedAt: '',
@@ -113,7 +152,7 @@ const fenceSpecOf = (order: FenceOrder): FenceSpec => ({
 
 function fenceOf(object: unknown): Fence {
   const raw = object as {
-    readonly metadata: { readonly name: string; readonly uid: string; readonly resourceVersion: string }
+    readonly metadata: { readonly name: string; readonly uid: string; readonly resourceVersion: string; readonly creationTimestamp: string }
     readonly spec: FenceSpec
     readonly status?: Partial<FenceStatus>
   }
@@ -121,6 +160,7 @@ function fenceOf(object: unknown): Fence {
     name: raw.metadata.name,
     uid: raw.metadata.uid,
     resourceVersion: raw.metadata.resourceVersion,
+    createdAt: raw.metadata.creationTimestamp,
     spec: raw.spec,
     status: { ...emptyFenceStatus, ...raw.status },
   }

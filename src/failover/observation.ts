@@ -8,6 +8,7 @@ import {
   paths,
   persistentVolumeView,
   podView,
+  unboundPodView,
   virtualMachineInstanceView,
   virtualMachineView,
   volumeAttachmentView,
@@ -21,7 +22,8 @@ export interface Observation {
   whenFresh: Promise<void>
   /** Everything has been listed at least once: before that, absence means nothing. */
   isFresh(): boolean
-  snapshot(recorded: FenceStatus): Snapshot
+  /** @param since creation time of the Fence object: pods without a node are of interest if they are not older */
+  snapshot(recorded: FenceStatus, since: string): Snapshot
   /** Lists the leader leases anew: they change every other second, so they are not watched. */
   refreshLeases(signal: AbortSignal): Promise<void>
   /** Lists everything anew: the API server lost what it had told. */
@@ -30,7 +32,8 @@ export interface Observation {
 }
 
 /** Endings that come and go by themselves are none. */
-const isProblem = (ending: WatchEnding): boolean => ending === 'refused' || ending === 'broken' || ending === 'throttled' || ending === 'garbled'
+const isProblem = (ending: WatchEnding): boolean =>
+  ending === 'refused' || ending === 'broken' || ending === 'throttled' || ending === 'garbled'
 
 export function startObservation(options: {
   readonly client: KubeClient
@@ -82,6 +85,7 @@ export function startObservation(options: {
     (node) => node.name,
   )
   const pods = options.nodes.map((node) => collect(paths.pods, podView, (pod) => pod.uid, `spec.nodeName=${node}`))
+  const unbound = collect(paths.pods, unboundPodView, (pod) => pod.uid, 'spec.nodeName=')
   const volumes = collect(paths.persistentVolumes, persistentVolumeView, (volume) => volume.name)
   const attachments = collect(
     paths.volumeAttachments,
@@ -90,22 +94,32 @@ export function startObservation(options: {
   )
   const vms = collect(paths.virtualMachines, virtualMachineView, fullName)
   const vmis = collect(paths.virtualMachineInstances, virtualMachineInstanceView, fullName)
-  const all: readonly Collection<unknown>[] = [nodeObjects, ...pods, volumes, attachments, vms, vmis] as readonly Collection<unknown>[]
+  const all: readonly Collection<unknown>[] = [
+    nodeObjects,
+    ...pods,
+    unbound,
+    volumes,
+    attachments,
+    vms,
+    vmis,
+  ] as readonly Collection<unknown>[]
   let leases: readonly LeaseView[] = []
   let leasesListed = false
 
   return {
     whenFresh: Promise.all(all.map((collection) => collection.whenFresh)).then(() => {}),
     isFresh: () => leasesListed && all.every((collection) => collection.isFresh()),
-    snapshot: (recorded) => ({
+    snapshot: (recorded, since) => ({
       nodes: nodeObjects.items(),
       pods: pods.flatMap((collection) => [...collection.items().values()]),
+      unbound: [...unbound.items().values()].filter((pod) => pod.createdAt >= since),
       volumesByClaim: new Map(
         [...volumes.items().values()].flatMap((volume) => (volume.claim === undefined ? [] : [[fullName(volume.claim), volume]])),
       ),
       vms: vms.items(),
       vmis: vmis.items(),
       volumeAttachments: [...attachments.items().values()],
+      since,
       leases,
       recorded,
     }),

@@ -169,6 +169,7 @@ export type FailoverEvent =
       readonly atMs: number
     }
   | { readonly kind: 'vm-unplaced'; readonly vm: string; readonly reason: string; readonly atMs: number }
+  | { readonly kind: 'pod-unplaced'; readonly pod: string; readonly reason: string; readonly atMs: number }
   | { readonly kind: 'held'; readonly workload: string; readonly reason: string; readonly atMs: number }
   | { readonly kind: 'skipped'; readonly workload: string; readonly reason: string; readonly atMs: number }
   | {

@@ -186,23 +186,12 @@ describe('a plan', () => {
     expect(deleted(planFailover(exampleInput({ snapshot: { pods: [hotplug] } })))).toEqual(['hp-volume-1'])
   })
 
-  test('tells of attachments past their deadline', () => {
-    const volumeAttachments = [
-      {
-        uid: 'va',
-        name: 'va',
-        resourceVersion: '1',
-        attacher: 'linstor',
-        nodeName: 'b1',
-        persistentVolume: 'pv',
-        isTerminating: true,
-        finalizers: ['external-attacher/linstor'],
-      },
-    ]
-    const input = exampleInput({ snapshot: { volumeAttachments } })
-    expect(planFailover(input).status.stuck).toEqual([])
-    const late = planFailover({ ...input, nowMs: input.config.volumeAttachmentDeadlineMs, sinceMs: new Map([['attachment va', 0]]) })
-    expect(late.status.stuck).toEqual(['VolumeAttachment va on b1: linstor has not detached pv (finalizers: external-attacher/linstor)'])
+  test('ends only after a moment in which the scheduler could say that it has no node for what was cleared', () => {
+    const input = exampleInput({ snapshot: { nodes: new Map() } })
+    const first = planFailover(input)
+    expect(first).toMatchObject({ status: { phase: 'Acting', finishedAt: '' }, lookAgainInMs: 2_000 })
+    const later = planFailover({ ...input, nowMs: 2_000, sinceMs: new Map([['settled', 0]]) })
+    expect(later).toMatchObject({ status: { phase: 'Finished' }, lookAgainInMs: undefined })
   })
 
   test('has nothing to do with nodes that were un-fenced', () => {

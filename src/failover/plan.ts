@@ -3,16 +3,18 @@
  *
  * It is made anew after every change from the cluster as it is and the Fence object alone, so it is idempotent, and any agent can go on from any point.
  */
+import { followAttachments } from './attachments.ts'
 import { type ClassifiedPod, classifyPods } from './classify.ts'
 import type { FenceStatus, RecordedWorkload } from './fence-object.ts'
 import { leasesHeldOn } from './leases.ts'
 import { type DataGate, type FailoverConfig, type FenceOrder, outOfServiceTaintKey, type Proofs } from './order.ts'
 import { decidePod, type PodVerdict } from './pod-verdict.ts'
-import { compareText, nextStatus, nodeRecords, stuckThings } from './plan-status.ts'
+import { compareText, nextStatus, nodeRecords } from './plan-status.ts'
 import { recordWorkloads } from './record.ts'
 import { fullName, type Snapshot } from './snapshot.ts'
 import type { Stage, Step } from './steps.ts'
 import { fencedTaint, hasTaint, immuneTolerations, isOutOfService, outOfServiceTaint } from './taints.ts'
+import { unplacedWorkloads } from './unplaced.ts'
 import { followVm } from './vm.ts'
 
 export interface PlanInput {
@@ -40,6 +42,9 @@ export interface Plan {
   readonly verdicts: readonly PodVerdict[]
   readonly unplaced: readonly { readonly workload: string; readonly reason: string }[]
 }
+
+/** The longest wait, once all is done, for replacements that no node takes. */
+const longestSettleMs = 2_000
 
 export function planFailover(given: PlanInput): Plan {
   // A node that was un-fenced is none of this fence's any more, whatever the order says.
@@ -112,23 +117,30 @@ export function planFailover(given: PlanInput): Plan {
     { name: 'hot-plug pods left over', barrier: false, steps: hotplugSteps(verdicts, snapshot) },
   ]
 
-  const stuck = stuckThings(input, verdicts, ageMs)
+  const attachments = followAttachments(input, verdicts, ageMs)
+  const unplaced = unplacedWorkloads(input, ageMs)
   const waiting = verdicts.filter((verdict) => verdict.kind === 'waiting')
-  const status = nextStatus(input, {
+  const settled = nextStatus(input, {
     stages,
     verdicts,
     workloads: followed.workloads,
     nodes: nodeRecords(input, outOfService.waitingFor),
     leases,
-    stuck: stuck.told,
-    isOpen: stuck.isOpen,
+    volumeAttachments: attachments.left,
+    unplaced: unplaced.all,
+    isOpen: attachments.isYoung || unplaced.isYoung,
   })
+  // A controller needs a moment to replace what was cleared, and the scheduler one more to say that it has no node for it.
+  const isEnding = settled.phase === 'Finished' && snapshot.recorded.phase !== 'Finished'
+  const settlesInMs = isEnding && !order.dryRun ? Math.min(longestSettleMs, config.lookEveryMs) - ageMs('settled') : 0
+  const status: FenceStatus = settlesInMs > 0 ? { ...settled, phase: 'Acting', finishedAt: '' } : settled
   const readyIn = waiting.flatMap((verdict) => (verdict.readyInMs === undefined ? [] : [verdict.readyInMs]))
+  const soonest = settlesInMs > 0 ? [...readyIn, settlesInMs] : readyIn
   return {
     stages: stages.filter((stage) => stage.steps.length > 0),
     status,
     subjects,
-    lookAgainInMs: readyIn.length === 0 ? undefined : Math.max(0, Math.min(...readyIn)),
+    lookAgainInMs: soonest.length === 0 ? undefined : Math.max(0, Math.min(...soonest)),
     verdicts,
     unplaced: followed.unplaced,
   }

@@ -4,6 +4,7 @@ import type {
   NodeView,
   PersistentVolumeView,
   PodView,
+  UnboundPodView,
   VirtualMachineInstanceView,
   VirtualMachineView,
   VolumeAttachmentView,
@@ -15,6 +16,8 @@ export interface Snapshot {
   readonly nodes: ReadonlyMap<string, NodeView>
   /** All pods bound to nodes of the fence. */
   readonly pods: readonly PodView[]
+  /** Pods of the whole cluster that have no node and were made since the fence. */
+  readonly unbound: readonly UnboundPodView[]
   /** By `namespace/claim`. */
   readonly volumesByClaim: ReadonlyMap<string, PersistentVolumeView>
   /** By `namespace/name`; all of the cluster. Empty where KubeVirt is not installed. */
@@ -22,6 +25,8 @@ export interface Snapshot {
   readonly vmis: ReadonlyMap<string, VirtualMachineInstanceView>
   /** Those of the fence's nodes. */
   readonly volumeAttachments: readonly VolumeAttachmentView[]
+  /** Creation time of the Fence object, by the API server's clock, in whole seconds: what is not older was made since. */
+  readonly since: string
   /** Leader-election Leases: all but the kubelets' own. */
   readonly leases: readonly LeaseView[]
   /** What the Fence object says was known and done before. */

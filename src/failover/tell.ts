@@ -1,5 +1,6 @@
 /** Turns plans and steps into progress and Kubernetes Events: each thing told once, when it changes. */
 import type { KubeError } from '../kubernetes/errors.ts'
+import { toldOfAttachment } from './attachments.ts'
 import type { StepOutcome } from './carry-out.ts'
 import type { EventSubject, EventWriter } from './events.ts'
 import type { FenceStatus, RecordedWorkload } from './fence-object.ts'
@@ -111,12 +112,19 @@ export function createTeller({
       }
       for (const { workload, reason } of plan.unplaced)
         if (isNew('unplaced', workload, reason)) onProgress({ kind: 'vm-unplaced', vm: workload, reason, atMs })
-      for (const stuck of plan.status.stuck) {
-        const [, name, node] = /^VolumeAttachment (\S+) on (\S+):/.exec(stuck) ?? []
-        if (name === undefined || node === undefined || !isNew('attachment', name)) continue
-        onProgress({ kind: 'volume-attachment-stuck', volumeAttachment: name, node, reason: stuck, atMs })
+      for (const { kind, namespace, name, pod, uid, reason } of plan.status.unplaced) {
+        if (!isNew('unplaced', uid, reason)) continue
+        if (kind === 'Pod') onProgress({ kind: 'pod-unplaced', pod: `${namespace}/${name}`, reason, atMs })
+        const subject: EventSubject = { apiVersion: 'v1', kind: 'Pod', namespace, name: pod, uid }
+        events.write({ subject, type: 'Warning', reason: 'FenceUnplaced', action: 'Place', note: `after fence ${order.id}: ${reason}` })
+      }
+      for (const attachment of plan.status.volumeAttachments) {
+        const { name, node } = attachment
+        if (!attachment.isLate || !isNew('attachment', name)) continue
+        const note = toldOfAttachment(attachment)
+        onProgress({ kind: 'volume-attachment-stuck', volumeAttachment: name, node, reason: note, atMs })
         const uid = plan.status.nodes.find((recorded) => recorded.name === node)?.uid ?? ''
-        events.write({ subject: nodeSubject(node, uid), type: 'Warning', reason: 'VolumeAttachmentStuck', action: 'Detach', note: stuck })
+        events.write({ subject: nodeSubject(node, uid), type: 'Warning', reason: 'VolumeAttachmentStuck', action: 'Detach', note })
       }
     },
     stepDone: (step, outcome) => {

@@ -83,6 +83,17 @@ export interface PodView extends Namespaced {
   readonly requests: { readonly cpuMilli: number; readonly memoryBytes: number }
 }
 
+/** A pod that the scheduler has not given a node. */
+export interface UnboundPodView extends Namespaced {
+  readonly owner: OwnerView | undefined
+  readonly createdAt: string
+  readonly isTerminating: boolean
+  /** Held back by a scheduling gate: the scheduler has not looked at it. */
+  readonly isGated: boolean
+  /** Why no node takes it, in the scheduler's words; undefined before it has tried. */
+  readonly unschedulable: string | undefined
+}
+
 export interface PersistentVolumeView extends Named {
   readonly claim: { readonly namespace: string; readonly name: string } | undefined
   readonly accessModes: readonly string[]
@@ -243,6 +254,23 @@ export function podView(object: unknown): PodView {
   }
 }
 
+/** Of the condition PodScheduled, which KubeVirt copies to its instances: `0/4 nodes are available: ...`. */
+function unschedulable(object: unknown): string | undefined {
+  const scheduled = listAt(object, 'status', 'conditions').find((condition) => textAt(condition, 'type') === 'PodScheduled')
+  return textAt(scheduled, 'status') === 'False' && textAt(scheduled, 'reason') === 'Unschedulable'
+    ? textAt(scheduled, 'message')
+    : undefined
+}
+
+export const unboundPodView = (object: unknown): UnboundPodView => ({
+  ...namespaced(object),
+  owner: controllerOf(object),
+  createdAt: textAt(object, 'metadata', 'creationTimestamp'),
+  isTerminating: isTerminating(object),
+  isGated: listAt(object, 'spec', 'schedulingGates').length > 0,
+  unschedulable: unschedulable(object),
+})
+
 function requestsOf(object: unknown): PodView['requests'] {
   let cpuMilli = 0
   let memoryBytes = 0
@@ -320,7 +348,6 @@ export function virtualMachineInstanceView(object: unknown): VirtualMachineInsta
     const claim = textAt(volume, 'persistentVolumeClaim', 'claimName')
     return claim === '' ? textAt(volume, 'dataVolume', 'name') : claim
   })
-  const scheduled = listAt(object, 'status', 'conditions').find((condition) => textAt(condition, 'type') === 'PodScheduled')
   return {
     ...namespaced(object),
     annotations: annotationsOf(object),
@@ -329,8 +356,7 @@ export function virtualMachineInstanceView(object: unknown): VirtualMachineInsta
     nodeName: textAt(object, 'status', 'nodeName'),
     isTerminating: isTerminating(object),
     claims: claims.filter((claim) => claim !== ''),
-    unschedulable:
-      textAt(scheduled, 'status') === 'False' && textAt(scheduled, 'reason') === 'Unschedulable' ? textAt(scheduled, 'message') : undefined,
+    unschedulable: unschedulable(object),
   }
 }
 
