@@ -79,12 +79,13 @@ export function feed(world: World, node: SimNode, input: Input): void {
 
 function run(world: World, node: SimNode, input: Input): void {
   if (!node.state) return
-  const before = node.state.durable.membership
+  const { membership: before, accepted: acceptedBefore } = node.state.durable
   const result = step(node.state, input, localMs(world, node))
   node.state = result.state
   const { membership, accepted } = node.state.durable
-  if (accepted) world.observer.accepted(world, accepted.membership)
+  if (accepted && accepted !== acceptedBefore) world.observer.accepted(world, node, accepted)
   if (membership && membership !== before) world.observer.learned(world, node, membership)
+  world.observer.decided(world, node, result.effects)
   if (result.effects.length > 0) carryOut(world, node, result.effects, 0)
 }
 

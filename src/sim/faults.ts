@@ -2,6 +2,7 @@
 import { crashAgent, feed, loseDisk, noteWell, resetNode, stopAgent } from './agent.ts'
 import { changeRate } from './clock.ts'
 import type { Fault, Moment } from './schedule.ts'
+import { freshLink } from './network.ts'
 import { restoreBackup } from './witness.ts'
 import { isLive, migrate } from './workloads.ts'
 import { type SimNode, type World } from './world.ts'
@@ -63,7 +64,8 @@ export function applyFault(world: World, fault: Fault, at: SimNode | null): void
     case 'flap':
       return flap(world, fault.from, fault.to, at, fault.everyMs, fault.times * 2)
     case 'heal':
-      return network.heal()
+      if (!fault.between) return network.heal()
+      return eachPair(world, ...fault.between, at, false, (from, to) => network.change(from, to, null, freshLink()))
     case 'power-off':
       for (const node of nodesOf(world, fault.target, at)) {
         if (!node.isPowered) continue

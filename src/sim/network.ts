@@ -32,17 +32,18 @@ const DELAY_MS = 0.3
 const JITTER_MS = 0.5
 const unfiltered: ReadonlyMap<Traffic, number | null> = new Map()
 
+export const freshLink = (): Omit<Link, 'goodSinceMs'> => ({
+  isCut: false,
+  loss: 0,
+  delayMs: DELAY_MS,
+  jitterMs: JITTER_MS,
+  duplicate: 0,
+  filters: unfiltered,
+})
+
 export function createNetwork(sites: readonly string[], nodes: number, paths: number, timeline: Timeline, random: Random): Network {
   const size = sites.length
-  const fresh = (): Link => ({
-    isCut: false,
-    loss: 0,
-    delayMs: DELAY_MS,
-    jitterMs: JITTER_MS,
-    duplicate: 0,
-    filters: unfiltered,
-    goodSinceMs: 0,
-  })
+  const fresh = (): Link => ({ ...freshLink(), goodSinceMs: 0 })
   const links = Array.from({ length: paths }, () => Array.from({ length: size * size }, fresh))
   const spare = fresh()
   const link = (from: number, to: number, path: number): Link => links[path]?.[from * size + to] ?? spare
@@ -67,7 +68,7 @@ export function createNetwork(sites: readonly string[], nodes: number, paths: nu
       for (const ofPath of links)
         for (const one of ofPath) {
           const wasGood = isGood(one)
-          Object.assign(one, { isCut: false, loss: 0, delayMs: DELAY_MS, jitterMs: JITTER_MS, duplicate: 0, filters: unfiltered })
+          Object.assign(one, freshLink())
           if (!wasGood) one.goodSinceMs = timeline.nowMs
         }
     },

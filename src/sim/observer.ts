@@ -1,5 +1,20 @@
 /** The observer: it sees the true state of the world, never the agents' opinions, and checks the properties after everything that could break one. */
-import { digestOf, isMajority, type Membership, memberOf, newlyFenced, nodeVoter, votesOf, witnessVoter } from '../protocol/membership.ts'
+import {
+  digestOf,
+  FORCED_STEP,
+  isDecidedBy,
+  isForced,
+  isMajority,
+  type Membership,
+  memberOf,
+  newlyFenced,
+  nodeVoter,
+  votesOf,
+  witnessVoter,
+} from '../protocol/membership.ts'
+import type { Accepted, Ballot } from '../protocol/messages.ts'
+import { holdsPermit } from '../protocol/running.ts'
+import type { Effect } from '../protocol/state.ts'
 import { readClock } from './clock.ts'
 import { contains, otherSide, type Side, sideOn, type Volume } from './storage.ts'
 import type { SimNode, World } from './world.ts'
@@ -29,10 +44,13 @@ export interface Observer {
   latest: Membership | null
   /** When a value was first accepted by anyone, by digest. */
   readonly acceptedAtMs: Map<string, number>
+  /** Who accepted a value under a ballot, by digest and ballot. */
+  readonly acceptedBy: Map<string, Map<string, Set<string>>>
   longestStallMs: number
   violate(world: World, property: Property, text: string): void
   learned(world: World, node: SimNode, membership: Membership): void
-  accepted(world: World, membership: Membership): void
+  accepted(world: World, node: SimNode, accepted: Accepted): void
+  decided(world: World, node: SimNode, effects: readonly Effect[]): void
   registerWritten(world: World): void
   checkWriters(world: World, vm: number): void
   started(world: World, volume: Volume, side: Side): void
@@ -51,12 +69,12 @@ const settledMs = (world: World): number => {
 
 export function createObserver(): Observer {
   const chosen = new Map<number, Membership>()
-  let lastAccepted: Membership | null = null
   const observer: Observer = {
     violations: [],
     chosen,
     latest: null,
     acceptedAtMs: new Map(),
+    acceptedBy: new Map(),
     longestStallMs: 0,
     violate: (world, property, text) => {
       if (observer.violations.length > 20) return
@@ -78,18 +96,31 @@ export function createObserver(): Observer {
       chosen.set(membership.epoch, membership)
       world.count(`epochs ${membership.cause.kind}`)
       world.note(`epoch ${membership.epoch} chosen: ${describeCause(membership)}`)
-      const before = chosen.get(membership.epoch - 1)
-      if (before) checkSuccession(observer, world, before, membership)
+      const before = chosen.get(membership.epoch - (isForced(membership) ? FORCED_STEP : 1))
+      if (before) checkChosen(observer, world, before, membership)
+      if (before && !isForced(membership)) checkSuccession(observer, world, before, membership)
       if (membership.epoch > (observer.latest?.epoch ?? -1)) observer.latest = membership
     },
-    accepted: ({ timeline }, membership) => {
-      if (lastAccepted === membership) return
-      lastAccepted = membership
-      const digest = digestOf(membership)
-      if (!observer.acceptedAtMs.has(digest)) observer.acceptedAtMs.set(digest, timeline.nowMs)
+    accepted: (world, node, accepted) => {
+      const digest = digestOf(accepted.membership)
+      if (!observer.acceptedAtMs.has(digest)) observer.acceptedAtMs.set(digest, world.timeline.nowMs)
+      noteAccepted(observer, digest, accepted.ballot, nodeVoter(node.name, node.incarnation))
+      checkDoor(observer, world, node, accepted.membership)
+    },
+    decided: (world, node, effects) => {
+      for (const effect of effects)
+        if (
+          effect.kind === 'contain' &&
+          effect.level === 'none' &&
+          node.state &&
+          !holdsPermit(node.state, readClock(node.clock, world.timeline.nowMs))
+        )
+          observer.violate(world, 'P1 single writer', `${node.name} frees what it has contained without a permit`)
     },
     registerWritten: (world) => {
       const { register } = world.witness
+      if (register.accepted)
+        noteAccepted(observer, digestOf(register.accepted.membership), register.accepted.ballot, witnessVoter(register.incarnation))
       if (register.accepted && register.accepted.membership.clusterId !== register.membership.clusterId)
         observer.violate(world, 'P5 nothing forgotten', 'the register mixes clusters')
     },
@@ -165,6 +196,40 @@ export function describeCause(membership: Membership): string {
   const witness = 'witness' in cause ? ` witness ${cause.witness}` : ''
   const by = 'by' in cause ? ` by ${cause.by}` : ''
   return `${cause.kind}${nodes}${witness}${by}`
+}
+
+function noteAccepted(observer: Observer, digest: string, { round, node, incarnation }: Ballot, voter: string): void {
+  const ballots = observer.acceptedBy.get(digest) ?? new Map<string, Set<string>>()
+  observer.acceptedBy.set(digest, ballots)
+  const key = `${round} ${node} ${incarnation}`
+  const voters = ballots.get(key)
+  if (voters) voters.add(voter)
+  else ballots.set(key, new Set([voter]))
+}
+
+/** What is learned was accepted, under one ballot, by majorities of the votes before and after it. */
+function checkChosen(observer: Observer, world: World, before: Membership, after: Membership): void {
+  const ballots = observer.acceptedBy.get(digestOf(after))
+  for (const voters of ballots?.values() ?? []) if (isDecidedBy(before, after, (voter) => voters.has(voter))) return
+  observer.violate(world, 'P2 single survivor', `epoch ${after.epoch} (${describeCause(after)}) is learned, but was never chosen`)
+}
+
+/** No node agrees to its own fence, and none closes its door to others before the witness has taken the value, where its vote is needed. */
+function checkDoor(observer: Observer, world: World, node: SimNode, value: Membership): void {
+  if (memberOf(value, node.name)?.standing === 'fenced')
+    observer.violate(world, 'P3 no self-made outage', `${node.name} accepted its own fence`)
+  const now = node.state?.durable.membership
+  if (!now || isForced(value) || newlyFenced(now, value).length === 0) return
+  const never = new Set<string>()
+  for (const { node: name, incarnation, standing } of value.members) if (standing === 'fenced') never.add(nodeVoter(name, incarnation))
+  if (isDecidedBy(now, value, (voter) => !voter.startsWith('witness/') && !never.has(voter))) return
+  const ballots = observer.acceptedBy.get(digestOf(value))
+  for (const voters of ballots?.values() ?? []) for (const voter of voters) if (voter.startsWith('witness/')) return
+  observer.violate(
+    world,
+    'P3 no self-made outage',
+    `${node.name} closes its door to ${newlyFenced(now, value).join(', ')}, but the witness, whose vote is needed, has not taken that fence`,
+  )
 }
 
 /** Each epoch is made of the one before it: its votes, and its fenced nodes unless the change is to let them back. */

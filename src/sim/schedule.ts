@@ -44,7 +44,8 @@ export type Fault =
   /** Messages of one kind on a link are late by so much, or lost (null); 0: no longer. */
   | { readonly kind: 'filter'; readonly from: string; readonly to: string; readonly message: Traffic; readonly lateMs: number | null }
   | { readonly kind: 'flap'; readonly from: string; readonly to: string; readonly everyMs: number; readonly times: number }
-  | { readonly kind: 'heal' }
+  /** All links are as good as new, or those between two targets. */
+  | { readonly kind: 'heal'; readonly between?: readonly [string, string] }
   | { readonly kind: 'power-off'; readonly target: string }
   /** `isOverruled`: also what a person declared dead; nobody should, before the rooms see each other. */
   | { readonly kind: 'power-on'; readonly target: string; readonly isOverruled?: boolean }
