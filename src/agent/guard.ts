@@ -47,6 +47,7 @@ export function createGuard(options: GuardOptions): Guard {
   let petTimer: NodeJS.Timeout | undefined
   let isReleased = false
   let isRebooting = false
+  let isSayingLate = false
 
   const containment: Containment = createContainment(configuration.containment, {
     killWithinMs: configuration.timings.killMs,
@@ -59,7 +60,28 @@ export function createGuard(options: GuardOptions): Guard {
       const { desired } = state()
       if (desired !== 'none') feed({ kind: 'contained', level: desired, isVerified: false })
     },
+    onVerified: (wanted) => void sayLate(wanted === 'killed' ? 'kill' : 'pause'),
   })
+
+  /**
+   * A slow machine, or a kubelet that started a pod again just then: the order was not verified in time, and now it is. Said, or a node that cannot
+   * reset itself would wait for ever, and one that can would reset itself again and again.
+   */
+  async function sayLate(level: 'pause' | 'kill'): Promise<void> {
+    const isNews = (): boolean => state().desired === level && !(state().contained.level === level && state().contained.isVerified)
+    if (!isNews() || isSayingLate) return
+    isSayingLate = true
+    try {
+      if (level === 'kill') await options.distrustReplicas()
+      if (!isNews() || containment.state() !== (level === 'kill' ? 'killed' : 'paused')) return
+      log.warn({ level, isVerified: true }, `${level}: verified at last`)
+      feed({ kind: 'contained', level, isVerified: true })
+    } catch (error) {
+      log.error({ error }, `${level}: the distrust of this node's replicas was not written, so no kill is reported`)
+    } finally {
+      isSayingLate = false
+    }
+  }
 
   /** DRBD resources bear the names of their PersistentVolumes (LINSTOR's way); a volume of another kind is judged by how it is used. */
   function pauseValue({ directory, persistentVolumes }: Workload): PauseValue {

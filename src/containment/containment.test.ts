@@ -177,6 +177,17 @@ describe('containment by process group', () => {
     expect(breaches[0]?.unverified).toMatchObject([{ podUid: uid, reason: expect.stringMatching(/must be a process group above 1/) }])
   })
 
+  test('says so at a later look when what was not contained in time has become so', async () => {
+    const verified: string[] = []
+    const containment = containmentOf({ lookEveryMs: 20, ...fewLooks(), onVerified: (wanted) => verified.push(wanted) })
+    makePod(uid)
+    writeFileSync(join(podDirectory(uid), 'pgid'), 'all of them')
+    expect(await containment.kill()).toMatchObject({ verified: false })
+    expect(verified).toEqual([])
+    rmSync(podDirectory(uid), { recursive: true })
+    await until(() => expect(verified).toContain('killed'))
+  })
+
   test('never signals everybody, init or itself', async () => {
     makePod(uid)
     const own = readFileSync('/proc/self/stat', 'utf8')

@@ -28,6 +28,8 @@ export interface ContainmentOptions {
   readonly drbd?: Drbd
   /** A later look, while contained, that could not be verified in time: as bad as a failed pause or kill. */
   readonly onBreach: (result: ContainmentResult) => void
+  /** A later look that was verified: what an order or a look before it could not verify in time has become true. */
+  readonly onVerified?: (wanted: 'paused' | 'killed') => void
 }
 
 export type ContainmentState = 'free' | 'paused' | 'killed'
@@ -55,7 +57,7 @@ export interface Containment {
  */
 export function createContainment(configuration: ContainmentConfiguration, options: ContainmentOptions): Containment {
   const grip: Grip = configuration.form === 'cgroup' ? cgroupGrip(configuration.cgroupRoot) : processGroupGrip()
-  const { killWithinMs, lookEveryMs, nowMs, pauseValue, drbd, onBreach } = options
+  const { killWithinMs, lookEveryMs, nowMs, pauseValue, drbd, onBreach, onVerified } = options
   let state: ContainmentState = 'free'
   /** Counts orders: whoever is under way for an older one stops. */
   let order = 0
@@ -112,7 +114,9 @@ export function createContainment(configuration: ContainmentConfiguration, optio
     void inTurn(async () => {
       if (order !== mine) return
       const result = await contained(wanted, mine, nowMs() + killWithinMs)
-      if (!result.verified && !result.isSuperseded) onBreach(result)
+      if (result.isSuperseded) return
+      if (result.verified) onVerified?.(wanted)
+      else onBreach(result)
     })
   }, lookEveryMs)
 

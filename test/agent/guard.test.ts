@@ -1,0 +1,96 @@
+/** The guard of one node: what it says of its containment, also when that came true late. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, describe, expect, test, vi } from 'vitest'
+import { stringify } from 'yaml'
+import { createGuard } from '../../src/agent/guard.ts'
+import { parseConfiguration } from '../../src/config/load.ts'
+import type { Drbd } from '../../src/drbd/drbdsetup.ts'
+import { createLog } from '../../src/observe/log.ts'
+import { createMetrics } from '../../src/observe/metrics.ts'
+import { agent, fencing, first } from '../../src/protocol/fixtures/states.ts'
+import type { Input } from '../../src/protocol/state.ts'
+
+const endings: (() => void)[] = []
+afterEach(() => {
+  for (const end of endings.splice(0).toReversed()) end()
+})
+
+const absent = { kind: 'absent', readAtMs: 0 } as const
+const noDrbd: Drbd = {
+  snapshot: () => absent,
+  followerProblem: () => undefined,
+  refresh: () => Promise.resolve(absent),
+  onChange: () => () => undefined,
+  execute: () => Promise.resolve({ exitCode: 0, message: '', snapshot: absent }),
+  stop: () => undefined,
+}
+
+/** A fenced node with one pod whose process group cannot be read, so no kill of it is verified; its state takes what the guard feeds. */
+function fencedNode(distrustReplicas: () => Promise<void>) {
+  const directory = mkdtempSync(join(tmpdir(), 'roomfence-guard-'))
+  endings.push(() => rmSync(directory, { recursive: true, force: true }))
+  const pod = join(directory, 'kubelet', 'pods', '11111111-2222-3333-4444-555555555555')
+  mkdirSync(join(pod, 'volumeDevices', 'kubernetes.io~csi', 'pv-1'), { recursive: true })
+  writeFileSync(join(pod, 'pgid'), 'nobody knows')
+  const configuration = parseConfiguration(
+    stringify({
+      node: 'b1',
+      cluster: { kubeconfig: '/nonexistent' },
+      paths: [{ name: 'node', listenHost: '127.0.0.1', listenPort: 1 }],
+      keys: { file: '/nonexistent' },
+      timings: { killMs: 500 },
+      watchdog: { kind: 'none' },
+      containment: { form: 'processGroup', kubeletDirectory: join(directory, 'kubelet'), rebootMethod: 'none' },
+    }),
+  )
+  const made = agent('b1', { durable: { membership: fencing(first, 'b1', 'b2') } })
+  made.give({ kind: 'tick' }, 0)
+  const said: boolean[] = []
+  const guard = createGuard({
+    configuration,
+    drbd: noDrbd,
+    nowMs: () => performance.now(),
+    state: () => made.state,
+    feed: (input: Input) => {
+      if (input.kind === 'contained') said.push(input.isVerified)
+      made.give(input, 100)
+    },
+    distrustReplicas,
+    log: createLog('fatal', 'guard'),
+    metrics: createMetrics(),
+  })
+  endings.push(() => guard.stop())
+  return { made, guard, said, removePod: () => rmSync(pod, { recursive: true }) }
+}
+
+describe('a kill that could not be verified in time', () => {
+  test('is said as soon as a later look has verified it, and counts as the proof of the fence', async () => {
+    const distrusted: string[] = []
+    const { made, guard, said, removePod } = fencedNode(() => Promise.resolve(void distrusted.push('yes')))
+    expect(made.state.desired).toBe('kill')
+    guard.contain('kill')
+    await vi.waitFor(() => expect(said).toContain(false), { timeout: 30_000 })
+    expect(made.state.durable.killedEpoch).toBe(-1)
+    removePod()
+    await vi.waitFor(() => expect(said).toContain(true), { timeout: 30_000 })
+    expect(made.state.durable.killedEpoch).toBe(made.state.durable.membership?.epoch)
+    expect(distrusted.length).toBeGreaterThan(0)
+  })
+
+  test('is not said while the distrust of its replicas cannot be written', async () => {
+    let isDiskFull = true
+    const tried: string[] = []
+    const { guard, said, removePod } = fencedNode(() => {
+      tried.push('write')
+      return isDiskFull ? Promise.reject(new Error('ENOSPC')) : Promise.resolve()
+    })
+    guard.contain('kill')
+    removePod()
+    await vi.waitFor(() => expect(tried.length).toBeGreaterThan(2), { timeout: 30_000 })
+    expect(said).not.toContain(true)
+    isDiskFull = false
+    await vi.waitFor(() => expect(said).toContain(true), { timeout: 30_000 })
+  })
+})
