@@ -17,13 +17,7 @@ const edit = (file: string, find: string, replace: string): Edit => ({ file, fin
 export const mutations: readonly Mutation[] = [
   {
     name: 'promises and accepted values are forgotten on restart',
-    edits: [
-      edit(
-        'protocol/state.ts',
-        '{ ...durable }',
-        '{ ...durable, promised: null, accepted: null }',
-      ),
-    ],
+    edits: [edit('protocol/state.ts', '{ ...durable }', '{ ...durable, promised: null, accepted: null }')],
     caughtBy: 'P2 single survivor',
     firstSeed: 0,
   },
@@ -146,6 +140,51 @@ export const mutations: readonly Mutation[] = [
     name: 'the witness never loses its vote',
     edits: [edit('protocol/desire.ts', 'if (!isLost || !hearsEveryRoom', 'if (isLost || !hearsEveryRoom')],
     caughtBy: 'P6 it ends',
+    firstSeed: 0,
+  },
+  {
+    name: 'a node accepts its own fence',
+    edits: [
+      edit('protocol/acceptor.ts', " || memberOf(value, state.self.node)?.standing === 'fenced'", ''),
+      edit('protocol/proposer.ts', " && memberOf(next, member.node)?.standing !== 'fenced') nodes.add", ') nodes.add'),
+      edit('protocol/proposer.ts', 'promises.has(voter) && !never.has(voter)', 'promises.has(voter)'),
+      edit(
+        'protocol/veto.ts',
+        '  if (fenced.includes(state.self.node)) return `${state.self.node} is alive and never agrees to its own fence`\n',
+        '',
+      ),
+    ],
+    caughtBy: 'P3 no self-made outage',
+    firstSeed: 0,
+  },
+  {
+    name: 'a change needs no majority of the new votes',
+    edits: [
+      edit(
+        'protocol/proposer.ts',
+        '  if (!isDecidedBy(now, attempt.value, has)) return\n  const fenced',
+        '  if (!isDecidedBy(now, now, has)) return\n  const fenced',
+      ),
+    ],
+    caughtBy: 'P6 it ends',
+    firstSeed: 0,
+  },
+  {
+    name: 'the restart grace frees a contained node',
+    edits: [edit('protocol/running.ts', "    state.desired === 'none' &&\n    !state.hasHadPermit &&\n", '    !state.hasHadPermit &&\n')],
+    caughtBy: 'P1 single writer',
+    firstSeed: 0,
+  },
+  {
+    name: "the others accept before the witness's swap held",
+    edits: [
+      edit(
+        'protocol/proposer.ts',
+        "  attempt.phase = 'witness-swap'\n",
+        "  attempt.phase = 'witness-swap'\n  for (const node of voterNodes(now, attempt.value)) send(state, out, node, { kind: 'accept', ballot: attempt.ballot, membership: attempt.value })\n",
+      ),
+    ],
+    caughtBy: 'P3 no self-made outage',
     firstSeed: 0,
   },
 ]

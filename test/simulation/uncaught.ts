@@ -39,21 +39,6 @@ export const uncaught: readonly Mutation[] = [
     firstSeed: 0,
   },
   {
-    name: 'a node accepts its own fence',
-    edits: [
-      edit('protocol/acceptor.ts', " || memberOf(value, state.self.node)?.standing === 'fenced'", ''),
-      edit('protocol/proposer.ts', " && memberOf(next, member.node)?.standing !== 'fenced') nodes.add", ') nodes.add'),
-      edit('protocol/proposer.ts', 'promises.has(voter) && !never.has(voter)', 'promises.has(voter)'),
-      edit(
-        'protocol/veto.ts',
-        '  if (fenced.includes(state.self.node)) return `${state.self.node} is alive and never agrees to its own fence`\n',
-        '',
-      ),
-    ],
-    caughtBy: 'P1 single writer',
-    firstSeed: 0,
-  },
-  {
     name: 'a voter keeps acking what it accepted to fence',
     edits: [
       edit('protocol/acceptor.ts', "return accepted === null || memberOf(accepted.membership, node)?.standing !== 'fenced'", 'return true'),
@@ -204,18 +189,6 @@ export const uncaught: readonly Mutation[] = [
     firstSeed: 0,
   },
   {
-    name: 'a change needs no majority of the new votes',
-    edits: [
-      edit(
-        'protocol/proposer.ts',
-        '  if (!isDecidedBy(now, attempt.value, has)) return\n  const fenced',
-        '  if (!isMajority(votesOf(now), has)) return\n  const fenced',
-      ),
-    ],
-    caughtBy: 'P1 single writer',
-    firstSeed: 0,
-  },
-  {
     name: 'acks of another epoch count',
     edits: [
       edit('protocol/step.ts', ' || ack.epoch !== membership.epoch || ack.digest !== digestOf(membership)) return', ') return'),
@@ -232,24 +205,6 @@ export const uncaught: readonly Mutation[] = [
     name: 'permits last twice as long as the voters believe',
     edits: [edit('protocol/permit.ts', 'const untilMs = sentAtMs + permitMs', 'const untilMs = sentAtMs + 2 * permitMs')],
     caughtBy: 'P1 single writer',
-    firstSeed: 0,
-  },
-  {
-    name: 'the restart grace frees a contained node',
-    edits: [edit('protocol/running.ts', "    state.desired === 'none' &&\n    !state.hasHadPermit &&\n", '    !state.hasHadPermit &&\n')],
-    caughtBy: 'P6 it ends',
-    firstSeed: 0,
-  },
-  {
-    name: "the others accept before the witness's swap held",
-    edits: [
-      edit(
-        'protocol/proposer.ts',
-        "  attempt.phase = 'witness-swap'\n",
-        "  attempt.phase = 'witness-swap'\n  for (const node of voterNodes(now, attempt.value)) send(state, out, node, { kind: 'accept', ballot: attempt.ballot, membership: attempt.value })\n",
-      ),
-    ],
-    caughtBy: 'P2 single survivor',
     firstSeed: 0,
   },
 ]
