@@ -4,5 +4,6 @@ import { withoutKubeVirt } from './no-kubevirt.ts'
 import { orderPressure } from './order-pressure.ts'
 import { orderRoom } from './order-room.ts'
 import { orderWaves } from './order-waves.ts'
+import { resumption } from './resumption-relay.ts'
 
-export const stages: readonly Stage[] = [orderRoom, orderWaves, orderPressure, withoutKubeVirt]
+export const stages: readonly Stage[] = [orderRoom, orderWaves, orderPressure, resumption, withoutKubeVirt]
