@@ -6,6 +6,7 @@ import { releaseLease } from './leases.ts'
 import { type FailoverClock, type FailoverConfig, touchAnnotation } from './order.ts'
 import type { Stage, Step } from './steps.ts'
 import { fencedEpoch, isUnfencedSince, withTaint } from './taints.ts'
+import { touchText } from './vm.ts'
 
 export type StepOutcome = 'done' | 'gone' | 'replaced' | 'dry-run'
 
@@ -51,6 +52,8 @@ const failuresUntilAway = 3
 const slowMs = 1_000
 /** While the watch has not yet shown what a step did, the next plan names it again. */
 const settleMs = 2_000
+/** All steps of VMs pass virt-api, itself or as a webhook. Where it hangs, they must not hold up what does not need it. */
+const kubevirtTimeoutMs = 5_000
 
 export function createCarrier(options: CarryOutOptions): Carrier {
   const { config, clock, signal } = options
@@ -71,6 +74,7 @@ export function createCarrier(options: CarryOutOptions): Carrier {
     const failed: { step: Step; error: KubeError }[] = []
     const failedKeys = new Set<string>()
     let transientInARow = 0
+    let kubevirtInARow = 0
     let isApiAway = false
     let retryAfterMs: number | undefined
 
@@ -79,25 +83,30 @@ export function createCarrier(options: CarryOutOptions): Carrier {
         failedKeys.add(step.key)
         return
       }
+      // KubeVirt does not answer: the next round asks again, and the rest of this one is not kept waiting.
+      if (step.kind === 'vm' && kubevirtInARow >= failuresUntilAway) return
       const startedMs = clock.nowMs()
       if (startedMs - (doneAtMs.get(step.key) ?? -Infinity) < settleMs) return
       options.beforeStep?.(step)
       try {
         const outcome = options.dryRun ? 'dry-run' : await carryOutStep(step, options)
         adapt(undefined, clock.nowMs() - startedMs)
-        transientInARow = 0
+        if (step.kind === 'vm') kubevirtInARow = 0
+        else transientInARow = 0
         doneAtMs.set(step.key, clock.nowMs())
         done.push(step)
         options.onDone(step, outcome)
       } catch (error) {
         if (!(error instanceof KubeError)) throw error
         if (error.code === 'aborted') return
-        adapt(error, clock.nowMs() - startedMs)
+        const isOfKubeVirt = step.kind === 'vm' && isTransient(error) && error.code !== 'too-many-requests'
+        if (!isOfKubeVirt) adapt(error, clock.nowMs() - startedMs)
         failedKeys.add(step.key)
         failed.push({ step, error })
         options.onFailed(step, error)
-        if (error.retryAfterMs !== undefined) retryAfterMs = Math.max(retryAfterMs ?? 0, error.retryAfterMs)
+        if (error.retryAfterMs !== undefined && !isOfKubeVirt) retryAfterMs = Math.max(retryAfterMs ?? 0, error.retryAfterMs)
         // virt-api being away says nothing of the API server, and neither does a webhook that does not answer.
+        if (isOfKubeVirt) kubevirtInARow += 1
         if (step.kind === 'vm' || !isTransient(error) || isWebhookFailure(error) || ++transientInARow < failuresUntilAway) return
         transientInARow = 0
         isApiAway ||= !(await answers(options))
@@ -186,7 +195,7 @@ async function carryOutStep(step: Step, { client, epoch, signal, config, clock }
         client.delete(paths.pod(step.pod.namespace, step.pod.name), { uid: step.pod.uid, gracePeriodSeconds: 0, ...call }),
       )
     case 'vm':
-      return carryOutVmStep(client, step, clock.isoTime(), call)
+      return carryOutVmStep(client, step, clock.isoTime(), { signal, timeoutMs: Math.min(config.requestTimeoutMs, kubevirtTimeoutMs) })
     default:
       return step satisfies never
   }
@@ -254,7 +263,8 @@ async function carryOutVmStep(
       return unlessReplaced(client.delete(paths.virtualMachineInstance(namespace, name), { uid: step.action.uid, ...call }))
     case 'touch-vmi': {
       const path = paths.virtualMachineInstance(namespace, name)
-      const body = { metadata: { uid: step.workload.uid, annotations: { [touchAnnotation]: isoTime } } }
+      const text = touchText(isoTime, step.action.count)
+      const body = { metadata: { uid: step.workload.uid, annotations: { [touchAnnotation]: text } } }
       // The dry run fails for as long as KubeVirt's webhook is away; nothing is changed then.
       return unlessReplaced(client.patchMerge(path, body, { ...call, dryRun: true }).then(() => client.patchMerge(path, body, call)))
     }

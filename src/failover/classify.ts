@@ -47,13 +47,19 @@ export function classifyPods(
 ): readonly ClassifiedPod[] {
   const vmiByUid = new Map([...snapshot.vmis.values()].map((vmi) => [vmi.uid, vmi]))
   const podByUid = new Map(snapshot.pods.map((pod) => [pod.uid, pod]))
+  // Whoever clears a launcher has its hot-plug pods cleared by their garbage collection: also those whose volume the instance just gave up.
+  const attached = Map.groupBy(
+    snapshot.pods.filter((pod) => pod.owner?.kind === 'Pod'),
+    (pod) => pod.owner?.uid ?? '',
+  )
   return snapshot.pods.map((pod) => {
     const owningPod = pod.owner?.kind === 'Pod' ? podByUid.get(pod.owner.uid) : pod
     const vmi = owningPod?.owner?.kind === 'VirtualMachineInstance' ? vmiByUid.get(owningPod.owner.uid) : undefined
     const vm = vmi === undefined ? undefined : snapshot.vms.get(fullName(vmi))
     const optedOut = [pod, vmi, vm].some((object) => isTrue(object?.annotations[optOutAnnotation]))
     const podClass = classOf(pod, vmi, config)
-    const storage = sharedStorage(pod, podClass === 'hotplug' ? undefined : vmi, snapshot.volumesByClaim)
+    const volumes = [pod, ...(attached.get(pod.uid) ?? [])].flatMap((one) => one.volumes)
+    const storage = sharedStorage(pod.namespace, volumes, podClass === 'hotplug' ? undefined : vmi, snapshot.volumesByClaim)
     return {
       pod,
       podClass,
@@ -130,19 +136,20 @@ interface SharedStorage {
 }
 
 function sharedStorage(
-  pod: PodView,
+  namespace: string,
+  podVolumes: PodView['volumes'],
   vmi: VirtualMachineInstanceView | undefined,
   volumesByClaim: ReadonlyMap<string, PersistentVolumeView>,
 ): SharedStorage {
   const volumes = new Map<string, VolumeName>()
   const unknown = new Set<string>()
   const addClaim = (claim: string): void => {
-    const volume = volumesByClaim.get(`${pod.namespace}/${claim}`)
+    const volume = volumesByClaim.get(`${namespace}/${claim}`)
     if (volume === undefined) unknown.add(claim)
     else if (!volume.isNodeLocal && !isReadOnly(volume))
       volumes.set(`${volume.driver} ${volume.handle || volume.name}`, { driver: volume.driver, handle: volume.handle })
   }
-  for (const volume of pod.volumes) {
+  for (const volume of podVolumes) {
     if (volume.readOnly) continue
     if (volume.kind === 'claim') addClaim(volume.claim)
     else volumes.set(`${volume.driver} inline`, { driver: volume.driver, handle: '' })

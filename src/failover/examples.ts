@@ -60,6 +60,7 @@ export const exampleVmi = (name: string, more: Partial<VirtualMachineInstanceVie
   resourceVersion: '1',
   annotations: {},
   owner: { kind: 'VirtualMachine', name, uid: `vm-${name}` },
+  createdAt: '2025-12-31T00:00:00Z',
   phase: 'Running',
   nodeName: 'b1',
   isTerminating: false,

@@ -35,7 +35,7 @@ export interface RecordedWorkload {
   readonly uid: string
   readonly node: string
   readonly priority: number
-  /** VMs: as it was at the time of the fence. */
+  /** VMs: as it was at the time of the fence. `Terminating` instead of the phase when someone had deleted the instance already. */
   readonly runStrategy: string
   readonly phaseBefore: string
   readonly state: WorkloadState
@@ -44,6 +44,10 @@ export interface RecordedWorkload {
   readonly newNode: string
   /** A start was asked for: never twice. */
   readonly startAsked: boolean
+  /** Of an instance that no VirtualMachine made: uid of the set (VirtualMachineInstanceReplicaSet) that replaces it. */
+  readonly set?: string
+  /** Name of the instance that the set runs in its place. */
+  readonly replacedBy?: string
   readonly at: string
 }
 

@@ -7,16 +7,23 @@ import type { RecordedLease } from './fence-object.ts'
 /** Where kubelets show that they live: no leader election, and none of ours to touch. */
 export const nodeLeaseNamespace = 'kube-node-lease'
 
+/** Owners that give their pods names which no other pod ever had: a part of it is random. */
+const namesAtRandom = ['ReplicaSet', 'DaemonSet', 'Job', 'ReplicationController']
+
 /**
  * The leases held by a pod of these, or by a process on one of the nodes. Holders call themselves by pod name, or by host name, followed by `_` and
- * a random part or not (client-go, KubeVirt, CSI sidecars).
+ * a random part or not (client-go, KubeVirt, CSI sidecars). `web-0` is a name in every namespace: such a pod is only taken for a holder in its own.
  */
 export function leasesHeldOn(nodes: readonly string[], pods: readonly PodView[], leases: readonly LeaseView[]): readonly RecordedLease[] {
-  const nodeByHolder = new Map<string, string>(nodes.map((node) => [node, node]))
-  for (const pod of pods) nodeByHolder.set(pod.name, pod.nodeName)
+  const nodeByName = new Map<string, string>(nodes.map((node) => [node, node]))
+  for (const { name, namespace, nodeName, owner } of pods) {
+    nodeByName.set(`${namespace}/${name}`, nodeName)
+    if (namesAtRandom.includes(owner?.kind ?? '')) nodeByName.set(name, nodeName)
+  }
   return leases.flatMap((lease) => {
     if (lease.namespace === nodeLeaseNamespace || lease.holder === '') return []
-    const node = nodeByHolder.get(lease.holder) ?? nodeByHolder.get(lease.holder.split('_')[0] ?? '')
+    const names = [lease.holder, lease.holder.split('_')[0] ?? '']
+    const node = names.flatMap((name) => nodeByName.get(`${lease.namespace}/${name}`) ?? nodeByName.get(name) ?? [])[0]
     return node === undefined ? [] : [{ namespace: lease.namespace, name: lease.name, holder: lease.holder, node, released: false }]
   })
 }

@@ -3,6 +3,7 @@
  *
  * It is made anew after every change from the cluster as it is and the Fence object alone, so it is idempotent, and any agent can go on from any point.
  */
+import type { VirtualMachineInstanceView } from '../kubernetes/resources.ts'
 import { followAttachments } from './attachments.ts'
 import { type ClassifiedPod, classifyPods } from './classify.ts'
 import type { FenceStatus, RecordedWorkload } from './fence-object.ts'
@@ -15,7 +16,7 @@ import { fullName, type Snapshot } from './snapshot.ts'
 import type { Stage, Step } from './steps.ts'
 import { fencedTaint, hasTaint, immuneTolerations, isOutOfService, outOfServiceTaint } from './taints.ts'
 import { unplacedWorkloads } from './unplaced.ts'
-import { followVm } from './vm.ts'
+import { followVm, isFinal } from './vm.ts'
 
 export interface PlanInput {
   readonly order: FenceOrder
@@ -316,17 +317,19 @@ function followVms(
 ): { readonly workloads: readonly RecordedWorkload[]; readonly steps: readonly Step[]; readonly unplaced: Plan['unplaced'] } {
   const fencedNodes = new Set<string>(order.nodes)
   const podOwners = new Set(snapshot.pods.map((pod) => pod.owner?.uid))
+  const replacements = replacementsBySet(snapshot, workloads)
   const steps: Step[] = []
   const unplaced: { workload: string; reason: string }[] = []
   const next = workloads.map((workload): RecordedWorkload => {
     if (workload.kind === 'Pod' || workload.state !== 'ordered' || podOwners.has(workload.uid)) return workload
     const name = fullName(workload)
     const vmi = snapshot.vmis.get(name)
-    const followUp = followVm(
-      { record: workload, vm: snapshot.vms.get(name), vmi, fencedNodes, clearedForMs: ageMs(`cleared ${workload.uid}`) },
-      config,
-    )
+    const replacement = workload.set === undefined || vmi?.uid === workload.uid ? undefined : replacements.get(workload.set)?.shift()
+    const clearedForMs = ageMs(`cleared ${workload.uid}`)
+    const followUp = followVm({ record: workload, vm: snapshot.vms.get(name), vmi, replacement, fencedNodes, clearedForMs }, config)
     if (followUp.unplaced === true) unplaced.push({ workload: name, reason: followUp.reason })
+    // A touch starts nothing, but neither is it ours to hurry on what others did: virt-controller comes to it by itself.
+    if (followUp.action?.kind === 'touch-vmi' && workload.proof === '') return { ...workload, reason: followUp.reason }
     if (followUp.action !== undefined && workload.proof === '') {
       return {
         ...workload,
@@ -337,9 +340,26 @@ function followVms(
     if (followUp.action !== undefined) {
       steps.push({ kind: 'vm', key: `${followUp.action.kind} ${workload.uid}`, workload, action: followUp.action, why: followUp.reason })
     }
-    return { ...workload, state: followUp.state, reason: followUp.reason, newNode: followUp.newNode }
+    const { state, reason, newNode, replacedBy } = followUp
+    return { ...workload, state, reason, newNode, ...(replacedBy === undefined ? {} : { replacedBy }) }
   })
   return { workloads: next, steps, unplaced }
+}
+
+/** Of each set, the instances that it made since the fence and that stand in for none of the lost ones yet: those that run first. */
+function replacementsBySet(
+  { vmis, since }: Snapshot,
+  workloads: readonly RecordedWorkload[],
+): ReadonlyMap<string, VirtualMachineInstanceView[]> {
+  const sets = new Set(workloads.flatMap(({ set }) => (set === undefined ? [] : [set])))
+  if (sets.size === 0) return new Map()
+  const lost = new Set(workloads.map(({ uid }) => uid))
+  const taken = new Set(workloads.flatMap(({ namespace, replacedBy }) => (replacedBy === undefined ? [] : [`${namespace}/${replacedBy}`])))
+  const isFree = (vmi: VirtualMachineInstanceView): boolean =>
+    sets.has(vmi.owner?.uid ?? '') && vmi.createdAt >= since && !lost.has(vmi.uid) && !taken.has(fullName(vmi)) && !isFinal(vmi.phase)
+  const rank = (vmi: VirtualMachineInstanceView): string => `${vmi.phase === 'Running' ? '0' : '1'} ${vmi.name}`
+  const free = [...vmis.values()].filter(isFree).sort((a, b) => compareText(rank(a), rank(b)))
+  return Map.groupBy(free, (vmi) => vmi.owner?.uid ?? '')
 }
 
 function mergeLeases({ snapshot, order }: PlanInput): FenceStatus['leases'] {

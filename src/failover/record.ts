@@ -1,9 +1,11 @@
 /** What is written down of each workload before it is touched: once its pod is gone, the cluster no longer knows that it ever ran. Pure. */
+import type { VirtualMachineInstanceView } from '../kubernetes/resources.ts'
 import type { ClassifiedPod } from './classify.ts'
 import type { FenceStatus, RecordedLease, RecordedWorkload, WorkloadState } from './fence-object.ts'
 import type { FenceOrder } from './order.ts'
 import type { PodVerdict } from './pod-verdict.ts'
 import { fullName, type Snapshot } from './snapshot.ts'
+import { isFinal, stoppingPhase } from './vm.ts'
 
 interface Recording {
   readonly snapshot: Snapshot
@@ -60,15 +62,21 @@ function firstRecord({ pod, vmi, vm, priority, podClass }: ClassifiedPod, isoTim
     node: pod.nodeName,
     priority,
     runStrategy: vm?.runStrategy ?? '',
-    phaseBefore: isVm ? vmi.phase : pod.phase,
+    phaseBefore: isVm ? phaseOf(vmi) : pod.phase,
     state: 'waiting',
     proof: '',
     reason: '',
     newNode: '',
     startAsked: false,
+    ...(isVm ? setOf(vmi) : {}),
     at: isoTime,
   }
 }
+
+const phaseOf = (vmi: VirtualMachineInstanceView): string => (vmi.isTerminating && !isFinal(vmi.phase) ? stoppingPhase : vmi.phase)
+
+const setOf = ({ owner }: VirtualMachineInstanceView): { readonly set?: string } =>
+  owner === undefined || owner.kind === 'VirtualMachine' ? {} : { set: owner.uid }
 
 /** Instances that still count as running on a fenced node though their pod is gone: someone force-deleted it, or the API server was set back in time. */
 function podlessVmis(snapshot: Snapshot, order: FenceOrder, pods: readonly ClassifiedPod[], isoTime: string): readonly RecordedWorkload[] {
@@ -86,12 +94,13 @@ function podlessVmis(snapshot: Snapshot, order: FenceOrder, pods: readonly Class
         node: vmi.nodeName,
         priority: 0,
         runStrategy: vm?.runStrategy ?? '',
-        phaseBefore: vmi.phase,
+        phaseBefore: phaseOf(vmi),
         state: 'ordered',
         proof: '',
         reason: 'its pod was gone already',
         newNode: '',
         startAsked: false,
+        ...setOf(vmi),
         at: isoTime,
       },
     ]

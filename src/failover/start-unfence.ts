@@ -1,7 +1,7 @@
 /** Un-fencing a node or a room: read the facts, check, have the epoch chosen, then take away what is ours and nothing else (docs/protocol.md, "People"). */
 import type { KubeClient } from '../kubernetes/client.ts'
 import { isKubeError, isTransient, KubeError } from '../kubernetes/errors.ts'
-import { leaseView, nodeView, paths, podView, volumeAttachmentView } from '../kubernetes/resources.ts'
+import { leaseView, nodeView, paths, persistentVolumeView, podView, type PodView, volumeAttachmentView } from '../kubernetes/resources.ts'
 import type { Epoch, NodeId } from '../protocol/ids.ts'
 import { skipReason } from './classify.ts'
 import { type Fence, type FenceStatus, readFence, type RecordedUnfence, writeFenceStatus } from './fence-object.ts'
@@ -185,6 +185,10 @@ async function readFacts(input: UnfenceInput, signal: AbortSignal): Promise<read
   // It runs beside the calls below; where one of them fails first, nobody asks for it any more.
   fresh.catch(() => {})
   const attachments = await client.list(paths.volumeAttachments, { project: volumeAttachmentView, signal })
+  const volumes = await client.list(paths.persistentVolumes, { project: persistentVolumeView, signal })
+  const volumeByClaim = new Map(
+    volumes.items.flatMap(({ name, claim }) => (claim === undefined ? [] : [[`${claim.namespace}/${claim.name}`, name]])),
+  )
   // Held and opted-out pods never left: the node is where they belong.
   const staying = new Set(
     (fence?.status.workloads ?? [])
@@ -198,13 +202,19 @@ async function readFacts(input: UnfenceInput, signal: AbortSignal): Promise<read
       throw error
     })
     const pods = await client.list(paths.pods, { project: podView, fieldSelector: `spec.nodeName=${node}`, signal })
-    const old = pods.items.filter(
-      (pod) =>
-        skipReason(pod, pod.annotations[optOutAnnotation] !== undefined) === undefined &&
-        !staying.has(pod.uid) &&
-        !staying.has(pod.owner?.uid ?? ''),
+    const isOld = (pod: PodView): boolean =>
+      skipReason(pod, pod.annotations[optOutAnnotation] !== undefined) === undefined &&
+      !staying.has(pod.uid) &&
+      !staying.has(pod.owner?.uid ?? '')
+    const old = pods.items.filter(isOld)
+    // What stays keeps its volumes attached, those alone.
+    const keptVolumes = new Set(
+      pods.items
+        .filter((pod) => !isOld(pod))
+        .flatMap((pod) =>
+          pod.volumes.flatMap((volume) => (volume.kind === 'claim' ? [volumeByClaim.get(`${pod.namespace}/${volume.claim}`)] : [])),
+        ),
     )
-    const keptVolumes = pods.items.length > old.length && staying.size > 0
     facts.push({
       node,
       exists: view !== undefined,
@@ -213,9 +223,9 @@ async function readFacts(input: UnfenceInput, signal: AbortSignal): Promise<read
       fencedByEpoch: fence?.spec.epoch ?? input.fencedByEpoch,
       report: input.agentReport(node),
       oldPods: old.map((pod) => `pod ${pod.namespace}/${pod.name}`),
-      volumeAttachments: keptVolumes
-        ? []
-        : attachments.items.filter((attachment) => attachment.nodeName === node).map((attachment) => `VolumeAttachment ${attachment.name}`),
+      volumeAttachments: attachments.items
+        .filter((attachment) => attachment.nodeName === node && !keptVolumes.has(attachment.persistentVolume))
+        .map((attachment) => `VolumeAttachment ${attachment.name}`),
     })
   }
   return facts

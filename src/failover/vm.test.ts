@@ -4,19 +4,26 @@ import type { VirtualMachineInstanceView, VirtualMachineView } from '../kubernet
 import { exampleRecord, exampleVm, exampleVmi } from './examples.ts'
 import type { RecordedWorkload } from './fence-object.ts'
 import { defaultFailoverConfig } from './order.ts'
-import { followVm, type VmFollowUp } from './vm.ts'
+import { followVm, touchText, type VmFollowUp } from './vm.ts'
 
 const failed = exampleVmi('one', { phase: 'Failed' })
 function follow(
   runStrategy: string,
   vmi: VirtualMachineInstanceView | undefined,
-  more: { vm?: Partial<VirtualMachineView>; record?: Partial<RecordedWorkload>; clearedForMs?: number; onceVms?: 'leave' | 'restart' } = {},
+  more: {
+    vm?: Partial<VirtualMachineView>
+    record?: Partial<RecordedWorkload>
+    clearedForMs?: number
+    onceVms?: 'leave' | 'restart'
+    replacement?: VirtualMachineInstanceView
+  } = {},
 ): VmFollowUp {
   return followVm(
     {
       record: exampleRecord('one', { runStrategy, ...more.record }),
       vm: exampleVm('one', { runStrategy, ...more.vm }),
       vmi,
+      replacement: more.replacement,
       fencedNodes: new Set(['b1', 'b2']),
       clearedForMs: more.clearedForMs ?? 0,
     },
@@ -55,7 +62,42 @@ describe('a VM whose pods were cleared', () => {
 
   test('is touched when virt-controller has lost sight of its old instance', () => {
     expect(follow('Always', exampleVmi('one'), { clearedForMs: 1_000 }).action).toBeUndefined()
-    expect(follow('Always', exampleVmi('one'), { clearedForMs: 6_000 }).action).toEqual({ kind: 'touch-vmi' })
+    expect(follow('Always', exampleVmi('one'), { clearedForMs: 6_000 }).action).toEqual({ kind: 'touch-vmi', count: 0 })
+  })
+
+  test('is touched ever more rarely: a virt-controller that is merely busy has to serve each touch, too', () => {
+    const dueMs = [5_000, 10_000, 20_000, 40_000]
+    for (const [count, ms] of dueMs.entries()) {
+      const annotations = count === 0 ? {} : { 'roomfence.io/touched': touchText('2026-01-01T00:00:00Z', count - 1) }
+      const vmi = exampleVmi('one', { annotations })
+      expect(follow('Always', vmi, { clearedForMs: ms - 1 }).action).toBeUndefined()
+      expect(follow('Always', vmi, { clearedForMs: ms }).action).toEqual({ kind: 'touch-vmi', count })
+    }
+  })
+
+  test('that someone was stopping when its node died stays stopped, unless a start is queued behind the stop', () => {
+    const record = { phaseBefore: 'Terminating' }
+    const later = { record, clearedForMs: 20_000 }
+    for (const strategy of ['Manual', 'RerunOnFailure']) {
+      expect(follow(strategy, exampleVmi('one', { isTerminating: true }), later)).toMatchObject({ state: 'ordered' })
+      expect(follow(strategy, failed, { record })).toMatchObject({ state: 'stopped', reason: expect.stringContaining('stopped') as string })
+      // The queued start leaves the VM a moment before its instance is seen.
+      expect(follow(strategy, undefined, { record })).toMatchObject({ state: 'ordered' })
+      expect(follow(strategy, undefined, later)).toMatchObject({ state: 'stopped' })
+      expect(follow(strategy, undefined, { ...later, vm: { stateChanges: ['Start'] } })).toMatchObject({ state: 'ordered' })
+      for (const vmi of [failed, undefined]) expect(follow(strategy, vmi, later).action).toBeUndefined()
+    }
+    expect(follow('Always', undefined, later)).toMatchObject({ state: 'ordered' })
+  })
+
+  test('is waited for while its failed instance is being deleted, whatever the strategy', () => {
+    const going = exampleVmi('one', { phase: 'Failed', isTerminating: true })
+    for (const strategy of ['Always', 'RerunOnFailure', 'Manual', 'Once'])
+      expect(follow(strategy, going)).toMatchObject({ state: 'ordered', reason: 'its old instance is being deleted' })
+  })
+
+  test('is started when it is Manual and its instance was so young that it had no phase', () => {
+    expect(follow('Manual', failed, { record: { phaseBefore: '' } }).action).toEqual({ kind: 'start' })
   })
 
   test('of RerunOnFailure whose queued start was lost gets one after a while', () => {
@@ -70,7 +112,11 @@ describe('a VM whose pods were cleared', () => {
     const startFailure = { count: 1, vmiUid: 'vmi-one', retryAfter: 'later' }
     expect(follow('Always', undefined, { vm: { startFailure } }).action).toEqual({ kind: 'skip-backoff' })
     expect(follow('Always', undefined, { vm: { startFailure: { ...startFailure, count: 3 } } }).action).toBeUndefined()
-    expect(follow('Always', undefined, { vm: { startFailure: { ...startFailure, vmiUid: 'another' } } }).action).toBeUndefined()
+    expect(follow('Always', undefined, { vm: { startFailure: { ...startFailure, vmiUid: 'another' } } })).toMatchObject({
+      state: 'ordered',
+      reason: expect.stringContaining('back-off until later, after 1 starts') as string,
+    })
+    expect(follow('Once', undefined, { vm: { startFailure }, onceVms: 'restart' }).action).toEqual({ kind: 'skip-backoff' })
   })
 
   test('is told of as unplaced while no node takes it, and as failed past its deadline', () => {
@@ -84,6 +130,27 @@ describe('a VM whose pods were cleared', () => {
 
   test('a bare instance is told of as failed: nothing restarts it', () => {
     expect(follow('', failed, { record: { kind: 'VirtualMachineInstance' } })).toMatchObject({ state: 'failed' })
+  })
+
+  test('an instance of a set runs when another that its set made since runs on a survivor', () => {
+    const record = { kind: 'VirtualMachineInstance', set: 'set-uid' } as const
+    expect(follow('', exampleVmi('one'), { record })).toMatchObject({ state: 'ordered' })
+    expect(follow('', failed, { record })).toMatchObject({ state: 'ordered', reason: 'its set has made no other instance yet' })
+    const two = exampleVmi('two', { uid: 'two', nodeName: '', phase: 'Scheduling' })
+    expect(follow('', undefined, { record, replacement: two })).toMatchObject({
+      state: 'ordered',
+      reason: expect.stringContaining('two') as string,
+    })
+    expect(follow('', undefined, { record, replacement: { ...two, unschedulable: '0/3' } })).toMatchObject({
+      state: 'ordered',
+      unplaced: true,
+    })
+    expect(follow('', failed, { record, replacement: { ...two, phase: 'Running', nodeName: 'a1' } })).toMatchObject({
+      state: 'running',
+      newNode: 'a1',
+      replacedBy: 'two',
+    })
+    expect(follow('', undefined, { record, clearedForMs: 700_000 })).toMatchObject({ state: 'failed' })
   })
 
   test('no follow-up ever stops a VM or deletes an instance but the failed one of a Once VM', () => {

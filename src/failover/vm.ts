@@ -6,14 +6,14 @@
  */
 import type { VirtualMachineInstanceView, VirtualMachineView } from '../kubernetes/resources.ts'
 import type { RecordedWorkload, WorkloadState } from './fence-object.ts'
-import type { FailoverConfig } from './order.ts'
+import { type FailoverConfig, touchAnnotation } from './order.ts'
 
 export type VmAction =
   | { readonly kind: 'start' }
   /** The failed instance of a Once VM: its VM makes another. */
   | { readonly kind: 'delete-vmi'; readonly uid: string }
-  /** An annotation, so that virt-controller looks at an instance it lost sight of. */
-  | { readonly kind: 'touch-vmi' }
+  /** An annotation, so that virt-controller looks at an instance it lost sight of; `count` tells how often it was touched before. */
+  | { readonly kind: 'touch-vmi'; readonly count: number }
   | { readonly kind: 'skip-backoff' }
 
 export interface VmFollowUp {
@@ -23,22 +23,29 @@ export interface VmFollowUp {
   readonly action?: VmAction
   /** It cannot be placed now; it is waited for, and told of. */
   readonly unplaced?: boolean
+  /** Of a set's instance: the name of the one that stands in for it. */
+  readonly replacedBy?: string
 }
 
 export interface VmSituation {
   readonly record: RecordedWorkload
   readonly vm: VirtualMachineView | undefined
   readonly vmi: VirtualMachineInstanceView | undefined
+  /** Of an instance that belongs to a set: one that the set made since and that stands in for no other. */
+  readonly replacement?: VirtualMachineInstanceView | undefined
   readonly fencedNodes: ReadonlySet<string>
   /** How long its pods have been gone, as far as this agent saw. */
   readonly clearedForMs: number
 }
 
-const isFinal = (phase: string): boolean => phase === 'Failed' || phase === 'Succeeded'
+/** Recorded instead of its phase: the instance was being deleted when the fence was recorded. */
+export const stoppingPhase = 'Terminating'
+
+export const isFinal = (phase: string): boolean => phase === 'Failed' || phase === 'Succeeded'
 
 export function followVm(situation: VmSituation, config: FailoverConfig): VmFollowUp {
   const { record, vm, vmi, fencedNodes, clearedForMs } = situation
-  const wait = (reason: string, action?: VmAction): VmFollowUp =>
+  const wait: Wait = (reason, action) =>
     clearedForMs > config.vmDeadlineMs && action === undefined
       ? {
           state: 'failed',
@@ -46,34 +53,67 @@ export function followVm(situation: VmSituation, config: FailoverConfig): VmFoll
           newNode: '',
         }
       : { state: 'ordered', reason, newNode: '', ...(action === undefined ? {} : { action }) }
-  const settled = (state: 'stopped' | 'failed', reason: string): VmFollowUp => ({ state, reason, newNode: '' })
+  const settled: Settled = (state, reason) => ({ state, reason, newNode: '' })
 
-  if (vmi !== undefined && vmi.phase === 'Running' && vmi.nodeName !== '' && !fencedNodes.has(vmi.nodeName)) {
-    return { state: 'running', reason: '', newNode: vmi.nodeName }
-  }
-  if (record.kind === 'VirtualMachineInstance') {
-    if (vmi !== undefined && vmi.uid === record.uid && !isFinal(vmi.phase))
-      return wait('its instance has not been seen to fail yet', touch(clearedForMs, config))
-    return settled('failed', 'an instance without a VirtualMachine: nothing starts it again but the set that made it')
-  }
+  const survivor = survivorOf(vmi, fencedNodes)
+  if (survivor !== undefined) return { state: 'running', reason: '', newNode: survivor }
+  if (record.kind === 'VirtualMachineInstance') return followLoneInstance(situation, wait, settled, config)
   if (vm === undefined) return settled('stopped', 'its VirtualMachine is gone')
   if (vm.isTerminating) return settled('stopped', 'its VirtualMachine is being deleted')
   if (vmi !== undefined && vmi.uid !== record.uid) return followNewInstance(vmi, vm, wait, settled)
   if (vmi !== undefined && !isFinal(vmi.phase)) {
-    return vmi.isTerminating
-      ? wait('its old instance is being deleted')
-      : wait('its old instance has not been seen to fail yet', touch(clearedForMs, config))
+    return vmi.isTerminating ? wait('its old instance is being deleted') : wait(notSeenToFail, touch(vmi, clearedForMs, config))
   }
   if (vmi?.phase === 'Succeeded' && vm.runStrategy !== 'Always') return settled('stopped', 'its guest had shut down by itself')
   if (vm.needsManualRecovery) return settled('failed', 'KubeVirt asks for manual recovery (condition ManualRecoveryRequired)')
+  if (vmi?.isTerminating === true) return wait('its old instance is being deleted')
   return startAgain(situation, vm, wait, settled, config)
 }
 
 type Wait = (reason: string, action?: VmAction) => VmFollowUp
 type Settled = (state: 'stopped' | 'failed', reason: string) => VmFollowUp
 
-const touch = (clearedForMs: number, config: FailoverConfig): VmAction | undefined =>
-  clearedForMs >= config.touchAfterMs ? { kind: 'touch-vmi' } : undefined
+const notSeenToFail = 'virt-controller has not made its old instance Failed yet, though its pod is gone'
+
+/** Where the instance runs, when that is no fenced node. */
+function survivorOf(vmi: VirtualMachineInstanceView | undefined, fencedNodes: ReadonlySet<string>): string | undefined {
+  return vmi === undefined || vmi.phase !== 'Running' || vmi.nodeName === '' || fencedNodes.has(vmi.nodeName) ? undefined : vmi.nodeName
+}
+
+/** Ever more rarely: each touch passes KubeVirt's webhooks, and many instances may wait for a virt-controller that is merely busy. */
+function touch(vmi: VirtualMachineInstanceView, clearedForMs: number, config: FailoverConfig): VmAction | undefined {
+  const count = touchesOf(vmi.annotations[touchAnnotation])
+  return clearedForMs >= config.touchAfterMs * 2 ** count ? { kind: 'touch-vmi', count } : undefined
+}
+
+/** The annotation's value: when, and how often so far. */
+export const touchText = (isoTime: string, count: number): string => `${isoTime} ${String(count + 1)}`
+function touchesOf(text: string | undefined): number {
+  if (text === undefined) return 0
+  const count = Number(text.split(' ')[1])
+  return Number.isInteger(count) && count > 0 ? Math.min(count, 20) : 1
+}
+
+/** An instance that no VirtualMachine made: a set makes another under another name, and nothing does it for one that stands alone. */
+function followLoneInstance(
+  { record, vmi, replacement, fencedNodes, clearedForMs }: VmSituation,
+  wait: Wait,
+  settled: Settled,
+  config: FailoverConfig,
+): VmFollowUp {
+  if (vmi !== undefined && vmi.uid === record.uid && !isFinal(vmi.phase)) {
+    return vmi.isTerminating ? wait('it is being deleted') : wait(notSeenToFail, touch(vmi, clearedForMs, config))
+  }
+  if (record.set === undefined)
+    return settled('failed', 'an instance without a VirtualMachine: nothing starts it again, so create it anew where it is wanted')
+  if (replacement === undefined || isFinal(replacement.phase)) return wait('its set has made no other instance yet')
+  const survivor = survivorOf(replacement, fencedNodes)
+  if (survivor !== undefined)
+    return { state: 'running', reason: `its set runs ${replacement.name} in its place`, newNode: survivor, replacedBy: replacement.name }
+  if (replacement.unschedulable !== undefined)
+    return { ...wait(`no node takes ${replacement.name}, which its set made: ${replacement.unschedulable}`), unplaced: true }
+  return wait(`${replacement.name}, which its set made, is ${replacement.phase === '' ? 'Pending' : replacement.phase}`)
+}
 
 function followNewInstance(vmi: VirtualMachineInstanceView, vm: VirtualMachineView, wait: Wait, settled: Settled): VmFollowUp {
   if (vmi.unschedulable !== undefined) return { ...wait(`no node takes it: ${vmi.unschedulable}`), unplaced: true }
@@ -91,26 +131,38 @@ function startAgain(
   settled: Settled,
   config: FailoverConfig,
 ): VmFollowUp {
-  const backoff = vm.startFailure
-  // One failure, and it was the instance that the fence cleared: the VM is not at fault, so it need not wait.
-  if (backoff !== undefined && backoff.vmiUid === record.uid && (vm.runStrategy === 'Always' || vm.runStrategy === 'RerunOnFailure')) {
+  const isComing = (): VmFollowUp => {
+    const backoff = vm.startFailure
+    if (backoff === undefined) return wait('virt-controller makes its new instance')
+    if (backoff.vmiUid !== record.uid)
+      return wait(`start back-off until ${backoff.retryAfter}, after ${String(backoff.count)} starts that failed`)
+    // One failure, and it was the instance that the fence cleared: the VM is not at fault, so it need not wait.
     const reason = `start back-off until ${backoff.retryAfter}, because it was starting when its node was fenced`
     return wait(reason, config.skipStartBackoff && backoff.count <= 1 ? { kind: 'skip-backoff' } : undefined)
   }
+  const isStartQueued = vm.stateChanges.includes('Start')
+  // Someone had deleted the instance before the fence: a stop, unless a start is queued behind it.
+  const wasStopped = record.phaseBefore === stoppingPhase && !isStartQueued && !record.startAsked
+  const stays = (): VmFollowUp =>
+    // A start that was queued is gone from the VM a moment before its instance is seen.
+    vmi === undefined && clearedForMs < config.startSafetyNetMs
+      ? wait('it was being stopped when its node was fenced')
+      : settled('stopped', 'it was being stopped when its node was fenced')
   switch (vm.runStrategy) {
     case 'Always':
-      return wait('virt-controller makes its new instance')
+      return isComing()
     case 'RerunOnFailure': {
-      const isLost =
-        vmi === undefined && !vm.stateChanges.includes('Start') && !record.startAsked && clearedForMs >= config.startSafetyNetMs
-      return wait(isLost ? 'its queued start was lost' : 'virt-controller makes its new instance', isLost ? { kind: 'start' } : undefined)
+      if (wasStopped) return stays()
+      const isLost = vmi === undefined && !isStartQueued && !record.startAsked && clearedForMs >= config.startSafetyNetMs
+      return isLost ? wait('its queued start was lost', { kind: 'start' }) : isComing()
     }
     case 'Manual':
-      if (record.phaseBefore === '' || isFinal(record.phaseBefore)) return settled('stopped', 'Manual, and it was not running')
-      if (record.startAsked || vm.stateChanges.includes('Start')) return wait('its start was asked for')
+      if (wasStopped) return stays()
+      if (isFinal(record.phaseBefore)) return settled('stopped', 'Manual, and it was not running')
+      if (record.startAsked || isStartQueued) return wait('its start was asked for')
       return wait('Manual, and it was running: started', { kind: 'start' })
     case 'Once':
-      if (vmi === undefined) return wait('virt-controller makes its new instance')
+      if (vmi === undefined) return isComing()
       if (config.onceVms === 'restart') return wait('Once, and the policy is to restart', { kind: 'delete-vmi', uid: vmi.uid })
       return settled('stopped', 'runStrategy Once: not started again (failover.onceVms is "leave")')
     case 'Halted':

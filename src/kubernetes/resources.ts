@@ -121,11 +121,14 @@ export interface VirtualMachineInstanceView extends Namespaced {
   readonly owner: OwnerView | undefined
   readonly phase: string
   readonly nodeName: string
+  /** RFC 3339, whole seconds. */
+  readonly createdAt: string
   readonly isTerminating: boolean
   readonly claims: readonly string[]
   /** The reason that its pod finds no node, when KubeVirt says so (`Unschedulable: 0/3 nodes ...`). */
   readonly unschedulable: string | undefined
 }
+  /** Of all its volumes: hot-plugged ones, memory dumps and utility volumes too. */
 
 export interface VolumeAttachmentView extends Named {
   readonly attacher: string
@@ -306,6 +309,7 @@ export function quantity(text: string): number {
 export function persistentVolumeView(object: unknown): PersistentVolumeView {
   const claim = textAt(object, 'spec', 'claimRef', 'name')
   const driver = textAt(object, 'spec', 'csi', 'driver')
+    createdAt: textAt(object, 'metadata', 'creationTimestamp'),
   const isNodeLocal = at(object, 'spec', 'local') !== undefined || at(object, 'spec', 'hostPath') !== undefined
   const otherSource = [...networkSources, 'local', 'hostPath'].find((kind) => at(object, 'spec', kind) !== undefined)
   return {
@@ -344,10 +348,14 @@ export function virtualMachineView(object: unknown): VirtualMachineView {
 }
 
 export function virtualMachineInstanceView(object: unknown): VirtualMachineInstanceView {
-  const claims = listAt(object, 'spec', 'volumes').map((volume) => {
-    const claim = textAt(volume, 'persistentVolumeClaim', 'claimName')
-    return claim === '' ? textAt(volume, 'dataVolume', 'name') : claim
-  })
+  const claims = [
+    ...listAt(object, 'spec', 'volumes').flatMap((volume) => [
+      textAt(volume, 'persistentVolumeClaim', 'claimName'),
+      textAt(volume, 'dataVolume', 'name'),
+      textAt(volume, 'memoryDump', 'claimName'),
+    ]),
+    ...listAt(object, 'spec', 'utilityVolumes').map((volume) => textAt(volume, 'claimName')),
+  ]
   return {
     ...namespaced(object),
     annotations: annotationsOf(object),

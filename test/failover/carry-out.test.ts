@@ -1,6 +1,7 @@
 /** The carrier's own promises, step by step, on the embedded API server. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createCarrier, type StepOutcome } from '../../src/failover/carry-out.ts'
+import { exampleRecord } from '../../src/failover/examples.ts'
 import type { Step } from '../../src/failover/steps.ts'
 import { fencedTaint } from '../../src/failover/taints.ts'
 import { podView } from '../../src/kubernetes/resources.ts'
@@ -45,6 +46,37 @@ const clear = (pod: ReturnType<typeof podView>): Step => ({
 })
 
 describe('the carrier', () => {
+  test('asks a KubeVirt that does not answer three times a round, and keeps nothing else waiting or slow for it', async () => {
+    const start = (name: string): Step => ({
+      kind: 'vm',
+      key: `start ${name}`,
+      workload: exampleRecord(name, { namespace: 'default' }),
+      action: { kind: 'start' },
+      why: '',
+    })
+    const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k', 'l']
+    let asked = 0
+    bed.server.faults.set({
+      isHanging: true,
+      appliesTo: ({ path }) => {
+        const isKubeVirt = path.includes('subresources.kubevirt.io')
+        if (isKubeVirt) asked += 1
+        return isKubeVirt
+      },
+    })
+    const one = carrier()
+    const before = one.concurrency()
+    const round = await one.run([
+      { name: 'virtual machines', barrier: false, steps: names.map(start) },
+      { name: 'other pods', barrier: false, steps: [clear(podOn('web'))] },
+    ])
+    expect(bed.store.get('pods', 'default', 'web')).toBeUndefined()
+    expect(round).toMatchObject({ isApiAway: false, retryAfterMs: undefined })
+    expect(asked).toBeGreaterThanOrEqual(3)
+    expect(asked).toBeLessThanOrEqual(before + 2)
+    expect(one.concurrency()).toBeGreaterThanOrEqual(before)
+  })
+
   test('goes not one step beyond a barrier that is not wholly done', async () => {
     const pod = podOn('web')
     bed.server.faults.set({ answer: { status: 500 }, appliesTo: ({ method, path }) => method === 'PATCH' && path.endsWith('/nodes/b2') })

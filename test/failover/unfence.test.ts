@@ -102,6 +102,39 @@ describe('un-fencing a room', () => {
     expect(ourTaints('b1')).toHaveLength(2)
   })
 
+  test("with a held pod takes that pod's volumes alone for staying: another attachment left over still refuses it", async () => {
+    bed = await createFailoverBed()
+    for (const name of ['one', 'kept'])
+      createVm(bed.store, { name, runStrategy: 'Always', replicaNodes: ['a1', 'b1'], preferredRoom: 'room-b' })
+    const phase = (name: string) =>
+      (bed.store.get('virtualmachineinstances', demoNamespace, name) as { status?: { phase?: string; nodeName?: string } } | undefined)
+        ?.status
+    const runsOn = (name: string, first: string) => phase(name)?.phase === 'Running' && phase(name)?.nodeName?.startsWith(first)
+    await eventually('both run in room-b', () => runsOn('one', 'b') && runsOn('kept', 'b'))
+    const handle = bed.store
+      .list('persistentvolumes')
+      .map(({ spec }) => spec as { claimRef: { name: string }; csi: { volumeHandle: string } })
+      .find(({ claimRef }) => claimRef.name === 'kept')?.csi.volumeHandle
+    expect(handle).toBeDefined()
+    bed.powerOff('room-b')
+    const failover = bed.start({
+      dataGate: (volumes) => (volumes.some((one) => one.handle === handle) ? { open: false, reason: 'no good replica' } : { open: true }),
+    })
+    await eventually('one runs elsewhere, kept is held', () => runsOn('one', 'a') && bed.events.some(({ kind }) => kind === 'held'))
+    const attachmentsOf = () => bed.store.list('volumeattachments').filter(({ spec }) => (spec as { nodeName: string }).nodeName === 'b1')
+    await eventually('only the attachment of the held one is left', () => attachmentsOf().length === 1)
+    failover.stop()
+    await failover.done
+    const volumeChecks = async () => {
+      const result = await unfence({ freshnessMs: 100 })
+      return result.outcome === 'refused' ? result.checks.filter(({ check }) => check === 'volume-attachments') : result
+    }
+    expect(await volumeChecks()).toEqual([])
+    const spec = { attacher: 'gone.example', nodeName: 'b1', source: { persistentVolumeName: 'other' } }
+    bed.store.create('volumeattachments', { metadata: { name: 'left-over', finalizers: ['gone.example/attached'] }, spec })
+    expect(await volumeChecks()).toMatchObject([{ node: 'b1', reason: 'VolumeAttachment left-over still attached to it' }])
+  })
+
   test('changes nothing when the epoch is not chosen', async () => {
     await failedOver()
     powerOn()
