@@ -117,18 +117,18 @@ export interface VirtualMachineView extends Namespaced {
 }
 
 export interface VirtualMachineInstanceView extends Namespaced {
+  /** RFC 3339, whole seconds. */
+  readonly createdAt: string
   readonly annotations: { readonly [key: string]: string }
   readonly owner: OwnerView | undefined
   readonly phase: string
   readonly nodeName: string
-  /** RFC 3339, whole seconds. */
-  readonly createdAt: string
   readonly isTerminating: boolean
+  /** Of all its volumes: hot-plugged ones, memory dumps and utility volumes too. */
   readonly claims: readonly string[]
   /** The reason that its pod finds no node, when KubeVirt says so (`Unschedulable: 0/3 nodes ...`). */
   readonly unschedulable: string | undefined
 }
-  /** Of all its volumes: hot-plugged ones, memory dumps and utility volumes too. */
 
 export interface VolumeAttachmentView extends Named {
   readonly attacher: string
@@ -309,7 +309,6 @@ export function quantity(text: string): number {
 export function persistentVolumeView(object: unknown): PersistentVolumeView {
   const claim = textAt(object, 'spec', 'claimRef', 'name')
   const driver = textAt(object, 'spec', 'csi', 'driver')
-    createdAt: textAt(object, 'metadata', 'creationTimestamp'),
   const isNodeLocal = at(object, 'spec', 'local') !== undefined || at(object, 'spec', 'hostPath') !== undefined
   const otherSource = [...networkSources, 'local', 'hostPath'].find((kind) => at(object, 'spec', kind) !== undefined)
   return {
@@ -358,6 +357,7 @@ export function virtualMachineInstanceView(object: unknown): VirtualMachineInsta
   ]
   return {
     ...namespaced(object),
+    createdAt: textAt(object, 'metadata', 'creationTimestamp'),
     annotations: annotationsOf(object),
     owner: controllerOf(object),
     phase: textAt(object, 'status', 'phase'),
