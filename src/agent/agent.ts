@@ -114,7 +114,11 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
     start({
       self: { node, room: ownRoom, incarnation: own, bootId: boot, addresses },
       timings: configuration.timings,
-      brakes: { isDryRun: configuration.isDryRun, maxFencedShare: configuration.failover.maxFencedShare },
+      brakes: {
+        isDryRun: configuration.isDryRun,
+        maxFencedShare: configuration.failover.maxFencedShare,
+        maxFencedShareOfRoom: configuration.failover.maxFencedShareOfRoom,
+      },
       durable,
       nowMs: nowMs(),
       seed: randomInt(1, 2 ** 31),

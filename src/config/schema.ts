@@ -245,7 +245,13 @@ const failover = group(
     requestTimeoutMs: milliseconds(15_000, 'How long one call to the API server may take.', 100),
     lookEveryMs: milliseconds(5000, 'The longest pause between two looks at the cluster while something waits.', 100),
     events: yesOrNo(true, 'Whether Kubernetes Events are written.'),
+    capacityEveryMs: milliseconds(
+      300_000,
+      'How often the coordinator counts what a room’s loss would move, and whether the other rooms have a place for it: two lists in pages.',
+      1000,
+    ),
     maxFencedShare: share(0.5, 'At most this share of the cluster’s nodes is ever fenced, all fences together.', 0.01, 1),
+    maxFencedShareOfRoom: share(0.5, 'At most this share of a room’s nodes is fenced one by one while the room lives.', 0.01, 1),
   },
   'Carrying a fence out on the cluster.',
 )

@@ -1,5 +1,5 @@
 /** What this agent would have the next epoch change, if anything (docs/protocol.md, "A fence, step by step", "Vote shift"). Pure. */
-import type { NodeId } from './ids.ts'
+import type { NodeId, Room } from './ids.ts'
 import { forcedEpoch, isForced, type Member, type Membership, memberOf, nextEpoch, withMaintenance, withStanding } from './membership.ts'
 import { contactOf, isHeard, isMember, rankOf, suspects } from './contact.ts'
 import { note, type Outbox } from './outbox.ts'
@@ -37,7 +37,7 @@ export function pursue(state: State, out: Outbox, nowMs: number): void {
     return
   }
   if (!holdsPermit(state, nowMs) || nowMs - state.awakeSinceMs < state.timings.heartbeatMs) return
-  tellOfPause(state, out, membership, nowMs)
+  tellOfHeld(state, out, membership, nowMs)
   const wanted = desire(state, membership, nowMs)
   if (!wanted) {
     state.desireKey = ''
@@ -46,12 +46,17 @@ export function pursue(state: State, out: Outbox, nowMs: number): void {
   proposeOnce(state, out, membership, wanted, nowMs)
 }
 
-/** What a pause keeps from being fenced is told: a person who forgot it must find it in the log. */
-function tellOfPause(state: State, out: Outbox, membership: Membership, nowMs: number): void {
-  if (membership.fencingPausedBy === null) return
-  const { nodes } = suspects(state, membership, nowMs)
-  const text = `${nodes.join(', ')} silent, but fencing is paused by ${membership.fencingPausedBy}: roomfence resume`
-  if (nodes.length === 0 || text === state.lastVeto) return
+/** What a person or a brake keeps from being fenced is told: who forgot it must find it in the log. */
+function tellOfHeld(state: State, out: Outbox, now: Membership, nowMs: number): void {
+  const { nodes: silent, rooms } = suspects(state, now, nowMs)
+  const isPaused = now.fencingPausedBy !== null
+  const nodes = isPaused ? silent : silent.filter((node) => !isWithinBrake(state, now, silent, rooms, node))
+  if (nodes.length === 0) return
+  const why = isPaused
+    ? `fencing is paused by ${now.fencingPausedBy}: roomfence resume`
+    : `with them more than the share of ${state.brakes.maxFencedShareOfRoom} of a room that lives would be fenced: failover.maxFencedShareOfRoom`
+  const text = `${nodes.join(', ')} silent, but ${why}`
+  if (text === state.lastVeto) return
   state.lastVeto = text
   note(out, 'veto', text, nodes)
 }
@@ -99,7 +104,8 @@ function desire(state: State, now: Membership, nowMs: number): Membership | null
 
 function wantsFence(state: State, now: Membership, nowMs: number): Membership | null {
   if (now.fencingPausedBy !== null) return null
-  const { nodes, rooms } = suspects(state, now, nowMs)
+  const { nodes: silent, rooms } = suspects(state, now, nowMs)
+  const nodes = silent.filter((node) => isWithinBrake(state, now, silent, rooms, node))
   if (nodes.length === 0) return null
   const reason = rooms.length > 0 ? `room ${rooms.join(', ')} silent on every path` : `${nodes.join(', ')} silent on every path`
   return nextEpoch(now, { members: withStanding(now, nodes, 'fenced'), cause: { kind: 'fence', nodes, by: state.self.node, reason } })
@@ -143,6 +149,16 @@ function wantsMaintenance(state: State, now: Membership, nowMs: number): Members
   const { isOn, by } = first.word
   const nodes = open.filter(({ word }) => word.isOn === isOn && word.by === by).map(({ node }) => node)
   return nextEpoch(now, { members: withMaintenance(now, nodes, isOn), cause: { kind: 'maintenance', nodes, isOn, by } })
+}
+
+/** Single nodes beyond the share of their room are left out, so that they hold up no other fence. */
+function isWithinBrake(state: State, now: Membership, silent: readonly NodeId[], rooms: readonly Room[], node: NodeId): boolean {
+  const room = memberOf(now, node)?.room
+  if (room === undefined || rooms.includes(room)) return true
+  const members = now.members.filter((member) => member.room === room)
+  const fenced = members.filter(({ standing }) => standing === 'fenced').length
+  const place = members.filter((member) => silent.includes(member.node)).findIndex((member) => member.node === node)
+  return fenced + place + 1 <= state.brakes.maxFencedShareOfRoom * members.length
 }
 
 function wantsUnfence(state: State, now: Membership, nowMs: number): Membership | null {

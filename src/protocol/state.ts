@@ -19,6 +19,8 @@ export interface Brakes {
   readonly isDryRun: boolean
   /** Largest share of all members that may be fenced at once, 0..1. */
   readonly maxFencedShare: number
+  /** Largest share of a room's members that may be fenced one by one while the room lives, 0..1. */
+  readonly maxFencedShareOfRoom: number
 }
 
 /** On disk. Each change is a new object, so that an adapter may write it while the protocol goes on. */

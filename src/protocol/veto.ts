@@ -27,6 +27,8 @@ function fenceVeto(state: State, now: Membership, next: Membership, fenced: read
   const share = fencedNodes(next).length / now.members.length
   if (share > state.brakes.maxFencedShare)
     return `${fencedNodes(next).length} of ${now.members.length} nodes would be fenced, more than the share of ${state.brakes.maxFencedShare} that is allowed`
+  const alive = roomBrake(next, fenced, state.brakes.maxFencedShareOfRoom)
+  if (alive !== null && next.cause.kind !== 'forced') return alive
   if (nowMs - state.awakeSinceMs < detectMs) return `${state.self.node} has not listened for ${detectMs} ms yet (started or was late)`
   for (const node of fenced) {
     const contact = contactOf(state, node)
@@ -35,6 +37,17 @@ function fenceVeto(state: State, now: Membership, next: Membership, fenced: read
       return contact.heardAtMs >= contact.storageAtMs
         ? `${state.self.node} heard ${node} ${agoMs} ms ago`
         : `${state.self.node} has a DRBD connection to ${node} that is up`
+  }
+  return null
+}
+
+/** A room that lives loses its nodes one by one only up to a share: what looks like many dead nodes is more often one broken switch. */
+function roomBrake(next: Membership, fenced: readonly NodeId[], share: number): string | null {
+  for (const room of new Set(next.members.filter(({ node }) => fenced.includes(node)).map((member) => member.room))) {
+    const members = next.members.filter((member) => member.room === room)
+    const out = members.filter(({ standing }) => standing === 'fenced').length
+    if (out < members.length && out > share * members.length)
+      return `${out} of ${members.length} nodes of room ${room}, which lives, would be fenced one by one: more than the share of ${share} that is allowed`
   }
   return null
 }

@@ -92,7 +92,7 @@ export interface World {
   strike(moment: Moment, node: SimNode): void
 }
 
-export const simulatedBrakes: Brakes = { isDryRun: false, maxFencedShare: 0.85 }
+export const simulatedBrakes: Brakes = { isDryRun: false, maxFencedShare: 0.85, maxFencedShareOfRoom: 0.5 }
 
 export function createWorld(schedule: Schedule, isTracing: boolean): World {
   const { options } = schedule
