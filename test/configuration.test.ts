@@ -16,9 +16,13 @@ describe('a configuration that says nothing', () => {
   })
 
   test('has the failover’s own settings, every one of them', () => {
-    const { maxFencedShare, ...rest } = configuration.failover
+    const { maxFencedShare, maxFencedShareOfRoom, capacityEveryMs, ...rest } = configuration.failover
     const failover: FailoverConfig = rest
     expect(failover).toEqual(defaultFailoverConfig)
-    expect(maxFencedShare).toBe(0.5)
+    expect({ maxFencedShare, maxFencedShareOfRoom, capacityEveryMs }).toEqual({
+      maxFencedShare: 0.5,
+      maxFencedShareOfRoom: 0.5,
+      capacityEveryMs: 300_000,
+    })
   })
 })

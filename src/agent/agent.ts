@@ -19,6 +19,7 @@ import { start } from '../protocol/state.ts'
 import { statementOf } from '../protocol/step.ts'
 import { createHttpWitness } from '../witness/http-client.ts'
 import type { WitnessClient } from '../witness/register.ts'
+import { createCapacityCount } from './capacity.ts'
 import { controlSocket, type Demand, startControl } from './control.ts'
 import { answerConfirmation, answerMaintenance, answerPause, type DemandAnswer } from './demands.ts'
 import { createFences } from './fences.ts'
@@ -204,6 +205,15 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
     log,
     metrics,
   })
+  const capacity = createCapacityCount({
+    client,
+    nowMs,
+    everyMs: configuration.failover.capacityEveryMs,
+    membership: () => loop.state().durable.membership,
+    isMine: () => fences.isCoordinator() && loop.state().isApiReachable && fences.underWay().length === 0,
+    log,
+    metrics,
+  })
   transport.onMessage((received) => {
     if (received.message.kind === 'storage-report') storage.onReport(received, received.message)
     else loop.feed({ kind: 'message', from: received.from, incarnation: received.incarnation, message: received.message })
@@ -230,6 +240,7 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
   const slow = setInterval(() => {
     storage.review()
     fences.review()
+    capacity.review()
     updateMetrics(metrics, loop.state(), transport.stats(), storage.counts(), nowMs())
   }, 300)
   void untilGenesis()
@@ -307,6 +318,7 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
       clearInterval(slow)
       probe.stop()
       fences.stop()
+      capacity.stop()
       guard.stop()
       await pause(20)
       await Promise.all([transport.stop(), observe.stop(), control.stop(), storage.stop(), store.close()])

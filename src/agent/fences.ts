@@ -1,6 +1,7 @@
 /** What the coordinator's agent does on the cluster for each fence: failover, and un-fence where a person asks for it. Adapter shell. */
 import type { Configuration } from '../config/schema.ts'
 import type { StorageEntry } from '../evidence/storage-report.ts'
+import type { FenceStatus } from '../failover/fence-object.ts'
 import { startFailover, type Failover } from '../failover/failover.ts'
 import {
   confirmDeadAnnotation,
@@ -25,6 +26,7 @@ import { nodeProof } from '../protocol/proof.ts'
 import { holdsPermit } from '../protocol/running.ts'
 import type { State } from '../protocol/state.ts'
 import { answerConfirmation, evidenceOfLife } from './demands.ts'
+import { showFences } from './fence-gauges.ts'
 import { dataGate, type StorageFacts, storageProof } from './storage-proof.ts'
 
 export interface FencesOptions {
@@ -48,6 +50,8 @@ export interface Fences {
   readonly poke: () => void
   readonly onLearned: (membership: Membership, before: Membership | null) => void
   readonly underWay: () => readonly string[]
+  /** Whether this agent carries out fences. */
+  readonly isCoordinator: () => boolean
   readonly stop: () => void
 }
 
@@ -64,6 +68,7 @@ export function createFences(options: FencesOptions): Fences {
   const stopping = new AbortController()
   const running = new Map<number, { readonly failover: Failover; readonly learnedAtMs: number }>()
   const finished = new Set<number>()
+  const statuses = new Map<number, FenceStatus>()
   const learnedAtMs = new Map<number, number>()
   const unfencing = new Set<NodeId>()
   const causes = new Map<number, string>()
@@ -115,7 +120,6 @@ export function createFences(options: FencesOptions): Fences {
       const since = learnedAtMs.get(epoch)
       if (since !== undefined) metrics.recoverySeconds.observe((nowMs() - since) / 1000)
     }
-    if (kind === 'held') metrics.held.inc()
     log.info({ fence: fenceId(epoch), event: kind, ...rest }, `fence ${epoch}: ${kind}`)
   }
 
@@ -150,6 +154,7 @@ export function createFences(options: FencesOptions): Fences {
       config: configuration.failover,
       clock,
       onProgress: (event) => onProgress(epoch, event),
+      onStatus: (status) => statuses.set(epoch, status),
     })
     running.set(epoch, { failover, learnedAtMs: nowMs() })
     failover.done.then(
@@ -171,6 +176,8 @@ export function createFences(options: FencesOptions): Fences {
     metrics.coordinator.set(mine ? 1 : 0)
     if (!membership) return
     const epochs = new Set(membership.members.filter((member) => member.standing === 'fenced').map((member) => Number(member.lastFence)))
+    for (const epoch of statuses.keys()) if (!mine || !epochs.has(epoch)) statuses.delete(epoch)
+    showFences(metrics, statuses.values())
     for (const [epoch, { failover }] of running) if (!mine || !epochs.has(epoch)) failover.stop()
     if (epochs.size > 0 && !isLooking && nowMs() - lookedAtMs > (mine ? LOOK_EVERY_MS : LOOK_ELSEWHERE_MS)) void look(membership, mine)
     if (isWithoutVotes(membership) && !isLooking && nowMs() - lookedAtMs > LOOK_ELSEWHERE_MS) void lookAtSilent(membership)
@@ -341,6 +348,7 @@ export function createFences(options: FencesOptions): Fences {
     review,
     poke,
     underWay: () => [...running.keys()].map(fenceId),
+    isCoordinator,
     onLearned: (membership, before) => {
       const { cause } = membership
       if (cause.kind === 'fence' || cause.kind === 'forced') {

@@ -119,7 +119,7 @@ const emptySnapshot: Snapshot = {
         taints: [],
         bootId: `boot-${name}`,
         ready: true,
-        allocatable: { cpu: '1', memory: '1Gi' },
+        allocatable: { cpu: '1', memory: '1Gi', pods: '110' },
       },
     ]),
   ),

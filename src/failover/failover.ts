@@ -25,6 +25,8 @@ export interface FailoverInput {
   readonly config: FailoverConfig
   readonly clock: FailoverClock
   readonly onProgress: FailoverProgress
+  /** Called with the status of each plan, whether it is written now or in a moment. */
+  readonly onStatus?: (status: FenceStatus) => void
   /** For tests of a carrier that dies: called before each write to the cluster; it may throw, and then nothing more is written. */
   readonly beforeWrite?: (subject: string) => void
 }
@@ -205,6 +207,7 @@ async function carryOut(input: FailoverInput, { observation, events, rest, signa
       } else fence = { ...current, status: plan.status }
       known = fence.status
       tell.planned(plan, before, snapshot.vms)
+      input.onStatus?.(known)
       const round: Round = await carrier.run(plan.stages)
       if (plan.status.phase === 'Finished' || order.dryRun) {
         onProgress({ kind: 'finished', atMs: clock.nowMs() })

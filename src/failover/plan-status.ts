@@ -30,7 +30,7 @@ export function nodeRecords({ order, snapshot, proofs }: PlanInput, waitingFor: 
 }
 
 /** What stands still for reasons that are not ours to remove: finalizers of others, attachments that nobody detaches. Told of, never forced. */
-export const stuckThings = (verdicts: readonly PodVerdict[], attachments: readonly RecordedAttachment[]): readonly string[] => [
+const stuckThings = (verdicts: readonly PodVerdict[], attachments: readonly RecordedAttachment[]): readonly string[] => [
   ...verdicts.flatMap((verdict) => (verdict.kind === 'stuck' ? [`pod ${fullName(verdict.pod)}: ${verdict.reason}`] : [])),
   ...attachments.filter(({ isLate }) => isLate).map(toldOfAttachment),
 ]

@@ -1,4 +1,6 @@
 /** Paths of the objects we touch, and what we keep of each: a few fields, so that a room of thousands of pods stays small in memory. */
+import { at, listAt, mapAt, numberAt, textAt, texts } from './reading.ts'
+import { requestsOf } from './requests.ts'
 
 export const paths = {
   nodes: '/api/v1/nodes',
@@ -52,7 +54,7 @@ export interface NodeView extends Named {
   readonly taints: readonly Taint[]
   readonly bootId: string
   readonly ready: boolean
-  readonly allocatable: { readonly cpu: string; readonly memory: string }
+  readonly allocatable: { readonly cpu: string; readonly memory: string; readonly pods: string }
 }
 
 export interface OwnerView {
@@ -143,37 +145,6 @@ export interface LeaseView extends Namespaced {
   readonly renewTime: string
 }
 
-/** Loose view of JSON: every step may be missing. */
-interface Loose {
-  readonly [key: string]: Loose | undefined
-}
-
-const at = (object: unknown, ...path: readonly string[]): unknown => {
-  let here: unknown = object
-  for (const key of path) {
-    if (typeof here !== 'object' || here === null) return undefined
-    here = (here as Loose)[key]
-  }
-  return here
-}
-const textAt = (object: unknown, ...path: readonly string[]): string => {
-  const value = at(object, ...path)
-  return typeof value === 'string' ? value : ''
-}
-const listAt = (object: unknown, ...path: readonly string[]): readonly unknown[] => {
-  const value = at(object, ...path)
-  return Array.isArray(value) ? value : []
-}
-const mapAt = (object: unknown, ...path: readonly string[]): { readonly [key: string]: string } => {
-  const value = at(object, ...path)
-  return typeof value === 'object' && value !== null ? (value as { readonly [key: string]: string }) : {}
-}
-const numberAt = (object: unknown, ...path: readonly string[]): number | undefined => {
-  const value = at(object, ...path)
-  return typeof value === 'number' ? value : undefined
-}
-const texts = (values: readonly unknown[]): readonly string[] => values.filter((value) => typeof value === 'string')
-
 const named = (object: unknown): Named => ({
   uid: textAt(object, 'metadata', 'uid'),
   name: textAt(object, 'metadata', 'name'),
@@ -203,7 +174,11 @@ export function nodeView(object: unknown): NodeView {
     taints: listAt(object, 'spec', 'taints') as readonly Taint[],
     bootId: textAt(object, 'status', 'nodeInfo', 'bootID'),
     ready: textAt(ready, 'status') === 'True',
-    allocatable: { cpu: textAt(object, 'status', 'allocatable', 'cpu'), memory: textAt(object, 'status', 'allocatable', 'memory') },
+    allocatable: {
+      cpu: textAt(object, 'status', 'allocatable', 'cpu'),
+      memory: textAt(object, 'status', 'allocatable', 'memory'),
+      pods: textAt(object, 'status', 'allocatable', 'pods'),
+    },
   }
 }
 
@@ -273,38 +248,6 @@ export const unboundPodView = (object: unknown): UnboundPodView => ({
   isGated: listAt(object, 'spec', 'schedulingGates').length > 0,
   unschedulable: unschedulable(object),
 })
-
-function requestsOf(object: unknown): PodView['requests'] {
-  let cpuMilli = 0
-  let memoryBytes = 0
-  for (const container of listAt(object, 'spec', 'containers')) {
-    cpuMilli += 1_000 * quantity(textAt(container, 'resources', 'requests', 'cpu'))
-    memoryBytes += quantity(textAt(container, 'resources', 'requests', 'memory'))
-  }
-  return { cpuMilli: Math.ceil(cpuMilli), memoryBytes }
-}
-
-const suffixes: { readonly [suffix: string]: number } = {
-  m: 1e-3,
-  '': 1,
-  k: 1e3,
-  M: 1e6,
-  G: 1e9,
-  T: 1e12,
-  P: 1e15,
-  Ki: 2 ** 10,
-  Mi: 2 ** 20,
-  Gi: 2 ** 30,
-  Ti: 2 ** 40,
-  Pi: 2 ** 50,
-}
-
-/** A Kubernetes quantity (`250m`, `2Gi`) as a number; 0 for what is none. */
-export function quantity(text: string): number {
-  const match = /^([0-9.]+(?:e[0-9]+)?)([a-zA-Z]*)$/.exec(text)
-  const factor = suffixes[match?.[2] ?? '']
-  return match === null || factor === undefined ? 0 : Number(match[1]) * factor
-}
 
 export function persistentVolumeView(object: unknown): PersistentVolumeView {
   const claim = textAt(object, 'spec', 'claimRef', 'name')

@@ -60,6 +60,26 @@ export function createMetrics() {
     ),
     failoverEvents: counter('failover_events_total', 'Steps of the failover, by kind.', ['kind']),
     held: gauge('held_workloads', 'Workloads that the present failover holds back, with their reasons in the Fence object.'),
+    unplaced: gauge(
+      'unplaced_workloads',
+      'Pods made since a present fence that no node takes, with the scheduler’s reasons in the Fence object.',
+    ),
+    attachmentsLate: gauge(
+      'volume_attachments_late',
+      'VolumeAttachments of fenced nodes that are past their deadline, by whether only one node may have the volume (blocks) or many.',
+      ['blocks'],
+    ),
+    capacityMovingCpu: gauge('capacity_moving_cpu_cores', 'Processors requested by the pods that would move if the room were lost.', [
+      'room',
+    ]),
+    capacityMovingMemory: gauge('capacity_moving_memory_bytes', 'Memory requested by the pods that would move if the room were lost.', [
+      'room',
+    ]),
+    capacityMovingPods: gauge('capacity_moving_pods', 'Pods that would move if the room were lost.', ['room']),
+    capacityFreeCpu: gauge('capacity_free_cpu_cores', 'Processors that the nodes left would have free if the room were lost.', ['room']),
+    capacityFreeMemory: gauge('capacity_free_memory_bytes', 'Memory that the nodes left would have free if the room were lost.', ['room']),
+    capacityUnplaced: gauge('capacity_unplaced_pods', 'Pods that would find no node by their requests if the room were lost.', ['room']),
+    capacityCounts: counter('capacity_counts_total', 'Counts of the above by this agent, by outcome: ok or failed.', ['outcome']),
     recoverySeconds: new Histogram({
       name: 'roomfence_vm_recovery_seconds',
       help: 'From the fence being learned by the coordinator to the VM running on a survivor.',

@@ -10,7 +10,8 @@ import { eventually } from '../../src/demo/cluster/testbed.ts'
 import { createKubeClient, type KubeClient } from '../../src/kubernetes/client.ts'
 import { CredentialsError, kubeconfigCredentials, serviceAccountCredentials } from '../../src/kubernetes/credentials.ts'
 import { KubeError } from '../../src/kubernetes/errors.ts'
-import { nodeView, paths, quantity } from '../../src/kubernetes/resources.ts'
+import { nodeView, paths } from '../../src/kubernetes/resources.ts'
+import { quantity } from '../../src/kubernetes/requests.ts'
 import { type Collection, startCollection, type WatchEnding } from '../../src/kubernetes/watch.ts'
 
 let folder: string

@@ -1,0 +1,18 @@
+/** Gauges of what the present fences wait for, from their Fence objects' status as this agent carries them out. */
+import type { FenceStatus } from '../failover/fence-object.ts'
+import type { Metrics } from '../observe/metrics.ts'
+
+/** All zero for an agent that carries out nothing: the coordinator alone knows. */
+export function showFences(metrics: Metrics, statuses: Iterable<FenceStatus>): void {
+  let held = 0
+  let unplaced = 0
+  const late = { true: 0, false: 0 }
+  for (const { counts, volumeAttachments } of statuses) {
+    held += counts.held
+    unplaced += counts.unplaced
+    for (const { isLate, blocks } of volumeAttachments) if (isLate) late[blocks ? 'true' : 'false'] += 1
+  }
+  metrics.held.set(held)
+  metrics.unplaced.set(unplaced)
+  for (const blocks of ['true', 'false'] as const) metrics.attachmentsLate.set({ blocks }, late[blocks])
+}
