@@ -1,6 +1,7 @@
 /** What is kept of a fence when several hands write its record, or when the API server was set back in time. */
 import { describe, expect, test } from 'vitest'
-import { exampleInput, exampleRecord } from './examples.ts'
+import type { PodView, VirtualMachineInstanceView } from '../kubernetes/resources.ts'
+import { exampleInput, exampleLauncher, exampleRecord, exampleVm, exampleVmi } from './examples.ts'
 import { emptyFenceStatus, type FenceStatus, type RecordedUnfence } from './fence-object.ts'
 import { planFailover } from './plan.ts'
 import { mergeStatus } from './record.ts'
@@ -32,6 +33,31 @@ describe('two records of one fence, made one', () => {
       unfence('b1'),
       unfence('b2'),
     ])
+  })
+})
+
+describe('a Manual VM that its own node killed before anybody wrote it down', () => {
+  const failed = (pod: Partial<PodView>, vmi: Partial<VirtualMachineInstanceView> = {}) =>
+    planFailover(
+      exampleInput({
+        vms: ['one'],
+        snapshot: {
+          pods: [exampleLauncher('one', { phase: 'Failed', ...pod })],
+          vms: new Map([['apps/one', exampleVm('one', { runStrategy: 'Manual' })]]),
+          vmis: new Map([['apps/one', exampleVmi('one', { phase: 'Failed', ...vmi })]]),
+        },
+      }),
+    ).status.workloads
+
+  test('was running: SIGKILL came from outside', () => {
+    expect(failed({ wasKilled: true })).toMatchObject([{ name: 'one', phaseBefore: 'Running' }])
+  })
+
+  test('was not, when it ended by itself or was being stopped', () => {
+    expect(failed({})).toMatchObject([{ phaseBefore: 'Failed' }])
+    expect(failed({ wasKilled: true }, { isTerminating: true })).toMatchObject([{ phaseBefore: 'Failed' }])
+    expect(failed({ wasKilled: true, isTerminating: true })).toMatchObject([{ phaseBefore: 'Failed' }])
+    expect(failed({ wasKilled: true }, { phase: 'Succeeded' })).toMatchObject([{ phaseBefore: 'Succeeded' }])
   })
 })
 

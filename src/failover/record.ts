@@ -1,5 +1,5 @@
 /** What is written down of each workload before it is touched: once its pod is gone, the cluster no longer knows that it ever ran. Pure. */
-import type { VirtualMachineInstanceView } from '../kubernetes/resources.ts'
+import type { PodView, VirtualMachineInstanceView } from '../kubernetes/resources.ts'
 import type { ClassifiedPod } from './classify.ts'
 import type { FenceStatus, RecordedLease, RecordedWorkload, WorkloadState } from './fence-object.ts'
 import type { FenceOrder } from './order.ts'
@@ -62,7 +62,7 @@ function firstRecord({ pod, vmi, vm, priority, podClass }: ClassifiedPod, isoTim
     node: pod.nodeName,
     priority,
     runStrategy: vm?.runStrategy ?? '',
-    phaseBefore: isVm ? phaseOf(vmi) : pod.phase,
+    phaseBefore: isVm ? (isKilledByFence(vmi, pod) ? 'Running' : phaseOf(vmi)) : pod.phase,
     state: 'waiting',
     proof: '',
     reason: '',
@@ -72,6 +72,13 @@ function firstRecord({ pod, vmi, vm, priority, podClass }: ClassifiedPod, isoTim
     at: isoTime,
   }
 }
+
+/**
+ * A loser that still reaches the API server kills its workloads before anyone has written them down: the instance has Failed by then, and was running
+ * when the fence was chosen. A guest that ended by itself leaves another exit code; one that was being stopped is terminating.
+ */
+const isKilledByFence = (vmi: VirtualMachineInstanceView, pod: PodView): boolean =>
+  vmi.phase === 'Failed' && pod.wasKilled === true && !vmi.isTerminating && !pod.isTerminating
 
 const phaseOf = (vmi: VirtualMachineInstanceView): string => (vmi.isTerminating && !isFinal(vmi.phase) ? stoppingPhase : vmi.phase)
 

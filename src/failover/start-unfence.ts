@@ -5,10 +5,14 @@ import { leaseView, nodeView, paths, persistentVolumeView, podView, type PodView
 import type { Epoch, NodeId } from '../protocol/ids.ts'
 import { skipReason } from './classify.ts'
 import { type Fence, type FenceStatus, readFence, type RecordedUnfence, writeFenceStatus } from './fence-object.ts'
+import { leftManual, startLeftManual } from './left-manual.ts'
 import { nodeLeaseNamespace } from './leases.ts'
 import { confirmDeadAnnotation, type FailoverClock, optOutAnnotation, unfenceAnnotation, unfencedEpochAnnotation } from './order.ts'
 import { isOurs, isUnfencedSince, withoutOurs } from './taints.ts'
 import { type AgentReport, checkUnfence, type FailedCheck, type UnfenceFacts } from './unfence.ts'
+
+/** The kubelet of a node that came back tells of its dead pods with its first status; this is for a slow one. */
+const killedIsToldWithinMs = 30_000
 
 /** Our answer to a request that was refused, on the node. */
 const unfenceAnswerAnnotation = 'roomfence.io/unfence-answer'
@@ -39,6 +43,8 @@ export type UnfenceEvent =
   | { readonly kind: 'refused'; readonly checks: readonly FailedCheck[]; readonly atMs: number }
   | { readonly kind: 'epoch-chosen'; readonly epoch: Epoch; readonly atMs: number }
   | { readonly kind: 'node-unfenced'; readonly node: NodeId; readonly atMs: number }
+  /** A Manual VM that the fence had killed and nothing else brings back. */
+  | { readonly kind: 'vm-started'; readonly vm: string; readonly atMs: number }
   | { readonly kind: 'api-unavailable'; readonly reason: string; readonly atMs: number }
 
 export type UnfenceResult =
@@ -109,6 +115,10 @@ export async function finishUnfence(
         left.delete(node)
         onProgress?.({ kind: 'node-unfenced', node, atMs: clock.nowMs() })
       }
+      const fence = await readFence(client, input.fenceId)
+      const manual = leftManual(fence?.status.workloads ?? [], new Set<string>(input.nodes))
+      for (const vm of await startLeftManual(client, manual, { clock, signal, withinMs: killedIsToldWithinMs }))
+        onProgress?.({ kind: 'vm-started', vm, atMs: clock.nowMs() })
       return true
     } catch (error) {
       if (!(error instanceof KubeError) || !(isTransient(error) || error.code === 'conflict' || error.code === 'forbidden')) throw error

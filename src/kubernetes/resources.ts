@@ -83,6 +83,8 @@ export interface PodView extends Namespaced {
   readonly priority: number
   readonly volumes: readonly PodVolume[]
   readonly requests: { readonly cpuMilli: number; readonly memoryBytes: number }
+  /** A container of it was ended by SIGKILL (exit code 137) and not for its memory: from outside, as containment does. */
+  readonly wasKilled?: true
 }
 
 /** A pod that the scheduler has not given a node. */
@@ -229,8 +231,15 @@ export function podView(object: unknown): PodView {
     priority: numberAt(object, 'spec', 'priority') ?? 0,
     volumes,
     requests: requestsOf(object),
+    ...(wasKilled(object) ? { wasKilled: true } : {}),
   }
 }
+
+const wasKilled = (object: unknown): boolean =>
+  listAt(object, 'status', 'containerStatuses').some((status) => {
+    const ended = at(status, 'state', 'terminated')
+    return numberAt(ended, 'exitCode') === 137 && textAt(ended, 'reason') !== 'OOMKilled'
+  })
 
 /** Of the condition PodScheduled, which KubeVirt copies to its instances: `0/4 nodes are available: ...`. */
 function unschedulable(object: unknown): string | undefined {
