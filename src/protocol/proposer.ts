@@ -270,10 +270,10 @@ function advanceAccept(state: State, out: Outbox, now: Membership, attempt: Atte
   const fenced = newlyFenced(now, attempt.value)
   if (fenced.length > 0) note(out, 'fence-chosen', describe(now, attempt.value), fenced)
   const chosen = attempt.value
-  // From that swap on the register never held another value for this epoch: its door is closed since then.
   const { swappedAtMs } = attempt
-  if (swappedAtMs !== null) for (const node of fenced) state.witness.doorAtMs.set(node, swappedAtMs)
   learn(state, out, chosen, nowMs)
+  // From that swap on the register never held another value for this epoch: its door is closed since then. After learning, which forgets older doors.
+  if (swappedAtMs !== null) for (const node of fenced) state.witness.doorAtMs.set(node, swappedAtMs)
   for (const member of chosen.members)
     if (member.node !== state.self.node) send(state, out, member.node, { kind: 'learn', membership: chosen })
 }
