@@ -22,6 +22,7 @@ import type { WitnessClient } from '../witness/register.ts'
 import { createCapacityCount } from './capacity.ts'
 import { controlSocket, type Demand, startControl } from './control.ts'
 import { answerConfirmation, answerMaintenance, answerPause, type DemandAnswer } from './demands.ts'
+import { tellOnNode } from './confirmation.ts'
 import { createFences } from './fences.ts'
 import { createGuard } from './guard.ts'
 import { type RunningAgent, runInert } from './inert.ts'
@@ -288,7 +289,11 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
       return answer
     }
     const answer = answerConfirmation(state, demand, nowMs())
-    if (answer.isTaken) loop.feed({ kind: 'confirm-dead', nodes: answer.nodes, by: demand.by })
+    if (answer.isTaken) {
+      loop.feed({ kind: 'confirm-dead', nodes: answer.nodes, by: demand.by })
+      const told = { client, state: loop.state, signal: stopping.signal, log }
+      if (!configuration.isDryRun) for (const dead of answer.nodes) void tellOnNode(dead, demand.by, told)
+    }
     return answer
   }
 
