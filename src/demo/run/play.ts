@@ -2,6 +2,7 @@
 import { monotonicMs } from '../storage/replica.ts'
 import type { ScenarioFile } from '../../scenario/file.ts'
 import { apiSite } from '../nodes/rooms.ts'
+import { PATHS, witnessSite } from './setup.ts'
 import { safeToUnfence, type Scenario } from './scenarios.ts'
 import type { Stage } from './stage.ts'
 import { type Act, commandLine, type NodeExpectation, type TimedAct, translate } from './translate.ts'
@@ -18,10 +19,10 @@ export function playable(file: ScenarioFile): Scenario {
 
 async function play(stage: Stage, acts: readonly TimedAct[]): Promise<void> {
   const start: Start = { instances: stage.instances(), homes: homesOf(stage), writing: stage.writing() }
-  const mayBeFenced = new Set(acts.flatMap(({ act }) => (act.kind === 'expect' ? act.expectation.fenced : [])))
-  const lost = new Set(acts.flatMap(({ act }) => (act.kind === 'power-off' ? act.nodes : [])))
+  const fenced = new Set(acts.flatMap(({ act }) => (act.kind === 'expect' ? act.expectation.fenced : [])))
+  const lost: Lost = { fenced, powerless: new Set(acts.flatMap(({ act }) => (act.kind === 'power-off' ? act.nodes : []))) }
   const ended = new AbortController()
-  const watching = watchFences(stage, mayBeFenced, ended.signal)
+  const watching = watchFences(stage, fenced, ended.signal)
   const wasWrong = stage.wrongs.length
   // What an expectation took longer than its time moves all that comes after it.
   let zeroMs = monotonicMs()
@@ -30,10 +31,11 @@ async function play(stage: Stage, acts: readonly TimedAct[]): Promise<void> {
     if (waitMs > 0) await stage.pause(waitMs)
     if (act.kind !== 'expect') {
       stage.say(`*** ${text}`)
+      if (act.kind === 'cut' && isReplicationCut(act) && !stage.moments.has(partedMoment)) stage.moments.set(partedMoment, monotonicMs())
       if (!stage.moments.has('power loss')) stage.moments.set('power loss', monotonicMs())
       await carryOut(stage, act, ended.signal)
     } else {
-      const unmet = (): readonly string[] => unmetNow(stage, act.expectation, start, new Set([...mayBeFenced, ...lost]))
+      const unmet = (): readonly string[] => unmetNow(stage, act.expectation, start, lost)
       if (!(await holds(stage, text, unmet))) break
     }
     zeroMs = Math.max(zeroMs, monotonicMs() - atMs)
@@ -41,6 +43,12 @@ async function play(stage: Stage, acts: readonly TimedAct[]): Promise<void> {
   }
   ended.abort()
   await watching
+}
+
+/** Nodes that the run fences, or takes the power from, sooner or later. */
+interface Lost {
+  readonly fenced: ReadonlySet<string>
+  readonly powerless: ReadonlySet<string>
 }
 
 interface Start {
@@ -87,7 +95,7 @@ function unmetNow(
   stage: Stage,
   { fenced, run, down, sameCopies, witnessVotes }: NodeExpectation,
   start: Start,
-  lost: ReadonlySet<string>,
+  lost: Lost,
 ): readonly string[] {
   const wrong: string[] = []
   const seen = [...stage.fenced()].toSorted()
@@ -111,9 +119,18 @@ function unmetNow(
   return wrong
 }
 
-/** A VM that may run only once is left as it ended with its node. */
-const isLeftEnded = ({ demo }: Stage, vm: string, home: string, lost: ReadonlySet<string>): boolean =>
-  lost.has(home) && demo.vms.some(({ name, runStrategy }) => name === vm && runStrategy === 'Once')
+/** What nobody starts again: a VM that may run only once, and one that is started by hand when it ended without a fence. */
+function isLeftEnded({ demo }: Stage, vm: string, home: string, lost: Lost): boolean {
+  const strategy = demo.vms.find(({ name }) => name === vm)?.runStrategy
+  if (lost.fenced.has(home)) return strategy === 'Once'
+  return lost.powerless.has(home) && (strategy === 'Once' || strategy === 'Manual')
+}
+
+/** When the replicas of the two rooms were first parted while both rooms had power. */
+export const partedMoment = 'parted'
+
+const isReplicationCut = ({ from, to, path }: Extract<Act, { readonly kind: 'cut' }>): boolean =>
+  path !== PATHS[0] && ![from, to].some((site) => site === witnessSite || site === apiSite)
 
 async function carryOut(stage: Stage, act: Exclude<Act, { kind: 'expect' }>, ended: AbortSignal): Promise<void> {
   const { network, rooms, cluster } = stage.demo
