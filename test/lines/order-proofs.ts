@@ -115,7 +115,9 @@ export const orderProofs = stage({
             proof: '',
             reason: expect.stringContaining('it has not said that it killed') as string,
           })
-        expect(waiting.nodes.find(({ name }) => name === late)?.waitingFor).toMatch(/late.*it has not said that it killed/)
+        expect(waiting.nodes.find(({ name }) => name === late)?.waitingFor).toMatch(
+          /^[^:]*\/(?:virt-launcher-late-|late-db-0)[^:]*: .*it has not said that it killed/,
+        )
         expect(result).toMatchObject({ outcome: 'finished', failed: [], held: [] })
         expect((await bed.vmiRuns('late', livingRoom)).metadata.uid).not.toBe(lateUids.get('late'))
       },
