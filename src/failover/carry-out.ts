@@ -37,6 +37,8 @@ export interface CarryOutOptions {
 export interface Round {
   readonly done: readonly Step[]
   readonly failed: readonly { readonly step: Step; readonly error: KubeError }[]
+  /** Clearing took so long that pods were left for the next plan. */
+  readonly isCut: boolean
   /** The API server does not answer: what was left of the plan was not tried. */
   readonly isApiAway: boolean
   readonly retryAfterMs: number | undefined
@@ -50,6 +52,8 @@ export interface Carrier {
 
 const failuresUntilAway = 3
 const slowMs = 1_000
+/** Clearing hundreds of pods on a busy API server takes minutes: it is done in turns, so that the record and the VMs' next steps keep up with it. */
+const longestClearingMs = 2_000
 /** While the watch has not yet shown what a step did, the next plan names it again. */
 const settleMs = 2_000
 /** All steps of VMs pass virt-api, itself or as a webhook. Where it hangs, they must not hold up what does not need it. */
@@ -77,6 +81,8 @@ export function createCarrier(options: CarryOutOptions): Carrier {
     let kubevirtInARow = 0
     let isApiAway = false
     let retryAfterMs: number | undefined
+    let clearingSinceMs = Infinity
+    let isCut = false
 
     const one = async (step: Step): Promise<void> => {
       if (step.needs !== undefined && failedKeys.has(step.needs)) {
@@ -114,18 +120,27 @@ export function createCarrier(options: CarryOutOptions): Carrier {
     }
 
     for (const stage of stages) {
+      const isClearing = stage.steps.some(({ kind }) => kind === 'delete-pod')
+      if (isClearing) clearingSinceMs = Math.min(clearingSinceMs, clock.nowMs())
+      const isLate = (): boolean => isClearing && clock.nowMs() - clearingSinceMs > longestClearingMs
       // What failed in the round before comes after the rest of its stage: it must not keep the others from their turn for ever.
       const queue = [...stage.steps.filter(({ key }) => !failedBefore.has(key)), ...stage.steps.filter(({ key }) => failedBefore.has(key))]
       const isOver = (): boolean => signal.aborted || isApiAway || retryAfterMs !== undefined
       // A step that needs another of its own stage comes right after it: then one by one.
       const isChained = stage.steps.some((step) => step.needs !== undefined && stage.steps.some((other) => other.key === step.needs))
-      await drain(queue, isOver, () => (isChained ? 1 : limit), one)
+      await drain(
+        queue,
+        () => isOver() || isLate(),
+        () => (isChained ? 1 : limit),
+        one,
+      )
+      isCut ||= queue.length > 0
       if (isOver()) break
       if (stage.barrier && stage.steps.some((step) => failedKeys.has(step.key))) break
     }
     failedBefore = failedKeys
     for (const [key, atMs] of doneAtMs) if (clock.nowMs() - atMs > settleMs) doneAtMs.delete(key)
-    return { done, failed, isApiAway, retryAfterMs }
+    return { done, failed, isCut, isApiAway, retryAfterMs }
   }
 
   return { run, concurrency: () => Math.floor(limit) }

@@ -219,11 +219,11 @@ async function carryOut(input: FailoverInput, { observation, events, rest, signa
         await backOff(first?.error.message ?? 'the API server asks to wait', round.retryAfterMs)
       } else {
         backoffMs = firstBackoffMs
-        await rest(
+        const mayRestMs =
           round.failed.length > 0 || (isBehind && !isPressing)
             ? recordEveryMs
-            : Math.min(config.lookEveryMs, plan.lookAgainInMs ?? Infinity),
-        )
+            : Math.min(config.lookEveryMs, plan.lookAgainInMs ?? Infinity)
+        await rest(round.isCut ? 0 : mayRestMs)
       }
     } catch (error) {
       if (signal.aborted) break

@@ -1,6 +1,6 @@
 /** The carrier's own promises, step by step, on the embedded API server. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { createCarrier, type StepOutcome } from '../../src/failover/carry-out.ts'
+import { type CarryOutOptions, createCarrier, type StepOutcome } from '../../src/failover/carry-out.ts'
 import { exampleRecord } from '../../src/failover/examples.ts'
 import type { Step } from '../../src/failover/steps.ts'
 import { fencedTaint } from '../../src/failover/taints.ts'
@@ -17,17 +17,17 @@ afterEach(async () => {
   await bed.close()
 })
 
-const carrier = () =>
-  createCarrier({
-    client: bed.client,
-    config: { ...testConfig, requestTimeoutMs: 2_000 },
-    clock: testClock,
-    epoch: 7,
-    dryRun: false,
-    signal: new AbortController().signal,
-    onDone: (_, outcome) => outcomes.push(outcome),
-    onFailed: () => {},
-  })
+const options = (): CarryOutOptions => ({
+  client: bed.client,
+  config: { ...testConfig, requestTimeoutMs: 2_000 },
+  clock: testClock,
+  epoch: 7,
+  dryRun: false,
+  signal: new AbortController().signal,
+  onDone: (_, outcome) => outcomes.push(outcome),
+  onFailed: () => {},
+})
+const carrier = () => createCarrier(options())
 const taint = (node: string): Step => ({ kind: 'taint', key: `taint ${node}`, node, taint: fencedTaint(7), why: '' })
 const podOn = (name: string) =>
   podView(
@@ -75,6 +75,37 @@ describe('the carrier', () => {
     expect(asked).toBeGreaterThanOrEqual(3)
     expect(asked).toBeLessThanOrEqual(before + 2)
     expect(one.concurrency()).toBeGreaterThanOrEqual(before)
+  })
+
+  test('clears in turns of a few seconds: the rest waits for the next plan, the next steps of VMs do not wait for the rest', async () => {
+    let nowMs = 0
+    // one call takes 400 ms: the clock is read before and after it
+    const slow = createCarrier({
+      ...options(),
+      clock: { ...testClock, nowMs: () => (nowMs += 200) },
+      config: { ...testConfig, maxConcurrency: 1 },
+    })
+    const pods = Array.from({ length: 20 }, (_, index) => podOn(`web-${index}`))
+    const left = (): number => pods.filter(({ name }) => bed.store.get('pods', 'default', name) !== undefined).length
+    const wave = (name: string, ofPods: typeof pods) => ({
+      name,
+      barrier: false,
+      steps: ofPods.filter((pod) => bed.store.get('pods', 'default', pod.name) !== undefined).map(clear),
+    })
+    const stages = () => [
+      wave('VM wave 1', pods.slice(0, 10)),
+      wave('VM wave 2', pods.slice(10)),
+      { name: 'virtual machines', barrier: false, steps: [taint('b1')] },
+    ]
+    const first = await slow.run(stages())
+    expect(first.isCut).toBe(true)
+    expect(left()).toBeGreaterThan(10)
+    expect(left()).toBeLessThan(20)
+    expect(first.done.map(({ key }) => key)).toContain('taint b1')
+    let rounds = 1
+    for (let round = first; round.isCut; rounds += 1) round = await slow.run(stages())
+    expect(left()).toBe(0)
+    expect(rounds).toBeGreaterThan(2)
   })
 
   test('goes not one step beyond a barrier that is not wholly done', async () => {
