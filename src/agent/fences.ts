@@ -13,7 +13,6 @@ import {
 } from '../failover/order.ts'
 import { finishUnfence, startUnfence } from '../failover/start-unfence.ts'
 import { isOurs } from '../failover/taints.ts'
-import type { AgentReport } from '../failover/unfence.ts'
 import type { KubeClient } from '../kubernetes/client.ts'
 import { nodeView, paths } from '../kubernetes/resources.ts'
 import { pause as sleep } from '../kubernetes/watch.ts'
@@ -25,6 +24,7 @@ import { fencedNodes, type Membership, memberOf } from '../protocol/membership.t
 import { nodeProof } from '../protocol/proof.ts'
 import { holdsPermit } from '../protocol/running.ts'
 import type { State } from '../protocol/state.ts'
+import { agentReport } from './agent-report.ts'
 import { answerConfirmation, evidenceOfLife } from './demands.ts'
 import { showFences } from './fence-gauges.ts'
 import { dataGate, type StorageFacts, storageProof } from './storage-proof.ts'
@@ -177,7 +177,7 @@ export function createFences(options: FencesOptions): Fences {
     if (!membership) return
     const epochs = new Set(membership.members.filter((member) => member.standing === 'fenced').map((member) => Number(member.lastFence)))
     for (const epoch of statuses.keys()) if (!mine || !epochs.has(epoch)) statuses.delete(epoch)
-    showFences(metrics, statuses.values())
+    showFences(metrics, statuses.values(), configuration.failover, clock.isoTime())
     for (const [epoch, { failover }] of running) if (!mine || !epochs.has(epoch)) failover.stop()
     if (epochs.size > 0 && !isLooking && nowMs() - lookedAtMs > (mine ? LOOK_EVERY_MS : LOOK_ELSEWHERE_MS)) void look(membership, mine)
     if (isWithoutVotes(membership) && !isLooking && nowMs() - lookedAtMs > LOOK_ELSEWHERE_MS) void lookAtSilent(membership)
@@ -298,8 +298,10 @@ export function createFences(options: FencesOptions): Fences {
         force,
         client,
         clock,
-        agentReport,
+        agentReport: (node) => agentReport(options.state(), options.reported(node) ?? [], node, nowMs()),
         chooseEpoch,
+        backoff: configuration.failover,
+        events: configuration.failover.events,
         onProgress: (event) => log.info({ fence: fenceId(epoch), ...event }, `un-fence of ${nodes.join(', ')}: ${event.kind}`),
       })
       const stop = (): void => request.stop()
@@ -307,29 +309,14 @@ export function createFences(options: FencesOptions): Fences {
       const result = await request.done
       stopping.signal.removeEventListener('abort', stop)
       log.warn({ fence: fenceId(epoch), result }, `un-fence of ${nodes.join(', ')}: ${result.outcome}`)
-      if (result.outcome !== 'unfenced') await sleep(2 * LOOK_EVERY_MS, stopping.signal)
+      const isBackingOff = result.outcome === 'refused' && result.checks.every(({ check }) => check === 'flapping')
+      if (result.outcome !== 'unfenced') await sleep((isBackingOff ? 10 : 2) * LOOK_EVERY_MS, stopping.signal)
     } catch (error) {
       log.warn({ error }, `un-fence of ${nodes.join(', ')} failed and is tried again`)
       await sleep(2 * LOOK_EVERY_MS, stopping.signal)
     } finally {
       for (const node of nodes) unfencing.delete(node)
     }
-  }
-
-  const agentReport = (node: NodeId): AgentReport | undefined => {
-    const state = options.state()
-    const contact = state.contacts.get(node)
-    const member = state.durable.membership && memberOf(state.durable.membership, node)
-    if (!contact?.statement || contact.incarnation !== member?.incarnation || nowMs() - contact.heardAtMs > state.timings.detectMs)
-      return undefined
-    const { killedEpoch } = contact.statement
-    const resources = (options.reported(node) ?? []).map((entry) => ({
-      name: entry.resource,
-      role: entry.isPrimary ? 'Primary' : 'Secondary',
-      disk: entry.ownUpToDate ? 'UpToDate' : 'not UpToDate',
-      isSyncTarget: entry.isConnected && !entry.ownUpToDate,
-    }))
-    return { killedUnderEpoch: killedEpoch >= 0 ? killedEpoch : undefined, resources }
   }
 
   const chooseEpoch: Parameters<typeof startUnfence>[0]['chooseEpoch'] = async (nodes) => {

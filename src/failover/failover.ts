@@ -8,7 +8,18 @@ import { isKubeError, isTransient, KubeError } from '../kubernetes/errors.ts'
 import { pause } from '../kubernetes/watch.ts'
 import { createCarrier, type Round, type StepOutcome, SupersededError } from './carry-out.ts'
 import { startEventWriter } from './events.ts'
-import { emptyFenceStatus, ensureFence, type Fence, type FenceStatus, readFence, writeFenceStatus } from './fence-object.ts'
+import {
+  emptyFenceStatus,
+  ensureFence,
+  type Fence,
+  type FenceStatus,
+  pastFence,
+  readFence,
+  readPastFences,
+  type RecordedFlapping,
+  writeFenceStatus,
+} from './fence-object.ts'
+import { worstFlapping } from './flapping.ts'
 import { startObservation } from './observation.ts'
 import type { DataGate, FailoverClock, FailoverConfig, FailoverProgress, FailoverResult, FenceOrder, Proofs } from './order.ts'
 import { type Plan, planFailover } from './plan.ts'
@@ -82,7 +93,7 @@ export function startFailover(input: FailoverInput): Failover {
       input.onProgress({ kind: 'event-dropped', reason, atMs: clock.nowMs() })
     },
   })
-  const done = carryOut(input, { observation, events, rest, signal: stopping.signal })
+  const done = carryOut(input, { observation, events, rest, poke, signal: stopping.signal })
     .catch((error: unknown): FailoverResult => {
       if (error instanceof SupersededError) return { ...emptyResult, outcome: 'superseded', reason: error.message }
       throw error
@@ -115,10 +126,11 @@ interface Surroundings {
   readonly observation: ReturnType<typeof startObservation>
   readonly events: ReturnType<typeof startEventWriter>
   readonly rest: (ms: number) => Promise<void>
+  readonly poke: () => void
   readonly signal: AbortSignal
 }
 
-async function carryOut(input: FailoverInput, { observation, events, rest, signal }: Surroundings): Promise<FailoverResult> {
+async function carryOut(input: FailoverInput, { observation, events, rest, poke, signal }: Surroundings): Promise<FailoverResult> {
   const { order, client, config, clock, onProgress } = input
   const refusal = refusalOf(order)
   if (refusal !== undefined) {
@@ -141,6 +153,17 @@ async function carryOut(input: FailoverInput, { observation, events, rest, signa
 
   let fence: Fence | undefined
   let known: FenceStatus | undefined
+  let flapping: RecordedFlapping | undefined
+  /** Beside all that is urgent: without it the un-fence is refused all the same. */
+  const lookForFlapping = (present: Fence): void => {
+    readPastFences(client, signal).then(
+      (fences) => {
+        flapping = worstFlapping(order.nodes, pastFence(present), fences, config)
+        if (flapping !== undefined) poke()
+      },
+      () => {},
+    )
+  }
   let leasesAtMs = -Infinity
   let writtenAtMs = -Infinity
   let written: FenceStatus = emptyFenceStatus
@@ -173,6 +196,7 @@ async function carryOut(input: FailoverInput, { observation, events, rest, signa
         if (stale !== undefined) return { ...emptyResult, ...stale }
         fence = known === undefined ? ensured.fence : { ...ensured.fence, status: mergeStatus(ensured.fence.status, known) }
         written = ensured.fence.status
+        lookForFlapping(ensured.fence)
         onProgress({ kind: 'fence-recorded', fence: order.id, atMs: clock.nowMs(), resumed: ensured.resumed })
       }
       if (clock.nowMs() - leasesAtMs > 5_000) {
@@ -183,7 +207,8 @@ async function carryOut(input: FailoverInput, { observation, events, rest, signa
         await rest(config.lookEveryMs)
         continue
       }
-      const snapshot = observation.snapshot(withAsked(fence.status, startAsked, released), fence.createdAt)
+      const recorded = withAsked(flapping === undefined ? fence.status : { ...fence.status, flapping }, startAsked, released)
+      const snapshot = observation.snapshot(recorded, fence.createdAt)
       const plan: Plan = planFailover({
         order,
         snapshot,

@@ -2,6 +2,7 @@
 import { isKubeError } from '../kubernetes/errors.ts'
 import type { CallOptions, KubeClient } from '../kubernetes/client.ts'
 import { paths } from '../kubernetes/resources.ts'
+import type { PastFence } from './flapping.ts'
 import type { FenceOrder, Proof } from './order.ts'
 
 export interface FenceSpec {
@@ -73,6 +74,13 @@ export interface RecordedAttachment {
   readonly reason: string
 }
 
+/** The nodes were fenced and un-fenced not long before: the next un-fence has to wait. */
+export interface RecordedFlapping {
+  readonly fencesBefore: number
+  /** RFC 3339. */
+  readonly unfenceNotBefore: string
+}
+
 /** A pod that was made since the fence and that no node takes. */
 export interface RecordedUnplaced {
   readonly kind: 'VirtualMachine' | 'VirtualMachineInstance' | 'Pod'
@@ -105,6 +113,7 @@ export interface FenceStatus {
   readonly volumeAttachments: readonly RecordedAttachment[]
   readonly unplaced: readonly RecordedUnplaced[]
   readonly unfenced: readonly RecordedUnfence[]
+  readonly flapping?: RecordedFlapping
   readonly counts: {
     readonly pods: number
     readonly vms: number
@@ -178,6 +187,20 @@ export async function readFence(client: KubeClient, name: string, call: CallOpti
     throw error
   }
 }
+
+/** What the Fence objects say of who was fenced and un-fenced when. */
+export async function readPastFences(client: KubeClient, signal: AbortSignal): Promise<readonly PastFence[]> {
+  const { items } = await client.list(paths.fences, { project: (object) => pastFence(fenceOf(object)), signal })
+  return items
+}
+
+export const pastFence = ({ spec, status, createdAt }: Fence): PastFence => ({
+  epoch: spec.epoch,
+  createdAt,
+  dryRun: spec.dryRun,
+  nodes: spec.nodes,
+  unfenced: status.unfenced.map(({ node }) => node),
+})
 
 /** Reads the fence or makes it. `resumed` when another agent, or an earlier life of this one, had written it. */
 export async function ensureFence(

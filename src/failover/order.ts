@@ -78,6 +78,11 @@ export interface FailoverConfig {
   /** A VM that does not run after this long is told of as failed. */
   readonly vmDeadlineMs: number
   readonly volumeAttachmentDeadlineMs: number
+  /** A node that was fenced and un-fenced within this time before its present fence flaps. */
+  readonly flapWindowMs: number
+  /** The first wait before the un-fence of a node that flaps is accepted; twice as long with every further round. */
+  readonly unfenceBackoffMs: number
+  readonly unfenceBackoffMaxMs: number
   readonly maxConcurrency: number
   readonly requestTimeoutMs: number
   /** Longest pause between two looks at the cluster while something waits. */
@@ -105,6 +110,9 @@ export const defaultFailoverConfig: FailoverConfig = {
   startSafetyNetMs: 15_000,
   vmDeadlineMs: 600_000,
   volumeAttachmentDeadlineMs: 60_000,
+  flapWindowMs: 21_600_000,
+  unfenceBackoffMs: 300_000,
+  unfenceBackoffMaxMs: 3_600_000,
   maxConcurrency: 24,
   requestTimeoutMs: 15_000,
   lookEveryMs: 5_000,
@@ -181,6 +189,7 @@ export type FailoverEvent =
     }
   /** Something cannot be listed or watched (`path`), so nothing is decided without it, or it is done without: the reason says what is missing. */
   | { readonly kind: 'not-seen'; readonly path: string; readonly reason: string; readonly atMs: number }
+  | { readonly kind: 'flapping'; readonly fencesBefore: number; readonly unfenceNotBefore: string; readonly atMs: number }
   | { readonly kind: 'api-unavailable'; readonly reason: string; readonly retryInMs: number; readonly atMs: number }
   /** A Kubernetes Event could not be written: nothing depends on it. */
   | { readonly kind: 'event-dropped'; readonly reason: string; readonly atMs: number }

@@ -19,7 +19,7 @@ export const rbacRules: readonly RbacRule[] = [
   { apiGroups: ['kubevirt.io'], resources: ['virtualmachines/status'], verbs: ['patch'] },
   { apiGroups: ['kubevirt.io'], resources: ['virtualmachineinstances'], verbs: ['list', 'watch', 'patch', 'delete'] },
   { apiGroups: ['subresources.kubevirt.io'], resources: ['virtualmachines/start'], verbs: ['update'] },
-  { apiGroups: ['roomfence.io'], resources: ['fences'], verbs: ['get', 'create'] },
+  { apiGroups: ['roomfence.io'], resources: ['fences'], verbs: ['get', 'list', 'create'] },
   { apiGroups: ['roomfence.io'], resources: ['fences/status'], verbs: ['patch'] },
 ]
 

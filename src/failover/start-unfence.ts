@@ -4,10 +4,27 @@ import { isKubeError, isTransient, KubeError } from '../kubernetes/errors.ts'
 import { leaseView, nodeView, paths, persistentVolumeView, podView, type PodView, volumeAttachmentView } from '../kubernetes/resources.ts'
 import type { Epoch, NodeId } from '../protocol/ids.ts'
 import { skipReason } from './classify.ts'
-import { type Fence, type FenceStatus, readFence, type RecordedUnfence, writeFenceStatus } from './fence-object.ts'
+import { startEventWriter } from './events.ts'
+import {
+  type Fence,
+  type FenceStatus,
+  pastFence,
+  readFence,
+  readPastFences,
+  type RecordedUnfence,
+  writeFenceStatus,
+} from './fence-object.ts'
+import { flappingOf, type UnfenceBackoff, waitsForMs } from './flapping.ts'
 import { leftManual, startLeftManual } from './left-manual.ts'
 import { nodeLeaseNamespace } from './leases.ts'
-import { confirmDeadAnnotation, type FailoverClock, optOutAnnotation, unfenceAnnotation, unfencedEpochAnnotation } from './order.ts'
+import {
+  confirmDeadAnnotation,
+  defaultFailoverConfig,
+  type FailoverClock,
+  optOutAnnotation,
+  unfenceAnnotation,
+  unfencedEpochAnnotation,
+} from './order.ts'
 import { isOurs, isUnfencedSince, withoutOurs } from './taints.ts'
 import { type AgentReport, checkUnfence, type FailedCheck, type UnfenceFacts } from './unfence.ts'
 
@@ -36,6 +53,10 @@ export interface UnfenceInput {
   ) => Promise<{ readonly chosen: true; readonly epoch: Epoch } | { readonly chosen: false; readonly reason: string }>
   /** How long to watch for a renewed kubelet Lease: kubelets renew every 10 s. */
   readonly freshnessMs?: number
+  /** How long nodes that flap have to wait. */
+  readonly backoff?: UnfenceBackoff
+  /** Whether Kubernetes Events are written. */
+  readonly events?: boolean
   readonly onProgress?: (event: UnfenceEvent) => void
 }
 
@@ -64,12 +85,12 @@ export function startUnfence(input: UnfenceInput): { readonly done: Promise<Unfe
 }
 
 async function unfence(input: UnfenceInput, signal: AbortSignal): Promise<UnfenceResult> {
-  const { client, clock, onProgress } = input
+  const { clock, onProgress } = input
   const facts = await readFacts(input, signal)
   const verdict = checkUnfence(facts, input.force)
   if (!verdict.isAllowed) {
     onProgress?.({ kind: 'refused', checks: verdict.refusedBy, atMs: clock.nowMs() })
-    await answerRefusal(client, verdict.refusedBy)
+    await answerRefusal(input, verdict.refusedBy, signal)
     return { outcome: 'refused', checks: verdict.refusedBy }
   }
   if (signal.aborted) return { outcome: 'stopped' }
@@ -172,25 +193,43 @@ async function releaseNode(client: KubeClient, name: NodeId, epoch: Epoch, note:
   }
 }
 
-async function answerRefusal(client: KubeClient, checks: readonly FailedCheck[]): Promise<void> {
+/** On the node, where the request stands; and as an event when it is another answer than before. */
+async function answerRefusal(input: UnfenceInput, checks: readonly FailedCheck[], signal: AbortSignal): Promise<void> {
+  const { client, clock } = input
+  const events = startEventWriter({
+    client,
+    reporter: input.by,
+    isoTime: () => clock.isoTime(),
+    signal,
+    enabled: input.events ?? true,
+  })
   const byNode = Map.groupBy(checks, (check) => check.node)
   for (const [node, failed] of byNode) {
     const answer = failed.map(({ check, reason, nextStep }) => `refused (${check}): ${reason}; ${nextStep}`).join(' | ')
     try {
       const view = nodeView(await client.get(paths.node(node)))
-      if (view.annotations[unfenceAnswerAnnotation] !== answer)
-        await client.patchMerge(paths.node(node), { metadata: { annotations: { [unfenceAnswerAnnotation]: answer } } })
+      if (view.annotations[unfenceAnswerAnnotation] === answer) continue
+      const subject = { apiVersion: 'v1', kind: 'Node', name: node, uid: view.uid }
+      events.write({ subject, type: 'Warning', reason: 'UnfenceRefused', action: 'Unfence', note: answer })
+      await client.patchMerge(paths.node(node), { metadata: { annotations: { [unfenceAnswerAnnotation]: answer } } })
     } catch (error) {
       // The refusal stands without its being written on the node.
       if (!(error instanceof KubeError)) throw error
     }
   }
+  await events.settled()
 }
 
 /** Reads what the API knows of the nodes. Rejects with `KubeError` when it cannot. */
 async function readFacts(input: UnfenceInput, signal: AbortSignal): Promise<readonly UnfenceFacts[]> {
   const { client } = input
   const fence = await readFence(client, input.fenceId)
+  const backoff = input.backoff ?? defaultFailoverConfig
+  const fences = fence === undefined ? [] : await readPastFences(client, signal)
+  const flapping = (node: NodeId): UnfenceFacts['flapping'] => {
+    const found = fence && flappingOf(node, pastFence(fence), fences, backoff)
+    return found && waitsForMs(found, input.clock.isoTime(), backoff) > 0 ? found : undefined
+  }
   const fresh = freshNodes(input, signal)
   // It runs beside the calls below; where one of them fails first, nobody asks for it any more.
   fresh.catch(() => {})
@@ -232,6 +271,7 @@ async function readFacts(input: UnfenceInput, signal: AbortSignal): Promise<read
       isFresh: (await fresh).has(node),
       fencedByEpoch: fence?.spec.epoch ?? input.fencedByEpoch,
       report: input.agentReport(node),
+      flapping: flapping(node),
       oldPods: old.map((pod) => `pod ${pod.namespace}/${pod.name}`),
       volumeAttachments: attachments.items
         .filter((attachment) => attachment.nodeName === node && !keptVolumes.has(attachment.persistentVolume))

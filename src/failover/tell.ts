@@ -4,6 +4,7 @@ import { toldOfAttachment } from './attachments.ts'
 import type { StepOutcome } from './carry-out.ts'
 import type { EventSubject, EventWriter } from './events.ts'
 import type { FenceStatus, RecordedWorkload } from './fence-object.ts'
+import { toldOfFlapping } from './flapping.ts'
 import { type FailoverClock, type FailoverProgress, type FenceOrder, fencedTaintKey } from './order.ts'
 import type { Plan } from './plan.ts'
 import { fullName, type Snapshot } from './snapshot.ts'
@@ -117,6 +118,18 @@ export function createTeller({
         if (kind === 'Pod') onProgress({ kind: 'pod-unplaced', pod: `${namespace}/${name}`, reason, atMs })
         const subject: EventSubject = { apiVersion: 'v1', kind: 'Pod', namespace, name: pod, uid }
         events.write({ subject, type: 'Warning', reason: 'FenceUnplaced', action: 'Place', note: `after fence ${order.id}: ${reason}` })
+      }
+      const { flapping } = plan.status
+      if (flapping !== undefined && isNew('flapping')) {
+        onProgress({ kind: 'flapping', ...flapping, atMs })
+        for (const { name, uid } of plan.status.nodes)
+          events.write({
+            subject: nodeSubject(name, uid),
+            type: 'Warning',
+            reason: 'Flapping',
+            action: 'Fence',
+            note: `fence ${order.id}: ${toldOfFlapping(flapping)}`,
+          })
       }
       for (const attachment of plan.status.volumeAttachments) {
         const { name, node } = attachment

@@ -14,6 +14,7 @@ const good: UnfenceFacts = {
   },
   oldPods: [],
   volumeAttachments: [],
+  flapping: undefined,
 }
 const report = (more: Partial<NonNullable<UnfenceFacts['report']>>) => ({
   killedUnderEpoch: 7,
@@ -36,6 +37,7 @@ describe('an un-fence', () => {
     ['killed', { report: report({ killedUnderEpoch: 6 }) }],
     ['old-pods', { oldPods: ['pod apps/db-0'] }],
     ['volume-attachments', { volumeAttachments: ['VolumeAttachment va'] }],
+    ['flapping', { flapping: { fencesBefore: 1, unfenceNotBefore: '2026-01-01T00:00:00Z' } }],
     ['storage', { report: report({ resources: [{ name: 'r1', role: 'Primary', disk: 'UpToDate', isSyncTarget: false }] }) }],
     ['storage', { report: report({ resources: [{ name: 'r1', role: 'Secondary', disk: 'Outdated', isSyncTarget: false }] }) }],
   ] as const)('is refused by the check "%s" for %j', (check, more) => {
@@ -62,9 +64,12 @@ describe('an un-fence', () => {
   })
 
   test('by force overrides and records all but the kill', () => {
-    const verdict = checkUnfence([{ ...good, isReady: false, oldPods: ['pod x'] }], true)
+    const verdict = checkUnfence(
+      [{ ...good, isReady: false, oldPods: ['pod x'], flapping: { fencesBefore: 1, unfenceNotBefore: '2026-01-01T00:00:00Z' } }],
+      true,
+    )
     expect(verdict.isAllowed).toBe(true)
-    expect(verdict.overridden.map(({ check }) => check)).toEqual(['ready', 'old-pods'])
+    expect(verdict.overridden.map(({ check }) => check)).toEqual(['ready', 'old-pods', 'flapping'])
     expect(failing({ isReady: false, report: report({ killedUnderEpoch: undefined }) }, true)).toEqual(['killed'])
   })
 

@@ -1,4 +1,6 @@
 /** Whether a node may come back: the checks of an un-fence, each with its reason and what to do (docs/protocol.md, "People"). Pure. */
+import type { RecordedFlapping } from './fence-object.ts'
+import { toldOfFlapping } from './flapping.ts'
 import type { NodeId } from '../protocol/ids.ts'
 
 /** What the node's own agent says in its present incarnation. */
@@ -19,9 +21,11 @@ export interface UnfenceFacts {
   /** Pods of before the fence that should have been cleared: not those that were held or opted out, which belong here. */
   readonly oldPods: readonly string[]
   readonly volumeAttachments: readonly string[]
+  /** It was fenced and un-fenced not long before, and its back-off is not over yet. */
+  readonly flapping: RecordedFlapping | undefined
 }
 
-export type UnfenceCheck = 'exists' | 'ready' | 'killed' | 'old-pods' | 'volume-attachments' | 'storage'
+export type UnfenceCheck = 'exists' | 'ready' | 'killed' | 'old-pods' | 'volume-attachments' | 'storage' | 'flapping'
 
 export interface FailedCheck {
   readonly node: NodeId
@@ -71,6 +75,9 @@ function failedChecks(facts: UnfenceFacts): readonly FailedCheck[] {
   }
   const storage = storageProblem(report)
   if (storage !== undefined) fail('storage', storage, 'look at drbdsetup status on the node')
+  const { flapping } = facts
+  if (flapping !== undefined)
+    fail('flapping', toldOfFlapping(flapping), 'find out why it was lost again; the request is taken then, or at once with "force"')
   return failed
 }
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { type UnboundPodView, unboundPodView } from '../kubernetes/resources.ts'
-import { exampleInput } from './examples.ts'
+import { exampleInput, exampleVm } from './examples.ts'
 import { type PlanInput, planFailover } from './plan.ts'
 import { unplacedShown } from './unplaced.ts'
 
@@ -19,7 +19,7 @@ const unbound = (name: string, more: Partial<UnboundPodView> = {}): UnboundPodVi
 })
 const launcherOwner = (name: string) => ({ kind: 'VirtualMachineInstance', name, uid: `new-${name}` })
 const inputOf = (...pods: readonly UnboundPodView[]): PlanInput =>
-  exampleInput({ vms: ['one'], snapshot: { unbound: pods, nodes: new Map(), pods: [] } })
+  exampleInput({ snapshot: { unbound: pods, nodes: new Map(), vms: new Map([['apps/one', exampleVm('one')]]) } })
 /** Past the moment that a fence waits at its end. */
 const settled = (input: PlanInput): PlanInput => ({ ...input, nowMs: 2_000, sinceMs: new Map([['settled', 0]]) })
 const unplaced = (...pods: readonly UnboundPodView[]) => planFailover(inputOf(...pods)).status.unplaced

@@ -64,6 +64,11 @@ export function createMetrics() {
       'unplaced_workloads',
       'Pods made since a present fence that no node takes, with the scheduler’s reasons in the Fence object.',
     ),
+    unfenceBackoff: gauge(
+      'unfence_backoff_seconds',
+      'How long the un-fence of a node that was fenced again soon after its last one still has to wait.',
+      ['node'],
+    ),
     attachmentsLate: gauge(
       'volume_attachments_late',
       'VolumeAttachments of fenced nodes that are past their deadline, by whether only one node may have the volume (blocks) or many.',
