@@ -2,20 +2,17 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { findRecordings } from '../../test/recordings.ts'
 import { applyEvent, type EventsState, mergedResources, noEvents, parseEvent } from './events2.ts'
 import type { Resource } from './model.ts'
 import { parseShow } from './show.ts'
 import { parseStatus } from './status.ts'
 
-const folder = recordings()
-if (folder === undefined) {
-  const message = 'the DRBD recordings are not here: set ROOMFENCE_SHARED to the folder that holds recordings/drbd'
-  if (process.env['CI'] === 'true') throw new Error(message)
-  console.warn(`SKIPPED: ${message}`)
-}
+const [ofLabs, ofFreezeMode] = [findRecordings('drbd'), findRecordings('drbd-freeze')]
+const areHere = ofLabs !== undefined && ofFreezeMode !== undefined
 
-describe.skipIf(folder === undefined)('the recordings', () => {
-  const files = folder === undefined ? [] : ['drbd', 'drbd-freeze'].flatMap((name) => filesUnder(join(folder, name)))
+describe.skipIf(!areHere)('the recordings', () => {
+  const files = areHere ? [ofLabs, ofFreezeMode].flatMap(filesUnder) : []
   const statusFiles = files.filter((file) => file.endsWith('.json') && !basename(file).startsWith('show') && !file.endsWith('latency.json'))
   const eventFiles = files.filter((file) => /events2.*\.txt$/.test(basename(file)))
 
@@ -78,7 +75,7 @@ describe.skipIf(folder === undefined)('the recordings', () => {
         if (wasRebootedLater(file) && untilMs > (history.at(-1)?.atMs ?? 0)) continue
         const wanted = comparable(parseStatus(readFileSync(snapshot, 'utf8')))
         if (!candidates.some(({ resources }) => resources === wanted))
-          differing.push(`${relative(folder ?? '', file)} and ${basename(snapshot)}`)
+          differing.push(`${relative(dirname(ofLabs ?? ''), file)} and ${basename(snapshot)}`)
         compared += 1
       }
     }
@@ -87,7 +84,7 @@ describe.skipIf(folder === undefined)('the recordings', () => {
   })
 
   test('are understood as options', () => {
-    const [shown] = parseShow(readFileSync(join(folder ?? '', 'drbd/config/show-defaults.node-a2.json'), 'utf8'))
+    const [shown] = parseShow(readFileSync(join(ofLabs ?? '', 'config/show-defaults.node-a2.json'), 'utf8'))
     expect(shown).toMatchObject({ name: expect.stringMatching(/^pvc-5d3b/), onSuspendedPrimaryOutdated: 'force-secondary' })
     expect(shown?.connections).toMatchObject([
       {
@@ -157,15 +154,6 @@ function at<T>(where: string, read: () => T): T {
   } catch (cause) {
     throw new Error(`at ${where}`, { cause })
   }
-}
-
-function recordings(): string | undefined {
-  const named = process.env['ROOMFENCE_SHARED']
-  const above: string[] = []
-  for (let at = import.meta.dirname; at !== dirname(at); at = dirname(at)) above.push(join(at, 'shared'))
-  return [...(named === undefined ? [] : [named]), ...above]
-    .map((shared) => join(shared, 'recordings'))
-    .find((path) => existsSync(join(path, 'drbd')))
 }
 
 const filesUnder = (path: string): string[] =>

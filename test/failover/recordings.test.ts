@@ -1,6 +1,6 @@
 /** The views and the VM follow-up on recordings of the real KubeVirt controllers: room dead, taint, launcher pods force-deleted. */
-import { existsSync, readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { exampleRecord } from '../../src/failover/examples.ts'
 import { defaultFailoverConfig } from '../../src/failover/order.ts'
@@ -13,25 +13,9 @@ import {
   virtualMachineView,
   type VirtualMachineView,
 } from '../../src/kubernetes/resources.ts'
+import { findRecordings } from '../recordings.ts'
 
-const fixtureFolder = 'recordings/kubevirt/fixtures'
-
-function findRecordings(): string | undefined {
-  const named = process.env['ROOMFENCE_SHARED']
-  if (named !== undefined) return existsSync(join(named, fixtureFolder)) ? join(named, fixtureFolder) : undefined
-  for (let folder = import.meta.dirname; folder !== dirname(folder); folder = dirname(folder)) {
-    const candidate = join(folder, 'shared', fixtureFolder)
-    if (existsSync(candidate)) return candidate
-  }
-  return undefined
-}
-
-const recordings = findRecordings()
-if (recordings === undefined) {
-  const message = `no ${fixtureFolder} found: set ROOMFENCE_SHARED to the folder that holds recordings/`
-  if (process.env['CI'] === 'true') throw new Error(message)
-  console.warn(`SKIPPED: ${message}`)
-}
+const recordings = findRecordings('kubevirt/fixtures')
 
 interface Change {
   readonly t: number

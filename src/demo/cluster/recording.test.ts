@@ -1,23 +1,12 @@
 /** The stand-ins beside a recording of the real KubeVirt 1.9 controllers: room dead, out-of-service:NoSchedule, launcher pods force-deleted. */
-import { existsSync, readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
+import { findRecordings } from '../../../test/recordings.ts'
 import type { KubeObject } from '../apiserver/store.ts'
 import { createVm, demoNamespace, requestStart } from './fixtures.ts'
 import { conditionOf, type Pod, type VirtualMachine, type VirtualMachineInstance, readAll } from './objects.ts'
 import { createTestbed, eventually, type Testbed } from './testbed.ts'
-
-const fixtureFolder = 'recordings/kubevirt/fixtures'
-
-function findRecordings(): string | undefined {
-  const named = process.env['ROOMFENCE_SHARED']
-  if (named !== undefined) return existsSync(join(named, fixtureFolder)) ? join(named, fixtureFolder) : undefined
-  for (let folder = import.meta.dirname; folder !== dirname(folder); folder = dirname(folder)) {
-    const candidate = join(folder, 'shared', fixtureFolder)
-    if (existsSync(candidate)) return candidate
-  }
-  return undefined
-}
 
 /** One life of an object: its notable states, in order, each once. */
 interface Life {
@@ -71,12 +60,7 @@ function digest(changes: readonly Change[]): Life {
   return { vmi: [...instances.values()], pods: [...pods.values()], vm }
 }
 
-const recordings = findRecordings()
-if (recordings === undefined) {
-  const message = `no ${fixtureFolder} found: set ROOMFENCE_SHARED to the folder that holds recordings/`
-  if (process.env['CI'] === 'true') throw new Error(message)
-  console.warn(`SKIPPED: ${message}`)
-}
+const recordings = findRecordings('kubevirt/fixtures')
 
 const strategies = { always: 'Always', rof: 'RerunOnFailure', manual: 'Manual', once: 'Once', halted: 'Halted' } as const
 

@@ -1,8 +1,9 @@
 /** The stand-in speaks as the real drbdsetup does: the same keys as in the recordings, and what the agent's own parsers understand. */
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { findRecordings } from '../../../test/recordings.ts'
 import { judgeFreezeMode } from '../../drbd/freeze-mode.ts'
 import { parseShow } from '../../drbd/show.ts'
 import { parseStatus } from '../../drbd/status.ts'
@@ -10,22 +11,7 @@ import { runCommand } from './commands.ts'
 import { type Kernel, startKernel } from './kernel.ts'
 import { changedLines, existingLines } from './render.ts'
 
-function findRecordings(): string | undefined {
-  const given = process.env['ROOMFENCE_SHARED']
-  if (given !== undefined) return join(given, 'recordings')
-  for (let folder = process.cwd(); folder !== dirname(folder); folder = dirname(folder)) {
-    const candidate = join(folder, 'shared', 'recordings')
-    if (existsSync(candidate)) return candidate
-  }
-  return undefined
-}
-
-const recordings = findRecordings()
-if (recordings === undefined) {
-  const message = 'the DRBD recordings are not here: set ROOMFENCE_SHARED to the folder that holds recordings/drbd-freeze'
-  if (process.env['CI'] === 'true') throw new Error(message)
-  console.warn(`SKIPPED: ${message}`)
-}
+const recordings = findRecordings('drbd-freeze')
 
 const directory = mkdtempSync(join(tmpdir(), 'roomfence-render-'))
 let kernel: Kernel
@@ -76,7 +62,7 @@ function keys(value: unknown, path = ''): Set<string> {
 const eventKeys = (line: string): string[] => [...line.matchAll(/ ([\w-]+):/g)].map((match) => match[1] ?? '')
 
 describe.skipIf(recordings === undefined)('the words of the stand-in are those of the recordings', () => {
-  const folder = join(recordings ?? '', 'drbd-freeze', '01-cut-primary-writing-freezes')
+  const folder = join(recordings ?? '', '01-cut-primary-writing-freezes')
 
   test('status --json has exactly the keys that drbd-utils 9.34 prints', async () => {
     const real: unknown = JSON.parse(readFileSync(join(folder, 'before.node-a1.v9.34.json'), 'utf8'))
