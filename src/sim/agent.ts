@@ -8,6 +8,7 @@ import { readClock } from './clock.ts'
 import { afterPowerLoss, afterProcessCrash, createDisk, writeDisk } from './disk.ts'
 import { carryOutFences, reachesApi } from './failover.ts'
 import { connectedPeers, isInSync, takeOverVolumes } from './takeover.ts'
+import { checkAcks, checkProofs, checkPromise } from './invariants.ts'
 import { answerRequest } from './witness.ts'
 import { containNode, killCopiesAtReset } from './workloads.ts'
 import { simulatedBrakes, type SimNode, type World } from './world.ts'
@@ -15,13 +16,24 @@ import { simulatedBrakes, type SimNode, type World } from './world.ts'
 const BACKLOG_LIMIT = 2_000
 const STORAGE_READ_MS = 500
 const PETS_A_PERIOD = 5
+/** So close before its watchdog fires does an adversary let a process run. */
+const BRINK_MS = 2
 
 export const localMs = (world: World, node: SimNode): number => readClock(node.clock, world.timeline.nowMs)
 
 /** Runs `act` in this life of the agent: now, or when it is running again. Order is kept. */
-export function whenAwake(world: World, node: SimNode, act: () => void): void {
+export function whenAwake(world: World, node: SimNode, act: () => void, isFirst = false): void {
   if (node.stoppedUntilMs <= world.timeline.nowMs && node.backlog.length === 0) return act()
-  if (node.backlog.length < BACKLOG_LIMIT) node.backlog.push(act)
+  if (node.backlog.length >= BACKLOG_LIMIT) return
+  // Timers that are due run in any order, but not before what the process was in the middle of.
+  if (isFirst) node.backlog.splice(node.hasRest ? 1 : 0, 0, act)
+  else node.backlog.push(act)
+}
+
+/** Stopped until its watchdog is about to fire; without one, for a second. */
+function stopToBrink(world: World, node: SimNode): void {
+  const leftMs = node.watchdogFiresAtMs - world.timeline.nowMs - BRINK_MS
+  stopAgent(world, node, leftMs === Infinity ? 1_000 : Math.max(leftMs, 2 * BRINK_MS))
 }
 
 /** Notes since when a node has been as it should: power, agent, disk and timers. */
@@ -62,6 +74,10 @@ function drain(world: World, node: SimNode): void {
       const againMs = node.stallAgainMs
       node.stallAgainMs = 0
       stopAgent(world, node, againMs)
+    } else if (node.isStarving) {
+      node.starveLeft -= 1
+      node.isStarving = node.starveLeft > 0
+      stopToBrink(world, node)
     }
   }
 }
@@ -79,12 +95,14 @@ export function feed(world: World, node: SimNode, input: Input): void {
 
 function run(world: World, node: SimNode, input: Input): void {
   if (!node.state) return
-  const { membership: before, accepted: acceptedBefore } = node.state.durable
+  const { durable } = node.state
   const result = step(node.state, input, localMs(world, node))
   node.state = result.state
   const { membership, accepted } = node.state.durable
-  if (accepted && accepted !== acceptedBefore) world.observer.accepted(world, node, accepted)
-  if (membership && membership !== before) world.observer.learned(world, node, membership)
+  if (accepted && accepted !== durable.accepted) world.observer.accepted(world, node, accepted)
+  if (membership && membership !== durable.membership) world.observer.learned(world, node, membership)
+  checkPromise(world, node, durable, node.state.durable)
+  if (input.kind === 'message') checkAcks(world, node, result.effects)
   world.observer.decided(world, node, result.effects)
   if (result.effects.length > 0) carryOut(world, node, result.effects, 0)
 }
@@ -100,7 +118,9 @@ function carryOut(world: World, node: SimNode, effects: readonly Effect[], from:
     if (node.stoppedUntilMs > world.timeline.nowMs) {
       const rest = i
       // Before whatever arrived meanwhile: an agent is one thread.
+      node.hasRest = true
       node.backlog.unshift(() => {
+        node.hasRest = false
         if (node.life === life) carryOut(world, node, effects, rest)
       })
       return
@@ -112,8 +132,16 @@ function carryOut(world: World, node: SimNode, effects: readonly Effect[], from:
 
 function announce(world: World, node: SimNode, effect: Effect): void {
   if (effect.kind === 'persist') world.strike('persist', node)
-  else if (effect.kind === 'learned') world.strike('learned', node)
-  else if (effect.kind === 'send') {
+  else if (effect.kind === 'learned') {
+    const { epoch } = effect.membership
+    if (epoch > world.observer.announcedEpoch) {
+      world.observer.announcedEpoch = epoch
+      const { life } = node
+      world.strike('decided', node)
+      if (node.life !== life) return
+    }
+    world.strike('learned', node)
+  } else if (effect.kind === 'send') {
     const { kind } = effect.message
     if (kind === 'promise' || kind === 'accept' || kind === 'accepted') world.strike(kind, node)
   } else if (effect.kind === 'witness') {
@@ -164,6 +192,8 @@ function deliver(world: World, from: SimNode, to: string, message: Message): voi
   const receiver = world.nodeByName.get(to)
   if (!receiver) return
   const { incarnation, name } = from
+  // Each packet says for which life of the receiver it was made (docs/wire-format.md, "Replay").
+  const receiverLife = receiver.life
   if (receiver === from) {
     const { life } = from
     world.timeline.in(0, () => {
@@ -172,7 +202,8 @@ function deliver(world: World, from: SimNode, to: string, message: Message): voi
     return
   }
   world.network.travel(from.index, receiver.index, message.kind, () => {
-    if (receiver.state && !isDeaf(world, receiver)) feed(world, receiver, { kind: 'message', from: name, incarnation, message })
+    if (receiver.state && receiver.life === receiverLife && !isDeaf(world, receiver))
+      feed(world, receiver, { kind: 'message', from: name, incarnation, message })
   })
 }
 
@@ -181,9 +212,10 @@ function askWitness(world: World, node: SimNode, request: WitnessRequest): void 
   const { network, witness, witnessSite } = world
   network.travel(node.index, witnessSite, request.kind, () => {
     if (!witness.isUp) return
+    const before = witness.register
     const answer = answerRequest(witness, node.name, request)
     if (answer.kind === 'swapped') {
-      world.observer.registerWritten(world)
+      world.observer.registerWritten(world, before)
       world.strike('swapped', node)
     }
     const send = (): void =>
@@ -204,6 +236,8 @@ export function startAgent(world: World, node: SimNode): void {
   node.hasBooted = true
   node.stoppedUntilMs = -Infinity
   node.backlog = []
+  node.hasRest = false
+  node.isStarving = false
   node.startedAtMs = timeline.nowMs
   const { life } = node
   node.state = start({
@@ -236,6 +270,7 @@ export function startAgent(world: World, node: SimNode): void {
     }
     feed(world, node, { kind: 'tick' })
     if (node.life !== life) return
+    checkProofs(world, node)
     warnOfPermit(world, node)
     takeOverVolumes(world, node)
     if (node.life === life) carryOutFences(world, node)
@@ -258,33 +293,51 @@ export function startAgent(world: World, node: SimNode): void {
     if (node.life !== life || options.watchdogMs === null) return
     if (!isPetWaiting) {
       isPetWaiting = true
-      whenAwake(world, node, () => {
+      const petNow = (): void => {
         isPetWaiting = false
         pet(world, node, life, options.watchdogMs ?? 0)
-      })
+      }
+      whenAwake(world, node, petNow, node.isStarving)
     }
-    timeline.in(options.watchdogMs / PETS_A_PERIOD, nextPet)
+    timeline.in(petEveryMs(world, options.watchdogMs), nextPet)
   }
   timeline.in(world.random.between(0, options.tickMs), nextTick)
   timeline.in(world.random.between(0, options.tickMs), nextPet)
 }
 
-/** The agent may be stopped between its look at the permit and the write to the device. */
+const petEveryMs = ({ options }: World, watchdogMs: number): number => watchdogMs / (options.petsAPeriod ?? PETS_A_PERIOD)
+
+/** The agent may be stopped before its look at the permit, and between that and the write to the device. */
 function pet(world: World, node: SimNode, life: number, watchdogMs: number): void {
-  if (node.life !== life || !node.state || !mayPet(node.state, localMs(world, node))) return
+  if (node.life !== life || !node.state) return
+  const { desired, contained } = node.state
+  if (node.starveLeft > 0 && !node.isStarving && desired === 'pause' && contained.level === 'none') {
+    node.isStarving = true
+    stopToBrink(world, node)
+    return whenAwake(world, node, () => pet(world, node, life, watchdogMs))
+  }
+  if (!mayPet(node.state, localMs(world, node))) return
+  const leftMs = mayRunUntilMs(node.state) - localMs(world, node)
   if (world.moments.size > 0) {
-    const leftMs = mayRunUntilMs(node.state) - localMs(world, node)
     world.strike('petting', node)
-    if (leftMs > 0 && leftMs < watchdogMs / PETS_A_PERIOD + 100 && node.life === life) world.strike('last-pet', node)
+    if (leftMs > 0 && leftMs < petEveryMs(world, watchdogMs) + 100 && node.life === life) world.strike('last-pet', node)
+  }
+  if (node.starveLeft > 0 && !node.isStarving && leftMs > 0 && leftMs < petEveryMs(world, watchdogMs) * node.clock.rate) {
+    world.note(`${node.name} is starved from its last pet on`)
+    node.isStarving = true
+    node.hasRest = true
+    stopToBrink(world, node)
   }
   whenAwake(world, node, () => {
+    node.hasRest = false
     if (node.life === life) petWatchdog(world, node, watchdogMs)
   })
 }
 
 function petWatchdog(world: World, node: SimNode, watchdogMs: number): void {
   const plan = ++node.watchdogPlan
-  world.timeline.in(watchdogMs / node.watchdogRate, () => {
+  node.watchdogFiresAtMs = world.timeline.nowMs + watchdogMs / node.watchdogRate
+  world.timeline.at(node.watchdogFiresAtMs, () => {
     if (node.watchdogPlan !== plan || !node.isPowered) return
     world.note(`${node.name} watchdog fires`)
     world.count('watchdog resets')
@@ -322,6 +375,9 @@ export function resetNode(world: World, node: SimNode, reason: string): void {
   node.life += 1
   node.boot += 1
   node.watchdogPlan += 1
+  node.watchdogFiresAtMs = Infinity
+  node.starveLeft = 0
+  node.isStarving = false
   node.hasBooted = false
   node.guard = 'pause'
   node.stuckUntilMs = -Infinity

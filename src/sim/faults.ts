@@ -94,6 +94,12 @@ export function applyFault(world: World, fault: Fault, at: SimNode | null): void
         node.stallAgainMs = fault.thenMs
       }
       return
+    case 'brink':
+      for (const node of nodesOf(world, fault.target, at)) {
+        node.starveLeft = fault.times
+        node.isStarving = false
+      }
+      return
     case 'clock':
       for (const node of nodesOf(world, fault.target, at)) changeRate(node.clock, fault.rate, world.timeline.nowMs)
       return
@@ -181,7 +187,7 @@ function powerOnLast(world: World, node: SimNode): void {
   const others = world.nodes.filter((other) => !other.isDeclaredDead)
   const isKnown = others.some(({ disk }) => disk.synced?.membership?.epoch === epoch)
   const isUp = others.some(({ state }) => state?.durable.membership?.epoch === epoch)
-  if (isKnown && !isUp) return void world.timeline.in(500, () => powerOnLast(world, node))
+  if (isKnown && !isUp) return world.timeline.in(500, () => powerOnLast(world, node))
   node.isDeclaredDead = false
   powerOn(world, node)
 }
@@ -275,6 +281,8 @@ function repair(world: World): void {
   for (const node of world.nodes) {
     node.stuckUntilMs = -Infinity
     node.stallAgainMs = 0
+    node.starveLeft = 0
+    node.isStarving = false
     node.deafUntilMs = -Infinity
     node.disk.how = 'good'
     noteWell(world, node)

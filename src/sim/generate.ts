@@ -1,6 +1,7 @@
 /** Makes a schedule from a seed: its world, its faults, and the adversary's strikes. The same seed gives the same schedule. */
 import { defaultTimings } from '../protocol/timings.ts'
 import { type Random, randomFrom } from './random.ts'
+import { addEpisodes, stallOf, strikeOf } from './episodes.ts'
 import {
   type Fault,
   hostileTimings,
@@ -13,6 +14,7 @@ import {
   type Strike,
   type WorldOptions,
 } from './schedule.ts'
+import { rateOf } from './clock.ts'
 
 /** Moments with how often they come: a strike picks one of so many first times. */
 const moments: readonly (readonly [Moment, number])[] = [
@@ -24,6 +26,8 @@ const moments: readonly (readonly [Moment, number])[] = [
   ['swap', 10],
   ['swapped', 10],
   ['chosen', 3],
+  ['decided', 6],
+  ['decided', 6],
   ['learned', 20],
   ['persist', 40],
   ['persisted', 40],
@@ -45,31 +49,33 @@ export function generate(seed: number, profile: Profile): Schedule {
   const rooms = ['a', 'b', 'c'].slice(0, options.nodesOfRooms.length)
   const nodes = rooms.flatMap((room, r) => Array.from({ length: options.nodesOfRooms[r] ?? 0 }, (_, i) => `${room}${i + 1}`))
   const startMs = random.between(2_000, 5_000)
-  const untilMs = startMs + (profile === 'hostile' ? random.between(12_000, 50_000) : random.between(60_000, 240_000))
+  let untilMs = startMs + (profile === 'hostile' ? random.between(12_000, 50_000) : random.between(60_000, 240_000))
+  // Without long quiet times nobody is ever well for long: some wrongs show only there.
+  const isCalm = profile === 'hostile' && random.chance(0.15)
   const planned: Planned[] = []
   let atMs = startMs
   while (atMs < untilMs) {
     planned.push({ atMs: Math.round(atMs), fault: faultOf(random, options, rooms, nodes, profile) })
     const isBurst = random.chance(0.5)
-    if (profile === 'hostile') atMs += isBurst ? random.between(0, 600) : random.between(400, 5_000)
+    if (isCalm) atMs += random.between(2_000, 14_000)
+    else if (profile === 'hostile') atMs += isBurst ? random.between(0, 600) : random.between(400, 5_000)
     else atMs += isBurst ? random.between(0, 2_000) : random.between(2_000, 40_000)
   }
-  // The dice are rolled in either profile, so that a seed's other faults are the same.
-  const more = random.integer(0, 2)
-  for (let left = profile === 'hostile' ? more : 0; left > 0; left--) isolate(random, options, rooms, nodes, planned, startMs, untilMs)
-  if (random.chance(0.2)) declareDead(random, rooms, planned, startMs, untilMs)
-  planned.sort((a, b) => a.atMs - b.atMs)
   const strikes: Strike[] = Array.from({ length: random.integer(0, profile === 'hostile' ? 6 : 3) }, () => {
     const [moment, times] = random.pick(moments)
-    return { moment, nth: random.integer(1, times), fault: strikeOf(random, options) }
+    return { moment, nth: nthOf(random, times), fault: strikeOf(random, options) }
   })
-  if (planned.some(({ fault }) => fault.kind === 'cut') && profile === 'hostile' && random.chance(0.35))
-    strikes.push({
-      moment: random.chance(0.8) ? 'last-pet' : 'permit-ending',
-      nth: random.integer(1, 3),
-      fault: stallOf(random, options, '@self'),
-    })
-  return { options, planned, strikes, untilMs: Math.round(untilMs), finale: finaleOf(random, rooms) }
+  if (profile === 'hostile') untilMs = addEpisodes({ random, options, rooms, nodes, planned, strikes, startMs, untilMs })
+  if (random.chance(0.2)) declareDead(random, rooms, planned, startMs, untilMs)
+  planned.sort((a, b) => a.atMs - b.atMs)
+  return {
+    options,
+    planned,
+    strikes,
+    untilMs: Math.round(untilMs),
+    finale: finaleOf(random, rooms),
+    finaleHow: profile === 'hostile' && random.chance(0.6) ? 'cut' : 'power',
+  }
 }
 
 function worldOf(seed: number, profile: Profile, random: Random): WorldOptions {
@@ -83,15 +89,31 @@ function worldOf(seed: number, profile: Profile, random: Random): WorldOptions {
     paths: random.chance(0.7) ? 1 : 2,
     vms: 4,
     isFreezeMode: random.chance(0.4),
-    timings: isHostile ? hostileTimings : defaultTimings,
-    watchdogMs: random.chance(0.04) ? null : isHostile ? hostileWatchdogMs : ordinaryWatchdogMs,
+    ...(isHostile ? hostileWorld(random) : { timings: defaultTimings, watchdogMs: ordinaryWatchdogMs, rebootMs: [5_000, 40_000] as const }),
+    ...(random.chance(0.04) ? { watchdogMs: null } : {}),
     tickMs: isHostile ? 50 : 100,
-    rebootMs: isHostile ? [1_500, 8_000] : [5_000, 40_000],
+    preferredRoom: random.chance(0.35) ? 'b' : 'a',
   }
 }
 
+/** Margins so short that slack hides nothing; which of them is the shortest differs. */
+function hostileWorld(random: Random): Pick<WorldOptions, 'timings' | 'watchdogMs' | 'rebootMs' | 'petsAPeriod' | 'areClocksAtEdge'> {
+  const killMs = random.pick([500, 500, 150])
+  const ioResidueMs = random.pick([400, 400, 800])
+  return {
+    timings: { ...hostileTimings, killMs, ioResidueMs },
+    watchdogMs: random.pick([hostileWatchdogMs, hostileWatchdogMs, hostileWatchdogMs, 700, 2_600]),
+    rebootMs: [1_500, 8_000],
+    petsAPeriod: random.pick([5, 12]),
+    areClocksAtEdge: true,
+  }
+}
+
+/** Early ones more often than late ones: they are sure to come. */
+const nthOf = (random: Random, times: number): number => 1 + Math.floor(times * random.next() ** 2)
+
 /** A room that is lost in the end. */
-const finaleOf = (random: Random, rooms: readonly string[]): string | null => (random.chance(0.4) ? random.pick(rooms) : null)
+const finaleOf = (random: Random, rooms: readonly string[]): string | null => (random.chance(0.6) ? random.pick(rooms) : null)
 
 function faultOf(random: Random, options: WorldOptions, rooms: readonly string[], nodes: readonly string[], profile: Profile): Fault {
   const room = random.pick(rooms)
@@ -117,7 +139,7 @@ function faultOf(random: Random, options: WorldOptions, rooms: readonly string[]
     case 8:
       return stallOf(random, options, anywhere)
     case 9:
-      return { kind: 'clock', target: node, rate: 1 + random.between(-1, 1) * options.timings.clockRateError }
+      return { kind: 'clock', target: node, rate: rateOf(random, options.timings.clockRateError) }
     case 10:
       return {
         kind: 'degrade',
@@ -184,44 +206,6 @@ function faultOf(random: Random, options: WorldOptions, rooms: readonly string[]
   }
 }
 
-/** A room or node that is cut off for so long that it may be fenced and replaced while it lives: nothing is healed meanwhile. */
-function isolate(
-  random: Random,
-  options: WorldOptions,
-  rooms: readonly string[],
-  nodes: readonly string[],
-  planned: Planned[],
-  startMs: number,
-  untilMs: number,
-): void {
-  const target = random.pick(random.chance(0.7) ? rooms : nodes)
-  const atMs = Math.round(random.between(startMs, Math.max(startMs, untilMs - 8_000)))
-  const forMs = random.between(3_000, 14_000)
-  for (let i = planned.length - 1; i >= 0; i--) {
-    const one = planned[i]
-    if (
-      one &&
-      one.atMs >= atMs &&
-      one.atMs < atMs + forMs &&
-      random.chance(0.9) &&
-      (one.fault.kind === 'heal' || one.fault.kind === 'power-off')
-    )
-      planned.splice(i, 1)
-  }
-  const cut = (to: string, isOneWay: boolean): void => {
-    const isOut = random.chance(0.5)
-    planned.push({
-      atMs: atMs + random.integer(0, 400),
-      fault: { kind: 'cut', from: isOut ? target : to, to: isOut ? to : target, isOneWay, path: null },
-    })
-  }
-  for (const room of rooms) if (!target.startsWith(room)) cut(room, random.chance(0.25))
-  if (options.hasWitness && random.chance(0.6)) cut('witness', random.chance(0.3))
-  if (random.chance(0.5)) cut('api', false)
-  if (random.chance(0.4)) planned.push({ atMs: atMs + random.integer(0, 3_000), fault: stallOf(random, options, target) })
-  if (random.chance(0.5)) planned.push({ atMs: Math.round(atMs + forMs), fault: { kind: 'heal' } })
-}
-
 /** A room loses power, with or without the votes for its fence, and a person says so, more than once. */
 function declareDead(random: Random, rooms: readonly string[], planned: Planned[], startMs: number, untilMs: number): void {
   const target = random.pick(rooms)
@@ -231,52 +215,5 @@ function declareDead(random: Random, rooms: readonly string[], planned: Planned[
   for (let left = random.integer(1, 4); left > 0; left--) {
     atMs += random.integer(300, 3_000)
     if (atMs < untilMs) planned.push({ atMs, fault: { kind: 'confirm-dead', target } })
-  }
-}
-
-/** Two stops in a row, about as long as a watchdog lets a process stop. */
-function stallOf(random: Random, options: WorldOptions, target: string): Fault {
-  const most = options.watchdogMs ?? 2_000
-  return {
-    kind: 'stall',
-    target,
-    forMs: Math.round(most * (random.chance(0.5) ? random.between(0.7, 0.99) : random.between(0.1, 1.1))),
-    thenMs: Math.round(most * random.between(0.3, 3)),
-  }
-}
-
-function strikeOf(random: Random, options: WorldOptions): Fault {
-  switch (random.integer(0, 11)) {
-    case 0:
-    case 1:
-      return { kind: 'crash', target: '@self', backMs: Math.round(random.between(10, 2_000)) }
-    case 2:
-    case 3:
-      return {
-        kind: 'stop',
-        target: random.pick(['@self', '@self', '@room', '@peer']),
-        forMs: Math.round(random.chance(0.7) ? random.between(5, 4_000) : random.between(4_000, 40_000)),
-      }
-    case 4:
-      return { kind: 'cut', from: '@room', to: '@others', isOneWay: random.chance(0.3), path: null }
-    case 5:
-      return {
-        kind: 'cut',
-        from: '@self',
-        to: random.pick(['@others', '@room', 'witness', 'api']),
-        isOneWay: random.chance(0.3),
-        path: null,
-      }
-    case 6:
-      return { kind: 'power-off', target: random.pick(['@self', '@room', '@peer']) }
-    case 7:
-      return { kind: 'witness', how: random.pick(['down', 'up', 'slow']) }
-    case 8:
-      return { kind: 'heal' }
-    case 9:
-    case 10:
-      return stallOf(random, options, random.pick(['@self', '@self', '@room']))
-    default:
-      return { kind: 'cut', from: '@room', to: 'witness', isOneWay: false, path: null }
   }
 }

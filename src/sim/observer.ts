@@ -12,10 +12,11 @@ import {
   votesOf,
   witnessVoter,
 } from '../protocol/membership.ts'
-import type { Accepted, Ballot } from '../protocol/messages.ts'
+import type { Accepted, Ballot, Register } from '../protocol/messages.ts'
 import { holdsPermit } from '../protocol/running.ts'
 import type { Effect } from '../protocol/state.ts'
 import { readClock } from './clock.ts'
+import { checkRegister, checkUnfenced } from './invariants.ts'
 import { contains, otherSide, type Side, sideOn, type Volume } from './storage.ts'
 import type { SimNode, World } from './world.ts'
 import type { Copy } from './workloads.ts'
@@ -42,6 +43,10 @@ export interface Observer {
   /** Every epoch that anyone ever learned. */
   readonly chosen: Map<number, Membership>
   latest: Membership | null
+  /** The highest epoch of which the adversary has heard. */
+  announcedEpoch: number
+  /** When each of them was first learned, by number. */
+  readonly chosenAtMs: Map<number, number>
   /** When a value was first accepted by anyone, by digest. */
   readonly acceptedAtMs: Map<string, number>
   /** Who accepted a value under a ballot, by digest and ballot. */
@@ -51,7 +56,7 @@ export interface Observer {
   learned(world: World, node: SimNode, membership: Membership): void
   accepted(world: World, node: SimNode, accepted: Accepted): void
   decided(world: World, node: SimNode, effects: readonly Effect[]): void
-  registerWritten(world: World): void
+  registerWritten(world: World, before: Register): void
   checkWriters(world: World, vm: number): void
   started(world: World, volume: Volume, side: Side): void
   killed(world: World, copy: Copy, why: string): void
@@ -73,6 +78,8 @@ export function createObserver(): Observer {
     violations: [],
     chosen,
     latest: null,
+    announcedEpoch: 0,
+    chosenAtMs: new Map(),
     acceptedAtMs: new Map(),
     acceptedBy: new Map(),
     longestStallMs: 0,
@@ -94,6 +101,8 @@ export function createObserver(): Observer {
         return
       }
       chosen.set(membership.epoch, membership)
+      observer.chosenAtMs.set(membership.epoch, world.timeline.nowMs)
+      checkUnfenced(world, membership)
       world.count(`epochs ${membership.cause.kind}`)
       world.note(`epoch ${membership.epoch} chosen: ${describeCause(membership)}`)
       const before = chosen.get(membership.epoch - (isForced(membership) ? FORCED_STEP : 1))
@@ -117,8 +126,9 @@ export function createObserver(): Observer {
         )
           observer.violate(world, 'P1 single writer', `${node.name} frees what it has contained without a permit`)
     },
-    registerWritten: (world) => {
+    registerWritten: (world, before) => {
       const { register } = world.witness
+      checkRegister(world, before, register)
       if (register.accepted)
         noteAccepted(observer, digestOf(register.accepted.membership), register.accepted.ballot, witnessVoter(register.incarnation))
       if (register.accepted && register.accepted.membership.clusterId !== register.membership.clusterId)
@@ -180,7 +190,7 @@ export function createObserver(): Observer {
   return observer
 }
 
-function canWrite(world: World, copy: Copy): boolean {
+export function canWrite(world: World, copy: Copy): boolean {
   if (copy.state === 'draining') return true
   if (copy.state !== 'running') return false
   const volume = world.volumes[copy.vm]

@@ -183,17 +183,26 @@ function notBack(world: World): string | null {
   return unrest(world)
 }
 
+/** All its links fail at once; its nodes run on, as long as they possibly can. */
+function cutOff(world: World, room: string): void {
+  applyAfterRepair(world, { kind: 'brink', target: room, times: 3 })
+  for (const to of [...new Set(world.nodes.map((node) => node.room as string)), 'witness', 'api'])
+    if (to !== room) applyAfterRepair(world, { kind: 'cut', from: room, to, isOneWay: false, path: null })
+}
+
 /** From a healthy cluster either room may be lost: without a witness the preferred one of two with a person's word. */
 function loseRoom(world: World, room: string, hasWitness: boolean): number {
   const { timings, watchdogMs } = world.options
   const lost = world.nodes.filter((node) => node.room === room)
   const startMs = world.timeline.nowMs
-  applyAfterRepair(world, { kind: 'power-off', target: room })
+  const needsPerson = !hasWitness && world.options.nodesOfRooms.length === 2 && room === world.genesis.preferredRoom
+  // A person vouches for rooms without power only.
+  if (world.schedule.finaleHow === 'cut' && !needsPerson) cutOff(world, room)
+  else applyAfterRepair(world, { kind: 'power-off', target: room })
   const r = 1 + timings.clockRateError
   // Detection, then up to three attempts with their arbitration delay.
   const fenceMs =
     r * (timings.detectMs + 3 * (timings.attemptMs + timings.heartbeatMs * 6) + 3 * (hasWitness ? timings.arbitrationDelayMs : 0)) + 2_000
-  const needsPerson = !hasWitness && world.options.nodesOfRooms.length === 2 && room === world.genesis.preferredRoom
   const confirm = (): void => applyAfterRepair(world, { kind: 'confirm-dead', target: room })
   const isFenced = (): string | null => {
     const latest = world.observer.latest
@@ -204,7 +213,8 @@ function loseRoom(world: World, room: string, hasWitness: boolean): number {
   const orderMs = silentAfterMs(timings, watchdogMs) * r + 6_000
   const moved = await_(world, orderMs, `room ${room} is fenced`, () => {
     for (const { vm } of world.volumes)
-      if (!world.copies.some((copy) => copy.vm === vm && copy.state === 'running')) return `vm${vm} does not run`
+      if (!world.copies.some((copy) => copy.vm === vm && copy.state === 'running' && world.nodes[copy.node]?.room !== room))
+        return `vm${vm} does not run outside of room ${room}`
     return null
   })
   return moved === null ? 0 : world.timeline.nowMs - startMs

@@ -20,6 +20,12 @@ export interface WorldOptions {
   readonly tickMs: number
   /** Shortest and longest time from reset to the agent's start. */
   readonly rebootMs: readonly [number, number]
+  /** Room `a` where it is not said. */
+  readonly preferredRoom?: string
+  /** How often in one watchdog timeout the agent pets, 5 where it is not said. */
+  readonly petsAPeriod?: number
+  /** Half of the clocks are as wrong as they may be. */
+  readonly areClocksAtEdge?: boolean
 }
 
 /** What a message on a link is, for a filter: between agents, to the witness, and its answers. */
@@ -54,6 +60,11 @@ export type Fault =
   | { readonly kind: 'stop'; readonly target: string; readonly forMs: number; readonly isDeaf?: boolean }
   /** Stopped, let go for a moment, in which one thing that it was about to do is done, and stopped again. */
   | { readonly kind: 'stall'; readonly target: string; readonly forMs: number; readonly thenMs: number }
+  /**
+   * A process that is starved by an adversary: stopped at its next pet that may be its last (or is due while a pause is under way), it gets to run
+   * only right before its watchdog would fire, does one thing each time, the pet first where it is due, and is gone again; `times` over.
+   */
+  | { readonly kind: 'brink'; readonly target: string; readonly times: number }
   | { readonly kind: 'clock'; readonly target: string; readonly rate: number }
   | { readonly kind: 'disk'; readonly target: string; readonly how: 'slow' | 'full' | 'good' | 'dead' }
   | { readonly kind: 'stuck'; readonly target: string; readonly forMs: number }
@@ -79,6 +90,8 @@ export type Moment =
   | 'swap'
   | 'swapped'
   | 'chosen'
+  /** An epoch is learned by its first node. */
+  | 'decided'
   | 'learned'
   | 'persist'
   | 'persisted'
@@ -113,6 +126,8 @@ export interface Schedule {
   readonly untilMs: number
   /** Which room is lost after all has settled, null: none. */
   readonly finale: string | null
+  /** How it is lost: its power, or all its links while its nodes run on; power where it is not said. */
+  readonly finaleHow?: 'power' | 'cut'
   /** A scenario that ends as it is. */
   readonly endsUnrepaired?: boolean
 }

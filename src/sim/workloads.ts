@@ -11,6 +11,8 @@ export interface Copy {
   readonly node: number
   /** `incoming`: the target of a live migration before the switch-over; `draining`: dead, its last writes still on the way to the disk. */
   state: 'running' | 'paused' | 'incoming' | 'draining' | 'dead'
+  /** When it was started, true ms. */
+  readonly sinceMs: number
 }
 
 const KERNEL_TURN_MS = 250
@@ -110,7 +112,7 @@ export function killCopiesAtReset(world: World, node: SimNode): void {
     const isFreezing = volume && sideOn(volume, node.index)?.isLocked === true
     if (copy.state === 'running' && !isFreezing) {
       setCopy(world, copy, 'draining', 'reset')
-      world.timeline.in(world.options.timings.ioResidueMs * world.random.next(), () => {
+      world.timeline.in(world.options.timings.ioResidueMs * Math.min(1, 1.6 * world.random.next()), () => {
         copy.state = 'dead'
         forget(world, copy)
       })
@@ -217,7 +219,7 @@ function startCopy(world: World, volume: Volume, index: number): void {
   world.strike('starting', node)
   if (!node.isPowered || !node.hasBooted) return
   side.isPrimary = true
-  const copy: Copy = { vm: volume.vm, node: index, state: node.guard === 'pause' ? 'paused' : 'running' }
+  const copy: Copy = { vm: volume.vm, node: index, state: node.guard === 'pause' ? 'paused' : 'running', sinceMs: world.timeline.nowMs }
   world.copies.push(copy)
   world.count('starts')
   if (world.log && world.timeline.nowMs > 0) world.note(`vm${copy.vm} starts on ${node.name}, ${copy.state}`)
@@ -251,7 +253,7 @@ export function migrate(world: World, vm: number): void {
   if (!isPossible() || !target || liveCopy(world, vm, to.node)) return
   volume.isMigrating = true
   to.isPrimary = true
-  const incoming: Copy = { vm, node: to.node, state: 'incoming' }
+  const incoming: Copy = { vm, node: to.node, state: 'incoming', sinceMs: world.timeline.nowMs }
   world.copies.push(incoming)
   world.count('migrations begun')
   world.note(`vm${vm} begins to move from ${source?.name} to ${target.name}`)

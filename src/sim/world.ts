@@ -4,7 +4,7 @@ import { genesis, type Membership } from '../protocol/membership.ts'
 import type { Brakes, ContainmentLevel, State } from '../protocol/state.ts'
 import type { Incarnation } from '../protocol/ids.ts'
 import { startAgent } from './agent.ts'
-import type { Clock } from './clock.ts'
+import { type Clock, rateOf } from './clock.ts'
 import { createDisk, type SimDisk } from './disk.ts'
 import { strikeAt } from './faults.ts'
 import { createNetwork, type Network } from './network.ts'
@@ -39,8 +39,15 @@ export interface SimNode {
   deafUntilMs: number
   /** After the next thing that it does, stopped again for so long. */
   stallAgainMs: number
+  /** How many more times an adversary starves this process to the brink of its watchdog, and whether that has begun. */
+  starveLeft: number
+  isStarving: boolean
+  /** The rest of the effects that were being carried out waits at the head of `backlog`. */
+  hasRest: boolean
   readonly clock: Clock
   watchdogPlan: number
+  /** True ms; Infinity: not armed. */
+  watchdogFiresAtMs: number
   watchdogRate: number
   /** What the kernel enforces now (frozen cgroups outlive the agent), and how often that was ordered. */
   guard: ContainmentLevel
@@ -105,7 +112,7 @@ export function createWorld(schedule: Schedule, isTracing: boolean): World {
   const first = genesis(
     clusterId('sim'),
     nodes.map((node) => ({ node: node.name, room: node.room, incarnation: node.incarnation, addresses: [] })),
-    room('a'),
+    room(options.preferredRoom ?? 'a'),
     options.hasWitness ? 'w0' : null,
   )
   const planned = new Map<Moment, number>()
@@ -149,6 +156,7 @@ export function createWorld(schedule: Schedule, isTracing: boolean): World {
 
 function createNodes(options: WorldOptions, random: Random): SimNode[] {
   const { clockRateError } = options.timings
+  const rate = (): number => (options.areClocksAtEdge ? rateOf(random, clockRateError) : 1 + random.between(-1, 1) * clockRateError)
   const nodes: SimNode[] = []
   for (const [r, count] of options.nodesOfRooms.entries())
     for (let i = 1; i <= count; i++) {
@@ -171,9 +179,13 @@ function createNodes(options: WorldOptions, random: Random): SimNode[] {
         backlog: [],
         deafUntilMs: -Infinity,
         stallAgainMs: 0,
-        clock: { sinceMs: 0, localMs: random.between(0, 1e6), rate: 1 + random.between(-1, 1) * clockRateError },
+        starveLeft: 0,
+        isStarving: false,
+        hasRest: false,
+        clock: { sinceMs: 0, localMs: random.between(0, 1e6), rate: rate() },
         watchdogPlan: 0,
-        watchdogRate: 1 + random.between(-1, 1) * clockRateError,
+        watchdogFiresAtMs: Infinity,
+        watchdogRate: rate(),
         guard: 'none',
         containment: 0,
         stuckUntilMs: -Infinity,
