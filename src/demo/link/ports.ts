@@ -8,8 +8,26 @@ export function loopbackAddress(): string {
   return `127.${pick(1, 254)}.${pick(0, 255)}.${pick(2, 254)}`
 }
 
-/** A UDP port that was free a moment ago. */
-export function freeUdpPort(host: string): Promise<number> {
+/** What was given away: the kernel knows only of ports that are open, and gave the same one twice in about one of three hundred demos. */
+const given = new Set<string>()
+
+async function onlyOnce(protocol: string, host: string, pick: () => Promise<number>): Promise<number> {
+  for (;;) {
+    const port = await pick()
+    const name = `${protocol} ${host} ${port}`
+    if (given.has(name)) continue
+    given.add(name)
+    return port
+  }
+}
+
+/** A UDP port that was free a moment ago, another one each time. */
+export const freeUdpPort = (host: string): Promise<number> => onlyOnce('udp', host, () => pickUdpPort(host))
+
+/** A TCP port that was free a moment ago, another one each time. */
+export const freeTcpPort = (host: string): Promise<number> => onlyOnce('tcp', host, () => pickTcpPort(host))
+
+function pickUdpPort(host: string): Promise<number> {
   return new Promise((resolve, reject) => {
     const socket = createSocket('udp4')
     socket.once('error', reject)
@@ -20,8 +38,7 @@ export function freeUdpPort(host: string): Promise<number> {
   })
 }
 
-/** A TCP port that was free a moment ago. */
-export function freeTcpPort(host: string): Promise<number> {
+function pickTcpPort(host: string): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer()
     server.once('error', reject)
