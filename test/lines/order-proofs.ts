@@ -28,6 +28,8 @@ interface Played extends PlayedFailover {
   /** While the late node had no proof. */
   readonly waiting: NonNullable<FenceObject['status']>
   readonly keysWhileWaiting: readonly string[]
+  /** Of the late node's leader Lease: without the proof, and at the end. */
+  readonly holders: readonly (string | undefined)[]
   readonly lateUids: ReadonlyMap<string, string>
   readonly lateUidsWhileWaiting: ReadonlyMap<string, string | undefined>
 }
@@ -47,6 +49,10 @@ async function play(bed: Bed): Promise<Played> {
       ...pods.map(({ metadata }) => [metadata.labels?.['app'] ?? '', metadata.uid] as const),
     ])
   }
+  const leasePath = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`
+  await api.create(leasePath, { metadata: { name: 'of-the-late' }, spec: { holderIdentity: `${late}_1`, leaseDurationSeconds: 15 } })
+  const holder = async (): Promise<string | undefined> =>
+    (await api.get<{ spec: { holderIdentity?: string } }>(`${leasePath}/of-the-late`)).spec.holderIdentity
   for (const name of ['soon', 'late']) await bed.vmiRuns(name, deadRoom)
   for (const app of ['late-db', 'late-web']) await bed.podsRun(app, deadRoom)
   const lateUids = await uidsNow()
@@ -64,6 +70,7 @@ async function play(bed: Bed): Promise<Played> {
   })
   const lateNode = await api.get<AnyObject>(`/api/v1/nodes/${late}`)
   const lateUidsWhileWaiting = await uidsNow()
+  const holderWhileWaiting = await holder()
   isProved = true
   started.failover.poke()
   const result = await started.done
@@ -78,6 +85,7 @@ async function play(bed: Bed): Promise<Played> {
     keysWhileWaiting: taintKeys(lateNode),
     lateUids,
     lateUidsWhileWaiting,
+    holders: [holderWhileWaiting, await holder()],
   }
 }
 
@@ -129,6 +137,14 @@ export const orderProofs = stage({
       check: ({ lateUids, lateUidsWhileWaiting }) => {
         expect(lateUidsWhileWaiting.get('late-web')).toBeDefined()
         expect(lateUidsWhileWaiting.get('late-web')).not.toBe(lateUids.get('late-web'))
+      },
+    },
+    {
+      id: 'kubevirt-leases-need-the-proof',
+      part: 'kubevirt/leases',
+      says: 'a leader Lease is released only with the proof that its holder’s node has stopped',
+      check: ({ holders, late }) => {
+        expect(holders).toEqual([`${late}_1`, ''])
       },
     },
   ],
