@@ -73,6 +73,8 @@ export function playStages(
   name: WorldName,
   stages: readonly Stage[],
   worlds: { readonly open: (cluster: ClusterKind | undefined) => Promise<World>; readonly close: (world: World) => Promise<void> },
+  /** Told how long a stage took: its world and its play, then its cleaning. */
+  onOver: (stage: string, playedMs: number, cleanedMs: number) => void = () => {},
 ): void {
   for (const one of stages) {
     const lines = one.lines.filter((line) => elsewhere(one, line, name) === undefined)
@@ -81,14 +83,19 @@ export function playStages(
       let world: World | undefined
       let bed: Bed | undefined
       let played: unknown
+      let playedMs = 0
       beforeAll(async () => {
+        const startedMs = performance.now()
         world = await worlds.open(one.cluster)
         bed = await openBed(world, one.name)
         played = await one.play(bed)
+        playedMs = performance.now() - startedMs
       })
       afterAll(async () => {
+        const overMs = performance.now()
         await bed?.close()
         if (world !== undefined) await worlds.close(world)
+        onOver(one.name, playedMs, performance.now() - overMs)
       })
       for (const line of lines)
         test(`${line.id}: ${line.says}`, async () => {
