@@ -24,8 +24,15 @@ interface Change {
   readonly object: unknown
 }
 
-/** Follows the recorded VM after each change from the moment its pod was gone, and returns each state once. */
-function followed(scenario: string): {
+/**
+ * Follows the recorded VM after each change from the moment its launcher was gone, and returns each state once.
+ *
+ * @param fencedAtS when the fence would have been recorded: what it was like then is known of before
+ */
+function followed(
+  scenario: string,
+  fencedAtS = 0,
+): {
   readonly states: readonly string[]
   readonly actions: readonly string[]
   readonly launcher: PodView | undefined
@@ -44,8 +51,12 @@ function followed(scenario: string): {
   for (const { t, type, kind, object } of changes) {
     if (kind === 'VirtualMachine') vm = type === 'DELETED' ? undefined : virtualMachineView(object)
     if (kind === 'VirtualMachineInstance') vmi = type === 'DELETED' ? undefined : virtualMachineInstanceView(object)
-    if (kind === 'Pod' && t < 0) launcher = podView(object)
-    if (t < 0) before = vmi ?? before
+    if (kind === 'Pod' && t < fencedAtS) {
+      const pod = podView(object)
+      // Not its migration's target, nor what attaches a hot-plugged volume.
+      if (pod.owner?.uid === vmi?.uid && (vmi?.nodeName === '' || pod.nodeName === vmi?.nodeName)) launcher = pod
+    }
+    if (t < fencedAtS) before = vmi ?? before
     if (kind === 'Pod' && type === 'DELETED' && t > 0 && podView(object).uid === launcher?.uid) clearedAtS ??= t
     if (clearedAtS === undefined || before === undefined) continue
     const followUp: VmFollowUp = followVm(
@@ -55,7 +66,7 @@ function followed(scenario: string): {
           uid: before.uid,
           node: before.nodeName,
           runStrategy: vm?.runStrategy ?? '',
-          phaseBefore: before.phase,
+          phaseBefore: before.isTerminating ? 'Terminating' : before.phase,
         }),
         vm,
         vmi,
@@ -82,5 +93,38 @@ describe.skipIf(recordings === undefined)('the recorded VM', () => {
     expect(seen.actions).toEqual(actions)
     expect(seen.launcher?.owner?.kind).toBe('VirtualMachineInstance')
     expect(seen.launcher?.volumes.some((volume) => volume.kind === 'claim')).toBe(true)
+  })
+
+  test.each([
+    // Its migration had a target in the other room: running, running, pending.
+    ['i_migration.src1', ['ordered', 'running'], []],
+    ['i_migration.src2', ['ordered', 'running'], []],
+    ['i_migration.src3', ['ordered', 'running'], []],
+    // Attachment pod deleted before, with, after its launcher.
+    ['i_hotplug.hota', ['ordered', 'running'], []],
+    ['i_hotplug.hotb', ['ordered', 'running'], []],
+    ['i_hotplug.hotc', ['ordered', 'running'], []],
+    // Scheduled when the room died: the recording's guest never boots.
+    ['j_backoff.boot', ['ordered'], ['skip-backoff']],
+    ['j_backoff.bootman', ['ordered'], ['start']],
+    // The only virt-api was away for a minute; virt-controller's leader was killed, a standby took over.
+    ['m2_noapi.always', ['ordered', 'running'], []],
+    ['h1_standby.always', ['ordered', 'running'], []],
+  ] as const)('%s is followed to its end through %j and needs %j', (name, states, actions) => {
+    const seen = followed(name)
+    expect(seen.states).toEqual(states)
+    expect(seen.actions).toEqual(actions)
+  })
+
+  test.each(['d_vmidelete.rof', 'd_vmidelete.manual'])('%s, whose instance was deleted before, is not started by us', (name) => {
+    const seen = followed(name, 39)
+    expect(seen.actions).toEqual([])
+    expect(seen.states[0]).toBe('ordered')
+  })
+
+  test('e_restart.manual, which was to be restarted, comes back by the start that is queued', () => {
+    const seen = followed('e_restart.manual', 39)
+    expect(seen.actions).toEqual([])
+    expect(seen.states).toEqual(['ordered', 'running'])
   })
 })

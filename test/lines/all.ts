@@ -1,9 +1,23 @@
 /** Every stage of lines, in the order in which they are played. A new file of lines is one import and one entry here. */
+import { kubevirtControlAway } from './kubevirt-control-away.ts'
+import { kubevirtControlLost } from './kubevirt-control-lost.ts'
+import { kubevirtInstances } from './kubevirt-instances.ts'
 import type { Stage } from './lines.ts'
 import { withoutKubeVirt } from './no-kubevirt.ts'
 import { orderPressure } from './order-pressure.ts'
+import { orderProofs } from './order-proofs.ts'
 import { orderRoom } from './order-room.ts'
 import { orderWaves } from './order-waves.ts'
 import { resumption } from './resumption-relay.ts'
 
-export const stages: readonly Stage[] = [orderRoom, orderWaves, orderPressure, resumption, withoutKubeVirt]
+export const stages: readonly Stage[] = [
+  orderRoom,
+  orderWaves,
+  orderProofs,
+  orderPressure,
+  resumption,
+  kubevirtInstances,
+  kubevirtControlLost,
+  kubevirtControlAway,
+  withoutKubeVirt,
+]

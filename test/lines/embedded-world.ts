@@ -8,7 +8,13 @@ const adminToken = 'lines-admin'
 /** ServiceAccounts that a stage may use: the embedded API server takes its tokens when it starts. */
 const serviceAccounts = ['roomfence', 'few-rights', 'other'] as const
 
-const kubevirtPlurals = ['virtualmachines', 'virtualmachineinstances', 'virtualmachineinstancemigrations'] as const
+const kubevirtPlurals = [
+  'virtualmachines',
+  'virtualmachineinstances',
+  'virtualmachineinstancemigrations',
+  'virtualmachineinstancereplicasets',
+  'virtualmachinepools',
+] as const
 
 export async function openEmbeddedWorld(cluster?: ClusterKind): Promise<World> {
   const testbed = createTestbed()

@@ -120,7 +120,7 @@ export interface VmRequest {
 const bootAnnotations = (bootMs: VmRequest['bootMs']): Record<string, string> =>
   bootMs === undefined ? {} : { [bootAnnotation]: String(bootMs), [bootTimeAnnotation]: bootMs === 'never' ? '3600000' : String(bootMs) }
 
-const instanceSpec = ({ name, room, disk = 'ReadWriteMany', priorityClassName, spec }: VmRequest): object => ({
+export const instanceSpec = ({ name, room, disk = 'ReadWriteMany', priorityClassName, spec }: VmRequest): object => ({
   evictionStrategy: disk === 'ReadWriteMany' ? 'LiveMigrate' : 'None',
   terminationGracePeriodSeconds: 30,
   ...(priorityClassName === undefined ? {} : { priorityClassName }),
@@ -142,7 +142,7 @@ const ensureDisk = async (api: ApiClient, namespace: string, { name, disk = 'Rea
   if (disk !== 'none') await createClaim(api, { namespace, name, accessMode: disk })
 }
 
-const kubevirtPath = (namespace: string, plural: string): string => `/apis/kubevirt.io/v1/namespaces/${namespace}/${plural}`
+export const kubevirtPath = (namespace: string, plural: string): string => `/apis/kubevirt.io/v1/namespaces/${namespace}/${plural}`
 
 /** With its disk. A Manual VM needs its start asked for. */
 export async function createVm(api: ApiClient, namespace: string, wanted: VmRequest): Promise<ApiObject> {

@@ -2,6 +2,8 @@
 import type { LineElsewhere } from './lines.ts'
 
 const plan = (test: string) => ({ file: 'src/failover/plan.test.ts', test })
+/** A rule without a cluster: the same in both worlds. */
+const ruleOf = (file: string, test: string) => ({ embedded: { file, test }, real: { file, test } })
 
 export const linesElsewhere: readonly LineElsewhere[] = [
   {
@@ -17,5 +19,33 @@ export const linesElsewhere: readonly LineElsewhere[] = [
     says: 'planned again from its own record, it does not change that record',
     embedded: plan('planned again from what it wrote, does not change its record'),
     real: plan('planned again from what it wrote, does not change its record'),
+  },
+  {
+    id: 'kubevirt-hot-plug-proof',
+    part: 'kubevirt/hot-plug',
+    says: 'a VM is cleared on the proof of all that is plugged into it, also of a volume that its instance just gave up',
+    ...ruleOf('src/failover/plan-kubevirt.test.ts', 'is cleared on the proof of all of them, also of one that its instance just gave up'),
+  },
+  {
+    id: 'kubevirt-hot-plug-held',
+    part: 'kubevirt/hot-plug',
+    says: 'a held VM keeps its attachment pods: they are made immune with it',
+    ...ruleOf(
+      'src/failover/plan-kubevirt.test.ts',
+      'is held with its attachment pods immune, too, while one of its volumes has no good replica',
+    ),
+  },
+  {
+    id: 'kubevirt-touched-rarely',
+    part: 'kubevirt/virt-api-stale',
+    says: 'an instance that virt-controller does not come back to is touched ever more rarely',
+    ...ruleOf('src/failover/vm.test.ts', 'is touched ever more rarely: a virt-controller that is merely busy has to serve each touch, too'),
+  },
+  {
+    id: 'kubevirt-recorded-by-the-real-one',
+    part: 'kubevirt/followed',
+    says: 'what real controllers wrote in other failovers (migrations, hot-plug, back-off, virt-api away, controller lost) is followed to the same end',
+    embedded: { file: 'test/failover/recordings.test.ts', test: 'is followed to its end' },
+    real: { cannot: 'these are recordings of it' },
   },
 ]

@@ -103,6 +103,11 @@ export const builtInResources: readonly Resource[] = [
     ...virtual,
     shortNames: ['vmim', 'vmims'],
   }),
+  resource('kubevirt.io/v1', 'virtualmachineinstancereplicasets', 'VirtualMachineInstanceReplicaSet', {
+    ...virtual,
+    shortNames: ['vmirs', 'vmirss'],
+  }),
+  resource('pool.kubevirt.io/v1beta1', 'virtualmachinepools', 'VirtualMachinePool', { ...virtual, shortNames: ['vmpool', 'vmpools'] }),
 ]
 
 export const apiVersionOf = (resource: Resource): string =>

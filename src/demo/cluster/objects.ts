@@ -223,6 +223,20 @@ export interface Migration extends KubeObject {
   }
 }
 
+/** A VirtualMachineInstanceReplicaSet (`template`) or a VirtualMachinePool (`virtualMachineTemplate`). */
+export interface VmSet extends KubeObject {
+  spec: {
+    replicas?: number
+    selector?: object
+    template?: { metadata?: { labels?: Record<string, string>; annotations?: Record<string, string> }; spec: VmiSpec }
+    virtualMachineTemplate?: {
+      metadata?: { labels?: Record<string, string>; annotations?: Record<string, string> }
+      spec: VirtualMachine['spec']
+    }
+  }
+  status?: Record<string, unknown>
+}
+
 /** Plural of each kind, with the type that the store's objects of it have. */
 export interface KindByPlural {
   pods: Pod
@@ -240,6 +254,8 @@ export interface KindByPlural {
   virtualmachines: VirtualMachine
   virtualmachineinstances: VirtualMachineInstance
   virtualmachineinstancemigrations: Migration
+  virtualmachineinstancereplicasets: VmSet
+  virtualmachinepools: VmSet
 }
 export type Plural = keyof KindByPlural
 

@@ -13,8 +13,10 @@ const pluralOfKind: Readonly<Record<string, string>> = {
   Job: 'jobs',
   VirtualMachine: 'virtualmachines',
   VirtualMachineInstance: 'virtualmachineinstances',
+  VirtualMachineInstanceReplicaSet: 'virtualmachineinstancereplicasets',
+  VirtualMachinePool: 'virtualmachinepools',
 }
-const owned = ['pods', 'replicasets', 'virtualmachineinstances', 'leases', 'csinodes']
+const owned = ['pods', 'replicasets', 'virtualmachines', 'virtualmachineinstances', 'leases', 'csinodes']
 
 export function startOwnerGc(context: ClusterContext): Stop {
   const { store } = context

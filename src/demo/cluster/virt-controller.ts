@@ -1,7 +1,8 @@
-/** Stand-in of KubeVirt's virt-controller: the controllers of VMs, instances and migrations, and the watch over virt-handler's heartbeat. */
+/** Stand-in of KubeVirt's virt-controller: the controllers of VMs, instances, migrations and sets, and the watch over virt-handler's heartbeat. */
 import { startMigrationController } from './migration-controller.ts'
 import { amend, isPodFinal, isVmiFinal, locationOf, type Node, readAll, type VirtualMachineInstance } from './objects.ts'
 import { startVmController } from './vm-controller.ts'
+import { startVmSets } from './vm-sets.ts'
 import { startVmiController } from './vmi-controller.ts'
 import { enterPhase, vmiUidOf } from './virt-handler.ts'
 import { type ClusterContext, every, type Stop, stopAll, timestamp, watch } from './work-queue.ts'
@@ -12,7 +13,13 @@ const recheckMs = 60_000
 const heartbeatAnnotation = 'kubevirt.io/heartbeat'
 
 export function startVirtController(context: ClusterContext): Stop {
-  return stopAll(startVmController(context), startVmiController(context), startMigrationController(context), startNodeController(context))
+  return stopAll(
+    startVmController(context),
+    startVmiController(context),
+    startMigrationController(context),
+    startVmSets(context),
+    startNodeController(context),
+  )
 }
 
 /**
