@@ -1,0 +1,222 @@
+/**
+ * Mutations of the decision code that ordinary hostile schedules do not find within hundreds of seeds: for each a schedule was written
+ * (directed-schedules.ts) that the shipped code survives and the mutant does not.
+ */
+import type { Property } from '../../src/sim/observer.ts'
+import {
+  acksAfterAccepting,
+  ackAcrossEpochs,
+  backWithItsPaused,
+  bothSwap,
+  deafEars,
+  type DirectedSchedule,
+  hostStoodStill,
+  lastPetOfLostRoom,
+  lateAcks,
+  lowerBallotAfterHigher,
+  notInstalled,
+  oldVotesUntilInstalled,
+  onlyVoterNoMore,
+  readsOnAfterSwap,
+  registerWentBack,
+  slowReader,
+  wordKept,
+} from './directed-schedules.ts'
+import type { Edit } from './mutant.ts'
+
+export interface DirectedMutation {
+  readonly name: string
+  readonly edits: readonly Edit[]
+  readonly caughtBy: Property
+  readonly schedule: DirectedSchedule
+  /** How many seeds are tried; 4 where it is not said. */
+  readonly seeds?: number
+}
+
+const edit = (file: string, find: string, replace: string): Edit => ({ file, find, replace })
+
+const noKillBeforeUnfence: readonly Edit[] = [
+  edit(
+    'protocol/desire.ts',
+    '    if (!statement || statement.killedEpoch < member.lastFence) continue\n',
+    '    if (!statement) continue\n',
+  ),
+  edit('protocol/veto.ts', 'if (statement.killedEpoch < before.lastFence)', 'if (statement.killedEpoch < -1)'),
+]
+
+export const directed: readonly DirectedMutation[] = [
+  {
+    name: 'permits last twice as long as the voters believe',
+    edits: [edit('protocol/permit.ts', 'const untilMs = sentAtMs + permitMs', 'const untilMs = sentAtMs + 2 * permitMs')],
+    caughtBy: 'P1 single writer',
+    schedule: lastPetOfLostRoom,
+  },
+  {
+    name: 'acks of another epoch count',
+    edits: [
+      edit('protocol/step.ts', ' || ack.epoch !== membership.epoch || ack.digest !== digestOf(membership)) return', ') return'),
+      edit(
+        'protocol/step.ts',
+        '  if (heartbeat.epoch < membership.epoch) return teach(state, out, from, nowMs)\n',
+        '  if (heartbeat.epoch < membership.epoch) teach(state, out, from, nowMs)\n  else ',
+      ),
+    ],
+    caughtBy: 'P1 single writer',
+    schedule: ackAcrossEpochs,
+  },
+  {
+    name: 'an epoch is proposed before the last one is installed',
+    edits: [edit('protocol/desire.ts', '  if (!state.isInstalled) return\n', '')],
+    caughtBy: 'P1 single writer',
+    schedule: notInstalled,
+  },
+  {
+    name: 'the proof has no floor: acks of the epoch before count alone',
+    edits: [edit('protocol/proof.ts', 'let ackedAtMs = floorMs', 'let ackedAtMs = -Infinity')],
+    caughtBy: 'P1 single writer',
+    schedule: oldVotesUntilInstalled,
+  },
+  {
+    name: "a person's word of a node that is not fenced is kept for its next fence",
+    edits: [
+      edit(
+        'protocol/step.ts',
+        'if (isFenced(state, node)) state.humanProof.set(node, input.by)\n        else state',
+        'if (state.humanProof.set(node, input.by)) state',
+      ),
+      edit('protocol/learning.ts', '  state.humanProof.delete(node)\n', ''),
+    ],
+    caughtBy: 'P1 single writer',
+    schedule: wordKept,
+  },
+  {
+    name: 'a register that went back is believed',
+    edits: [
+      edit(
+        'protocol/witness-view.ts',
+        'if (seen?.incarnation === register.incarnation && register.version < seen.version) {',
+        'if (seen && register.version < 0) {',
+      ),
+    ],
+    caughtBy: 'P2 single survivor',
+    schedule: registerWentBack,
+  },
+  {
+    // Each of the two rules alone is covered by the other: who has not said its kill is not let back, and who is let back without it kills first.
+    name: 'a node is let back without having killed, and does not kill for a fence that it skipped',
+    edits: [
+      ...noKillBeforeUnfence,
+      edit(
+        'protocol/running.ts',
+        "return member.standing === 'fenced' || (member.lastFence > 0 && member.lastFence > state.durable.killedEpoch)",
+        "return member.standing === 'fenced'",
+      ),
+    ],
+    caughtBy: 'P1 single writer',
+    schedule: backWithItsPaused,
+  },
+  {
+    // A pause in the epoch before the fence is no kill under the fence; so the mutant also pauses where it should kill.
+    name: 'a fenced node pauses, and says that it killed',
+    edits: [
+      edit('protocol/running.ts', "  if (mustKill(state)) return 'kill'\n", "  if (mustKill(state)) return 'pause'\n"),
+      edit('protocol/running.ts', "if (level === 'kill' && isVerified) noteKilled", "if (level !== 'none' && isVerified) noteKilled"),
+    ],
+    caughtBy: 'P1 single writer',
+    schedule: backWithItsPaused,
+  },
+  {
+    name: 'permits are carried over without a cap',
+    edits: [edit('protocol/learning.ts', 'Math.min(mayRunUntilMs(state), nowMs + state.timings.permitMs)', 'mayRunUntilMs(state)')],
+    caughtBy: 'P1 single writer',
+    schedule: onlyVoterNoMore,
+  },
+  {
+    name: 'the register swaps without comparing',
+    edits: [edit('sim/witness.ts', 'request.expectedVersion !== register.version', 'request.expectedVersion < 0')],
+    caughtBy: 'P2 single survivor',
+    schedule: bothSwap,
+  },
+  {
+    name: 'a witness read that was no ack grants',
+    edits: [
+      edit('protocol/witness-view.ts', 'answer.isCounted) onCountedRead', 'answer.id > 0) onCountedRead'),
+      edit(
+        'protocol/witness-view.ts',
+        "  if (register.membership.epoch !== membership.epoch || digestOf(register.membership) !== digestOf(membership)) return\n  if (register.accepted && memberOf(register.accepted.membership, state.self.node)?.standing === 'fenced') return\n",
+        '',
+      ),
+    ],
+    caughtBy: 'P1 single writer',
+    schedule: readsOnAfterSwap,
+  },
+  {
+    name: 'a heartbeat that was received extends the permit, not only an echo',
+    edits: [
+      edit(
+        'protocol/step.ts',
+        '  noteInstalled(state, nowMs)\n  if (!mayAck',
+        '  noteInstalled(state, nowMs)\n  if (votesOf(membership).has(nodeVoter(from, incarnation))) addGrant(state.grants, nodeVoter(from, incarnation), nowMs, state.timings.permitMs)\n  if (!mayAck',
+      ),
+    ],
+    caughtBy: 'P1 single writer',
+    schedule: deafEars,
+  },
+  {
+    name: 'an ack counts from its arrival, not from the heartbeat that it echoes: a paused workload goes on with a stale one',
+    edits: [
+      edit(
+        'protocol/step.ts',
+        'addGrant(state.grants, voter, sentAtMs, state.timings.permitMs)',
+        'addGrant(state.grants, voter, nowMs, state.timings.permitMs)',
+      ),
+    ],
+    caughtBy: 'P1 single writer',
+    schedule: lateAcks,
+  },
+  {
+    name: 'silence counts while the observer itself was asleep',
+    edits: [
+      edit(
+        'protocol/contact.ts',
+        'nowMs - Math.max(lastLifeMs(contactOf(state, node)), state.awakeSinceMs)',
+        'nowMs - lastLifeMs(contactOf(state, node))',
+      ),
+      edit('protocol/veto.ts', 'if (nowMs - state.awakeSinceMs < detectMs)', 'if (detectMs < 0)'),
+      edit('protocol/desire.ts', ' || nowMs - state.awakeSinceMs < state.timings.heartbeatMs', ''),
+    ],
+    caughtBy: 'P3 no self-made outage',
+    schedule: hostStoodStill,
+    seeds: 200,
+  },
+  {
+    name: 'a voter promises to a lower ballot',
+    edits: [
+      edit('protocol/acceptor.ts', "if (promised && compareBallots(ballot, promised) < 0) return refuse({ code: 'ballot', promised })", ''),
+    ],
+    caughtBy: 'P2 single survivor',
+    schedule: lowerBallotAfterHigher,
+  },
+  {
+    name: 'a register swap may lower the ballot',
+    edits: [
+      edit('protocol/proposer.ts', 'if (compareBallots(accepted.ballot, attempt.ballot) >= 0) {', 'if (accepted.ballot.round < 0) {'),
+    ],
+    caughtBy: 'P2 single survivor',
+    schedule: slowReader,
+  },
+  {
+    // Covered by the truth of what a voter says of its last ack; so the mutant dates that to its acceptance.
+    name: 'a voter keeps acking what it accepted to fence, and dates its last ack to before',
+    edits: [
+      edit('protocol/acceptor.ts', "return accepted === null || memberOf(accepted.membership, node)?.standing !== 'fenced'", 'return true'),
+      edit(
+        'protocol/step.ts',
+        '  contact.ackedAtMs = nowMs\n',
+        "  if (!state.durable.accepted || memberOf(state.durable.accepted.membership, from)?.standing !== 'fenced') contact.ackedAtMs = nowMs\n",
+      ),
+    ],
+    caughtBy: 'P1 single writer',
+    schedule: acksAfterAccepting,
+  },
+]
