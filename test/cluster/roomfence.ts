@@ -37,7 +37,8 @@ export interface Roomfence {
 }
 
 const namespace = 'roomfence'
-const main = 'src/cli/main.ts'
+/** Run from the sources; the image runs a bundle of them. */
+const fromSource = [process.execPath, 'src/cli/main.ts'] as const
 export const watchdogSeconds = Math.ceil(stretched(6_000) / 1_000)
 /** Of the preferred room: longer than it takes to see whether another agent finishes what a killed one began. Nothing waits for a living node's watchdog. */
 const preferredWatchdogSeconds = Math.ceil(stretched(180_000) / 1_000)
@@ -91,7 +92,12 @@ const installRights = async ({ url, caPem, adminToken }: ControlPlane): Promise<
 }
 
 /** Resolves when genesis is made, every agent has a permit and its watchdog is armed. */
-export const startRoomfence = async (controlPlane: ControlPlane, fakeNodes: FakeNodes, preferredRoom: string): Promise<Roomfence> => {
+export const startRoomfence = async (
+  controlPlane: ControlPlane,
+  fakeNodes: FakeNodes,
+  preferredRoom: string,
+  run: readonly [string, ...string[]] = fromSource,
+): Promise<Roomfence> => {
   const { keeper } = controlPlane
   const host = loopbackAddress()
   const directory = join(keeper.directory, 'roomfence')
@@ -118,9 +124,8 @@ export const startRoomfence = async (controlPlane: ControlPlane, fakeNodes: Fake
     tokenFile,
     stateDirectory: join(directory, 'witness'),
   }
-  const run = [process.execPath, main] as const
   const started = (name: string, args: readonly string[]) =>
-    keeper.start({ name, command: run[0], args: [run[1], ...args], directory: process.cwd() })
+    keeper.start({ name, command: run[0], args: [...run.slice(1), ...args], directory: process.cwd() })
   const witness = started('witness', ['witness', '--config', file('witness.yaml', stringify(witnessConfiguration))])
 
   const udpPorts = new Map<string, number>()

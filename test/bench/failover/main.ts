@@ -18,18 +18,25 @@ const commit = (): string => {
   }
 }
 
-const settings = (options: FailoverBenchOptions, versions: string): readonly string[] => {
+const loads = (): string =>
+  loadavg()
+    .map((load) => load.toFixed(1))
+    .join(' ')
+
+const settings = (
+  options: FailoverBenchOptions,
+  versions: string,
+  begun: { readonly commit: string; readonly loads: string },
+): readonly string[] => {
   const [cpu] = cpus()
   return [
     `command: npm run bench -- failover --rounds ${options.rounds.join(',')} --vms ${options.vms} --cap-minutes ${options.capMinutes}`,
-    `machine: ${cpus().length} x ${cpu?.model ?? 'unknown processor'}, shared by all of it; load ${loadavg()
-      .map((load) => load.toFixed(1))
-      .join(' ')}; Node ${process.version}; roomfence ${commit()}`,
+    `machine: ${cpus().length} x ${cpu?.model ?? 'unknown processor'}, shared by all of it; load (1, 5, 15 min) ${begun.loads} before, ${loads()} after; Node ${process.version}; roomfence ${begun.commit}`,
     `cluster: ${versions}; real etcd, kube-apiserver, controller-manager, scheduler, virt-controller, virt-api with their default flags;`,
     '         played: kubelets (pod start 1 s, Lease every 10 s), virt-handlers (guest boot 1 s), CSI attacher (0.3 s); no guest, no DRBD',
     `workloads in the room that dies (${nodesPerRoom} of ${nodesPerRoom * 2} nodes): ${options.vms} VMs runStrategy Always with an RWX disk,`,
     `         a StatefulSet of ${statefulPods} pods with an RWO volume each, a Deployment of ${deploymentPods} pods`,
-    `roomfence: default times, watchdog ${watchdogSeconds} s, clockRateError 0.001, bundled witness; time factor ${stretched(1)}`,
+    `roomfence: the bundle that the image runs, default times, watchdog ${watchdogSeconds} s, clockRateError 0.001, bundled witness; time factor ${stretched(1)}`,
   ]
 }
 
@@ -45,6 +52,7 @@ export const benchFailover = async (args: readonly string[]): Promise<number> =>
     return 2
   }
   const { options } = parsed
+  const begun = { commit: commit(), loads: loads() }
   say('starting the control plane (half a minute; the first time the programs are built, ten minutes)')
   const bed = await startBed(say)
   const played: PlayedRound[] = []
@@ -63,7 +71,7 @@ export const benchFailover = async (args: readonly string[]): Promise<number> =>
     await bed.stop()
   }
   say('')
-  for (const line of settings(options, versions)) say(line)
+  for (const line of settings(options, versions, begun)) say(line)
   say('\nseconds since the power loss; ordered: the old pod is gone; running: another instance runs (VMI Running, pod Ready)')
   say('of roomfence: median running again, compared with roomfence in this run; > is: not so long as it was watched\n')
   for (const line of table(played)) say(line)

@@ -1,4 +1,7 @@
 /** The three rounds: the same power loss, answered by roomfence, by a person's taint, by nobody. */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { buildBundle } from '../../../deploy/build.ts'
 import type { ApiObject } from '../../cluster/api/client.ts'
 import { nodesPath } from '../../cluster/api/objects.ts'
 import { kubeVirtVersion } from '../../cluster/control-plane/kubevirt.ts'
@@ -40,6 +43,11 @@ interface Answer {
 
 const tellEveryMs = 10_000
 const lookEveryMs = 250
+/** Node's flags in the image's entry point: `["/app/node", "--a", "--b", "/app/roomfence.mjs"]`. */
+const imageFlags = (): readonly string[] => {
+  const entry = /^ENTRYPOINT (\[.*\])$/m.exec(readFileSync('Dockerfile', 'utf8'))?.[1] ?? '[]'
+  return (JSON.parse(entry) as readonly string[]).filter((word) => word.startsWith('--'))
+}
 const settledMs = 15_000
 const outOfService = 'node.kubernetes.io/out-of-service=nodeshutdown:NoExecute'
 const seconds = (ms: number): string => `${(ms / 1_000).toFixed(1)} s`
@@ -71,7 +79,9 @@ const taintByHand = (bed: Bed): Answer => {
 }
 
 const byRoomfence = async (bed: Bed): Promise<Answer> => {
-  const roomfence: Roomfence = await startRoomfence(bed.controlPlane, bed.nodes, living)
+  const bundle = join(bed.controlPlane.keeper.directory, 'bundle', 'roomfence.mjs')
+  await buildBundle(bundle)
+  const roomfence: Roomfence = await startRoomfence(bed.controlPlane, bed.nodes, living, [process.execPath, ...imageFlags(), bundle])
   // a fence's timed proof needs every node's watchdog to have been told of and acked: moments, but not none
   await sleep(stretched(settledMs))
   const survivors = bed.nodes.nodes.flatMap(({ name, room }) => (room === living ? [name] : []))
