@@ -63,7 +63,8 @@ export function createCarrier(options: CarryOutOptions): Carrier {
   const { config, clock, signal } = options
   let limit = Math.min(8, config.maxConcurrency)
   const doneAtMs = new Map<string, number>()
-  let failedBefore: ReadonlySet<string> = new Set()
+  /** When a step failed last. */
+  const failedAtMs = new Map<string, number>()
 
   const adapt = (error: unknown, durationMs: number): void => {
     if (isKubeError(error, 'too-many-requests')) limit = Math.max(1, Math.floor(limit / 2))
@@ -100,6 +101,7 @@ export function createCarrier(options: CarryOutOptions): Carrier {
         if (step.kind === 'vm') kubevirtInARow = 0
         else transientInARow = 0
         doneAtMs.set(step.key, clock.nowMs())
+        failedAtMs.delete(step.key)
         done.push(step)
         options.onDone(step, outcome)
       } catch (error) {
@@ -119,12 +121,11 @@ export function createCarrier(options: CarryOutOptions): Carrier {
       }
     }
 
-    for (const stage of stages) {
+    for (const stage of failedLast(stages, failedAtMs)) {
       const isClearing = stage.steps.some(({ kind }) => kind === 'delete-pod')
       if (isClearing) clearingSinceMs = Math.min(clearingSinceMs, clock.nowMs())
       const isLate = (): boolean => isClearing && clock.nowMs() - clearingSinceMs > longestClearingMs
-      // What failed in the round before comes after the rest of its stage: it must not keep the others from their turn for ever.
-      const queue = [...stage.steps.filter(({ key }) => !failedBefore.has(key)), ...stage.steps.filter(({ key }) => failedBefore.has(key))]
+      const queue = [...stage.steps]
       const isOver = (): boolean => signal.aborted || isApiAway || retryAfterMs !== undefined
       // A step that needs another of its own stage comes right after it: then one by one.
       const isChained = stage.steps.some((step) => step.needs !== undefined && stage.steps.some((other) => other.key === step.needs))
@@ -138,7 +139,9 @@ export function createCarrier(options: CarryOutOptions): Carrier {
       if (isOver()) break
       if (stage.barrier && stage.steps.some((step) => failedKeys.has(step.key))) break
     }
-    failedBefore = failedKeys
+    const planned = new Set(stages.flatMap(({ steps }) => steps.map(({ key }) => key)))
+    for (const key of failedAtMs.keys()) if (!planned.has(key)) failedAtMs.delete(key)
+    for (const key of failedKeys) failedAtMs.set(key, clock.nowMs())
     for (const [key, atMs] of doneAtMs) if (clock.nowMs() - atMs > settleMs) doneAtMs.delete(key)
     return { done, failed, isCut, isApiAway, retryAfterMs }
   }
@@ -146,8 +149,24 @@ export function createCarrier(options: CarryOutOptions): Carrier {
   return { run, concurrency: () => Math.floor(limit) }
 }
 
+/**
+ * The stages with what failed before taken out, which comes after everything else, the longest ago first: twenty VMs whose deletion a webhook refuses
+ * must not keep all others from their turn for ever. Of pods alone: a taint must be there before what comes after it.
+ */
+function failedLast(stages: readonly Stage[], failedAtMs: ReadonlyMap<string, number>): readonly Stage[] {
+  const isDeferred = (step: Step): boolean => (step.kind === 'delete-pod' || step.kind === 'fail-pod') && failedAtMs.has(step.key)
+  const again = stages
+    .flatMap((stage) => stage.steps.filter(isDeferred))
+    .sort((a, b) => (failedAtMs.get(a.key) ?? 0) - (failedAtMs.get(b.key) ?? 0))
+  if (again.length === 0) return stages
+  return [
+    ...stages.map((stage) => ({ ...stage, steps: stage.steps.filter((step) => !isDeferred(step)) })),
+    { name: 'what failed before', barrier: false, steps: again },
+  ]
+}
+
 /** k8s.io/apiserver answers 500 with this text when a webhook with failurePolicy Fail gives no answer. */
-const isWebhookFailure = (error: unknown): boolean =>
+export const isWebhookFailure = (error: unknown): boolean =>
   isKubeError(error, 'server-error', 'timeout') && /failed calling webhook/.test(error.message)
 
 /** Whether the API server itself is there: several calls in a row without an answer may be about one thing that all of them concern. */

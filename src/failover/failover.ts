@@ -6,7 +6,7 @@
 import type { KubeClient } from '../kubernetes/client.ts'
 import { isKubeError, isTransient, KubeError } from '../kubernetes/errors.ts'
 import { pause } from '../kubernetes/watch.ts'
-import { createCarrier, type Round, type StepOutcome, SupersededError } from './carry-out.ts'
+import { createCarrier, isWebhookFailure, type Round, type StepOutcome, SupersededError } from './carry-out.ts'
 import { startEventWriter } from './events.ts'
 import {
   emptyFenceStatus,
@@ -197,6 +197,8 @@ async function carryOut(input: FailoverInput, { observation, events, rest, poke,
         fence = known === undefined ? ensured.fence : { ...ensured.fence, status: mergeStatus(ensured.fence.status, known) }
         written = ensured.fence.status
         lookForFlapping(ensured.fence)
+        // The API server answers again: what could not be listed before need not wait out its pause.
+        if (backoffMs > firstBackoffMs && !observation.isFresh()) observation.relist()
         onProgress({ kind: 'fence-recorded', fence: order.id, atMs: clock.nowMs(), resumed: ensured.resumed })
       }
       if (clock.nowMs() - leasesAtMs > 5_000) {
@@ -240,7 +242,11 @@ async function carryOut(input: FailoverInput, { observation, events, rest, poke,
       }
       // KubeVirt being away is no reason to leave the API server alone.
       const first = round.failed.find(({ step }) => step.kind !== 'vm')
-      if (round.isApiAway || round.retryAfterMs !== undefined || (first !== undefined && isTransient(first.error))) {
+      if (
+        round.isApiAway ||
+        round.retryAfterMs !== undefined ||
+        (first !== undefined && isTransient(first.error) && !isWebhookFailure(first.error))
+      ) {
         await backOff(first?.error.message ?? 'the API server asks to wait', round.retryAfterMs)
       } else {
         backoffMs = firstBackoffMs

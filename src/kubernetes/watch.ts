@@ -39,7 +39,7 @@ export interface Collection<T> {
   whenFresh: Promise<void>
   /** Takes what a call of our own answered, ahead of the watch. */
   put(item: T): void
-  /** Lists anew: for who knows that the API server lost what it had told. */
+  /** Lists anew, and at once: for who knows that the API server lost what it had told, or that it answers again. */
   relist(): void
   stop(): void
 }
@@ -179,8 +179,11 @@ export function startCollection<T>(options: CollectionOptions<T>): Collection<T>
           listed()
         }
         if (ending !== 'broken' && ending !== 'throttled') resourceVersion = undefined
-        await pause(ending === 'absent' ? longestPauseMs : (typed.retryAfterMs ?? (ending === 'expired' ? 0 : pauseMs)), stopping.signal)
-        pauseMs = Math.min(longestPauseMs, pauseMs * 2)
+        await pause(
+          ending === 'absent' ? longestPauseMs : (typed.retryAfterMs ?? (ending === 'expired' ? 0 : pauseMs)),
+          AbortSignal.any([stopping.signal, relisting.signal]),
+        )
+        pauseMs = relisting.signal.aborted ? firstPauseMs : Math.min(longestPauseMs, pauseMs * 2)
       }
     }
   }

@@ -201,6 +201,52 @@ describe('the carrier', () => {
     expect(tried[0]).toMatch(/late$/)
   })
 
+  test('gives pods of later stages their turn though those of an earlier one fail so slowly that every round is cut', async () => {
+    let lateMs = 0
+    bed.server.faults.set({
+      answer: { status: 500 },
+      appliesTo: ({ method, path }) => {
+        const isStuck = method === 'DELETE' && path.includes('/stuck-')
+        if (isStuck) lateMs += 1_000
+        return isStuck
+      },
+    })
+    const one = createCarrier({ ...options(), clock: { ...testClock, nowMs: () => testClock.nowMs() + lateMs } })
+    const stuck = Array.from({ length: 20 }, (_, index) => clear(podOn(`stuck-${String(index)}`)))
+    const stages = [
+      { name: 'VM wave 1', barrier: false, steps: stuck },
+      { name: 'other pods', barrier: false, steps: [clear(podOn('free'))] },
+    ]
+    let rounds = 0
+    while (bed.store.get('pods', 'default', 'free') !== undefined && rounds < 30) {
+      rounds += 1
+      await one.run(stages)
+    }
+    expect(rounds).toBeLessThan(30)
+    expect(rounds).toBeGreaterThan(1)
+  })
+
+  test('puts a taint that failed before what needs it, all the same', async () => {
+    const pod = podOn('web')
+    let refusals = 0
+    const calls: string[] = []
+    bed.server.faults.set({
+      answer: { status: 500 },
+      appliesTo: ({ method, path }) => {
+        if (method === 'PATCH' || method === 'DELETE') calls.push(`${method} ${path}`)
+        return method === 'PATCH' && path.endsWith('/nodes/b1') && ++refusals === 1
+      },
+    })
+    const one = carrier()
+    const stages = (steps: readonly Step[]) => [
+      { name: 'out of service', barrier: false, steps: [taint('b1')] },
+      { name: 'pods', barrier: false, steps: steps.map((step) => ({ ...step, needs: 'taint b1' })) },
+    ]
+    await one.run(stages([clear(pod)]))
+    await one.run(stages([clear(podOn('late')), clear(pod)]))
+    expect(calls.map((call) => call.replace(/ .*\//, ' '))).toEqual(['PATCH b1', 'PATCH b1', 'DELETE late', 'DELETE web'])
+  })
+
   test('stops the round when the API server does not answer at all', async () => {
     const pods = Array.from({ length: 24 }, (_, index) => podOn(`p${String(index)}`))
     bed.server.faults.set({ answer: { status: 503 } })
