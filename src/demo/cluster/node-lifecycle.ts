@@ -96,6 +96,9 @@ export function startNodeLifecycle(context: ClusterContext): Stop {
     }
   }
 
+  // Before the watch, which tells of what is there already.
+  const waiting = new Set<string>()
+  let cancelTaint: Stop | undefined
   const stopWatch = watch(store, ['nodes', 'leases'], ({ type, plural, object }) => {
     const { name } = object.metadata
     if (plural === 'leases') {
@@ -109,9 +112,7 @@ export function startNodeLifecycle(context: ClusterContext): Stop {
     observe(name, { heartbeat: conditionOf(object as Node, 'Ready')?.lastHeartbeatTime ?? 'none' })
     taintSoon(name)
   })
-  // Not within the event: the write that is being told of must be over.
-  const waiting = new Set<string>()
-  let cancelTaint: Stop | undefined
+  /** Not within the event: the write that is being told of must be over. */
   function taintSoon(name: string): void {
     waiting.add(name)
     cancelTaint ??= clock.after(0, () => {
