@@ -36,6 +36,19 @@ describe('a forced epoch', () => {
     expect(isDecidedBy(first, fencing(first, 'a1', 'a2'), voters('b1', 'b2'))).toBe(false)
   })
 
+  it('that was never chosen does not stay in the witness: an ordinary epoch clears it, however far ahead its number is', () => {
+    const fence = fencing(first, 'a1', 'a2')
+    const made = agent('b1', { durable: { membership: fence } })
+    const accepted = { ballot: ballot(3, 'b1'), membership: forced }
+    const [read] = made.give({ kind: 'tick' }, 100).flatMap((effect) => (effect.kind === 'witness' ? [effect.request] : []))
+    const register = { incarnation: 'w0', version: 5, membership: first, accepted }
+    made.give({ kind: 'witness', answer: { kind: 'register', id: read?.id ?? -1, register, isCounted: false } }, 110)
+    const swaps = ticking(made, 200, 1_000).flatMap((effect) =>
+      effect.kind === 'witness' && effect.request.kind === 'swap' ? [effect.request.register] : [],
+    )
+    expect(swaps[0]).toMatchObject({ membership: { epoch: fence.epoch }, accepted: null })
+  })
+
   it('fences anew who is fenced already: it may have been let back by those who are dead now', () => {
     const before = fencing(first, 'b2')
     const after = forcedEpoch(before, roomA, 'ada')

@@ -1,5 +1,5 @@
 /** The witness as a voter: acks by counted reads, teaching it what was learned, and telling an old register (docs/protocol.md, "The witness"). Pure. */
-import { digestOf, fencedNodes, type Membership, memberOf, witnessVoter } from './membership.ts'
+import { digestOf, fencedNodes, isSuccessor, type Membership, memberOf, witnessVoter } from './membership.ts'
 import type { Register, WitnessAnswer } from './messages.ts'
 import { isHeard, rankOf } from './contact.ts'
 import { declareConflict, learn } from './learning.ts'
@@ -127,7 +127,8 @@ export function teachWitness(state: State, out: Outbox, nowMs: number): void {
     register: {
       incarnation: membership.witness.incarnation,
       membership,
-      accepted: accepted && accepted.membership.epoch > membership.epoch ? accepted : null,
+      // Only what may still follow: a forced value of an epoch before would stay for ever, its number is far ahead (found by seed 117).
+      accepted: accepted && isSuccessor(membership, accepted.membership) ? accepted : null,
     },
   })
 }
