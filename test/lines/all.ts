@@ -1,4 +1,6 @@
 /** Every stage of lines, in the order in which they are played. A new file of lines is one import and one entry here. */
+import { controlPlane } from './control-plane.ts'
+import { heldWorkloads } from './held-workloads.ts'
 import { kubevirtControlAway } from './kubevirt-control-away.ts'
 import { kubevirtControlLost } from './kubevirt-control-lost.ts'
 import { kubevirtInstances } from './kubevirt-instances.ts'
@@ -16,6 +18,8 @@ export const stages: readonly Stage[] = [
   orderProofs,
   orderPressure,
   resumption,
+  heldWorkloads,
+  controlPlane,
   kubevirtInstances,
   kubevirtControlLost,
   kubevirtControlAway,

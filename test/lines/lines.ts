@@ -68,6 +68,9 @@ export const stage = <T>(of: StageOf<T>): Stage => ({
 /** Where the line is shown in that world, when not by its own check there. */
 export const elsewhere = (of: Stage, line: Line<unknown>, world: WorldName): Elsewhere | undefined => line[world] ?? of[world]
 
+/** On a machine that has much else to do. */
+const longestPlayMs = 600_000
+
 /** Registers the tests of one world. `open` gives a world for each stage; `close` is called after each. */
 export function playStages(
   name: WorldName,
@@ -90,7 +93,7 @@ export function playStages(
         bed = await openBed(world, one.name)
         played = await one.play(bed)
         playedMs = performance.now() - startedMs
-      })
+      }, longestPlayMs)
       afterAll(async () => {
         const overMs = performance.now()
         await bed?.close()

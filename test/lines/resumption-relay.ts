@@ -6,6 +6,7 @@ import { expect } from 'vitest'
 import type { KubeClient } from '../../src/kubernetes/client.ts'
 import { nodeId } from '../../src/protocol/ids.ts'
 import type { Bed, FenceObject, PlayedFailover } from './bed.ts'
+import { patience } from './dead-pods.ts'
 import { stage } from './lines.ts'
 import { createDeployment, createJob, createStatefulSet, createVm } from './objects.ts'
 import { deadRoom, livingRoom } from './world.ts'
@@ -77,25 +78,17 @@ function mortal(client: KubeClient, deaths: Death[], done: { last: string }): Ku
   }
 }
 
-/** Kubernetes' own eviction, which is quick in both worlds, leaves the work to the carriers. */
-const tolerations = ['node.kubernetes.io/unreachable', 'node.kubernetes.io/not-ready'].map((key) => ({
-  key,
-  operator: 'Exists',
-  effect: 'NoExecute',
-  tolerationSeconds: 3_600,
-}))
-
 async function play(bed: Bed): Promise<Relay> {
   const { api, namespace } = bed
   const room = deadRoom
   const [first = ''] = bed.nodesOf()
-  await createVm(api, namespace, { name: 'always', room, spec: { tolerations } })
-  await createVm(api, namespace, { name: 'manual', room, runStrategy: 'Manual', spec: { tolerations } })
-  await createStatefulSet(api, namespace, { name: 'db', room, accessMode: 'ReadWriteOnce', podSpec: { tolerations } })
+  await createVm(api, namespace, { name: 'always', room, spec: patience })
+  await createVm(api, namespace, { name: 'manual', room, runStrategy: 'Manual', spec: patience })
+  await createStatefulSet(api, namespace, { name: 'db', room, accessMode: 'ReadWriteOnce', podSpec: patience })
   await createStatefulSet(api, namespace, { name: 'stale', room, accessMode: 'ReadWriteOnce' })
-  await createJob(api, namespace, { name: 'batch', room, podSpec: { tolerations } })
-  await createDeployment(api, namespace, { name: 'control', room, labels: { 'roomfence.io/control': '' }, podSpec: { tolerations } })
-  await createDeployment(api, namespace, { name: 'web', room, podSpec: { tolerations } })
+  await createJob(api, namespace, { name: 'batch', room, podSpec: patience })
+  await createDeployment(api, namespace, { name: 'control', room, labels: { 'roomfence.io/control': '' }, podSpec: patience })
+  await createDeployment(api, namespace, { name: 'web', room, podSpec: patience })
   await bed.startVm('manual')
   for (const name of ['always', 'manual']) await bed.vmiRuns(name, room)
   for (const app of ['db', 'stale', 'batch', 'control', 'web']) await bed.podsRun(app, room)

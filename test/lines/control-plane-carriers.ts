@@ -1,0 +1,116 @@
+/** More than one carrier, a later fence, and a fence that only looks. */
+import { expect } from 'vitest'
+import type { FailoverResult } from '../../src/failover/order.ts'
+import { nodeId } from '../../src/protocol/ids.ts'
+import type { Bed, FenceObject, PlayedFailover } from './bed.ts'
+import { addDeadPods, countPods } from './dead-pods.ts'
+import type { Line } from './lines.ts'
+import { createDeployment } from './objects.ts'
+import type { Change } from './recording.ts'
+import { livingRoom } from './world.ts'
+
+type Ended = PlayedFailover & { readonly result: FailoverResult }
+
+export interface CarriersPlayed {
+  readonly dry: Ended & { readonly fence: FenceObject; readonly changed: readonly Change[] }
+  readonly two: { readonly carriers: readonly Ended[]; readonly left: number; readonly fence: FenceObject }
+  readonly older: Ended
+  readonly later: Ended
+  readonly taints: readonly (string | undefined)[]
+}
+
+export async function playCarriers(bed: Bed): Promise<CarriersPlayed> {
+  await addDeadPods(bed, 'dry', 3)
+  await bed.log.settled()
+  const from = Math.max(0, ...bed.log.changes().map(({ version }) => version))
+  const dry = await bed.failedOver({ order: { dryRun: true } })
+  const ofUs = ({ kind, object }: Change): boolean => (kind === 'pods' ? object.metadata.namespace === bed.namespace : kind === 'nodes')
+  const changed = bed.log.changes().filter((change) => change.version > from && ofUs(change) && isDoneByUs(change))
+  return { dry: { ...dry, fence: await bed.fence(dry.order.id), changed }, two: await playTwo(bed), ...(await playLater(bed)) }
+}
+
+/** The kubelets and controllers of this world write as well: what a fence would change of nodes and pods. */
+const isDoneByUs = ({ type, object }: Change): boolean =>
+  type === 'DELETED' || object.metadata.deletionTimestamp !== undefined || JSON.stringify(object.spec).includes('roomfence')
+
+async function playTwo(bed: Bed): Promise<CarriersPlayed['two']> {
+  // A Deployment that lives, so that a replacement deleted by the slower of the two would be seen.
+  await createDeployment(bed.api, bed.namespace, { name: 'living', room: livingRoom, replicas: 2 })
+  await addDeadPods(bed, 'two', 12)
+  const [first = '', second = ''] = bed.nodesOf(livingRoom)
+  const one = bed.failover({ order: { carriedOutBy: nodeId(first) } })
+  const other = bed.failover({ order: { ...one.order, carriedOutBy: nodeId(second) } })
+  const carriers = [
+    { ...one, result: await one.done },
+    { ...other, result: await other.done },
+  ]
+  return { carriers, left: await countPods(bed, 'two'), fence: await bed.fence(one.order.id) }
+}
+
+async function playLater(bed: Bed): Promise<Pick<CarriersPlayed, 'older' | 'later' | 'taints'>> {
+  await addDeadPods(bed, 'later', 2, { claim: 'later' })
+  const one = bed.failover({ dataGate: () => ({ open: false, reason: 'Outdated on every survivor' }) })
+  await bed.until('it holds its pods', () => one.events.some(({ kind }) => kind === 'held'))
+  const other = bed.failover()
+  const later = { ...other, result: await other.done }
+  const older = { ...one, result: await one.done }
+  const nodes = await Promise.all(
+    bed
+      .nodesOf()
+      .map(async (name) =>
+        bed.api.get<{ spec: { taints?: readonly { readonly key: string; readonly value?: string }[] } }>(`/api/v1/nodes/${name}`),
+      ),
+  )
+  return { older, later, taints: nodes.map(({ spec }) => spec.taints?.find(({ key }) => key === 'roomfence.io/fenced')?.value) }
+}
+
+export const carrierLines: readonly Line<CarriersPlayed>[] = [
+  {
+    id: 'brakes-dry-run',
+    part: 'brakes/brakes',
+    says: 'a dry run writes the Fence with all that it would do, and changes no node and no pod',
+    check: ({ dry }) => {
+      expect(dry.result.outcome).toBe('finished')
+      expect(dry.fence.spec).toMatchObject({ dryRun: true })
+      expect(dry.changed).toEqual([])
+      expect(dry.writes.every(({ path }) => path.startsWith('/apis/roomfence.io/'))).toBe(true)
+      const would = dry.events.filter((event) => event.kind === 'step-done')
+      expect(new Set(would.map(({ outcome }) => outcome))).toEqual(new Set(['dry-run']))
+      expect(would.filter(({ step }) => step === 'delete-pod')).toHaveLength(3)
+    },
+  },
+  {
+    id: 'transaction-two-carriers',
+    part: 'transaction/plan',
+    says: 'two agents that carry out the same fence at once do not disturb each other: both finish, nothing is left and nothing is done to others',
+    check: async ({ two }, bed) => {
+      for (const { result, events } of two.carriers) {
+        expect(result).toMatchObject({ outcome: 'finished', failed: [], held: [] })
+        expect(events.filter(({ kind }) => kind === 'step-failed')).toEqual([])
+      }
+      expect(two.left).toBe(0)
+      expect(two.fence.status?.phase).toBe('Finished')
+      const pods = await bed.podsRun('living', livingRoom, 2)
+      for (const { metadata } of pods) expect(bed.log.historyOf(metadata.uid)[0]?.type).toBe('ADDED')
+      expect(
+        new Set(
+          bed.log.changes('pods').flatMap(({ object }) => (object.metadata.labels?.['app'] === 'living' ? [object.metadata.uid] : [])),
+        ).size,
+      ).toBe(2)
+    },
+  },
+  {
+    id: 'transaction-superseded',
+    part: 'transaction/plan',
+    says: 'a fence that finds the taint of a later one on a node does nothing more and says so; the later one goes through',
+    check: ({ older, later, taints }) => {
+      expect(older.result).toMatchObject({
+        outcome: 'superseded',
+        reason: expect.stringContaining(`epoch ${String(later.order.epoch)}`) as string,
+      })
+      expect(later.result).toMatchObject({ outcome: 'finished' })
+      expect(taints).toEqual(later.order.nodes.map(() => String(later.order.epoch)))
+      expect(older.writes.filter(({ verb }) => verb === 'delete')).toEqual([])
+    },
+  },
+]

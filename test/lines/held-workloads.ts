@@ -1,0 +1,197 @@
+/** Workloads that must not start elsewhere yet, on dead nodes, for longer than Kubernetes itself leaves them alone. */
+import { expect } from 'vitest'
+import type { KubeClient } from '../../src/kubernetes/client.ts'
+import { KubeError } from '../../src/kubernetes/errors.ts'
+import type { ApiObject } from '../cluster/api/client.ts'
+import { sleep } from '../cluster/timing.ts'
+import type { Bed, FenceObject, PlayedFailover } from './bed.ts'
+import { stage } from './lines.ts'
+import { createStatefulSet, createVm } from './objects.ts'
+import type { AnyObject } from './recording.ts'
+import { deadRoom, livingRoom } from './world.ts'
+
+/** StatefulSets with one pod each. `unlucky` is held as `held` is, and the write that would make it immune is refused. */
+const sets = ['held', 'unproved', 'unlucky', 'ending'] as const
+
+interface Held extends PlayedFailover {
+  readonly nodes: { readonly inService: string; readonly outOfService: string }
+  /** Pods and the VM's instance as they were before the fence, by name of the workload. */
+  readonly before: ReadonlyMap<string, ApiObject>
+  /** The fence, the pods and the taints when Kubernetes' own eviction was long over, before anything was released. */
+  readonly fence: FenceObject
+  readonly pods: readonly AnyObject[]
+  readonly taints: ReadonlyMap<string, readonly string[]>
+  /** Version of the API server then: what came later is the release. */
+  readonly releasedAt: number
+}
+
+const preferring = (node: string): Readonly<Record<string, unknown>> => ({
+  affinity: {
+    nodeAffinity: {
+      preferredDuringSchedulingIgnoredDuringExecution: [
+        { weight: 100, preference: { matchExpressions: [{ key: 'kubernetes.io/hostname', operator: 'In', values: [node] }] } },
+      ],
+    },
+  },
+})
+
+const withoutImmunityFor = (client: KubeClient, pod: string): KubeClient => ({
+  ...client,
+  patchMerge: async (path, body, options) => {
+    if (path.endsWith(`/pods/${pod}`))
+      throw new KubeError('forbidden', `PATCH ${path}: refused by the test`, { method: 'PATCH', path, status: 403, reason: 'Forbidden' })
+    return client.patchMerge(path, body, options)
+  },
+})
+
+async function play(bed: Bed): Promise<Held> {
+  const { api, namespace } = bed
+  const [outOfService = '', inService = ''] = bed.nodesOf()
+  const on = { held: outOfService, unlucky: outOfService, unproved: inService, ending: inService }
+  await createVm(api, namespace, { name: 'stale', spec: preferring(outOfService) })
+  await createVm(api, namespace, { name: 'fresh', spec: preferring(outOfService) })
+  for (const name of sets) await createStatefulSet(api, namespace, { name, accessMode: 'ReadWriteOnce', podSpec: preferring(on[name]) })
+  const before = new Map<string, ApiObject>()
+  for (const name of ['stale', 'fresh']) before.set(name, await bed.vmiRuns(name, deadRoom))
+  for (const name of sets) for (const pod of await bed.podsRun(name, deadRoom)) before.set(name, pod)
+  await bed.powerOff()
+  const offAtMs = performance.now()
+  await api.remove(`/api/v1/namespaces/${namespace}/pods/ending-0`)
+
+  let isOver = false
+  const noProof = { held: false, reason: 'no watchdog, and nobody has said that it is dead' } as const
+  const one = bed.failover({
+    client: withoutImmunityFor(bed.client, 'unlucky-0'),
+    proofs: {
+      node: () => (isOver ? { held: true, proof: { kind: 'human', by: 'ada' } } : noProof),
+      workload: (_, resources) =>
+        isOver || !resources.some((name) => name.includes('unproved')) ? { held: true, proof: { kind: 'storage' } } : noProof,
+    },
+    dataGate: (volumes) =>
+      isOver || volumes.every(({ handle }) => /fresh|unproved/.test(handle))
+        ? { open: true }
+        : { open: false, reason: 'Outdated on every survivor' },
+  })
+  await bed.vmiRuns('fresh', livingRoom)
+  // The one that was not made immune shows when Kubernetes has done its work; then a quarter longer than it takes with all nodes.
+  await bed.podsRun('unlucky', livingRoom, 1, bed.world.evictedAfterMs * 3)
+  await sleep(Math.max(0, offAtMs + bed.world.evictedAfterMs * 1.25 - performance.now()))
+  const fence = await bed.fence(one.order.id)
+  const pods = await api.list<AnyObject>(`/api/v1/namespaces/${namespace}/pods`)
+  const taints = new Map<string, readonly string[]>()
+  for (const node of bed.nodesOf()) {
+    const { spec } = await api.get<{ spec: { taints?: readonly { readonly key: string }[] } }>(`/api/v1/nodes/${node}`)
+    taints.set(node, spec.taints?.map(({ key }) => key) ?? [])
+  }
+  await bed.log.settled()
+  const releasedAt = Math.max(...bed.log.changes().map(({ version }) => version))
+
+  isOver = true
+  one.failover.poke()
+  await one.done
+  await bed.log.settled()
+  return { ...one, nodes: { inService, outOfService }, before, fence, pods, taints, releasedAt }
+}
+
+const uidOf = (before: Held['before'], name: string): string => before.get(name)?.metadata.uid ?? ''
+
+export const heldWorkloads = stage({
+  name: 'held',
+  play,
+  lines: [
+    {
+      id: 'held-immune-first',
+      part: 'order/held-immune',
+      says: 'what is held, or waits without an end for its proof, is made immune before its node is out of service and before anything there is deleted',
+      check: ({ writes, nodes, pods }) => {
+        const tolerated = writes.flatMap(({ verb, path, body }, index) =>
+          verb === 'patch' && /\/pods\/[^/]+$/.test(path) && 'tolerations' in ((body as { readonly spec?: object }).spec ?? {})
+            ? [{ path, index }]
+            : [],
+        )
+        const indexOf = (pod: RegExp): number => tolerated.find(({ path }) => pod.test(path))?.index ?? Infinity
+        const firstDelete = writes.findIndex(({ verb }) => verb === 'delete')
+        const outOfService = writes.findIndex(
+          ({ path, body }) => path.endsWith(nodes.outOfService) && JSON.stringify(body).includes('out-of'),
+        )
+        for (const pod of [/virt-launcher-stale-/, /\/held-0$/]) expect(indexOf(pod)).toBeLessThan(Math.min(firstDelete, outOfService))
+        expect(indexOf(/\/unproved-0$/)).toBeLessThan(firstDelete)
+        for (const { metadata, spec } of pods) {
+          if (!/^(?:virt-launcher-stale-.*|held-0|unproved-0)$/.test(metadata.name)) continue
+          const { tolerations } = spec as {
+            readonly tolerations: readonly { readonly key?: string; readonly tolerationSeconds?: number }[]
+          }
+          for (const key of ['node.kubernetes.io/unreachable', 'node.kubernetes.io/not-ready'])
+            expect(tolerations.filter((one) => one.key === key)).toEqual([{ key, operator: 'Exists', effect: 'NoExecute' }])
+        }
+      },
+    },
+    {
+      id: 'held-outlasts-eviction',
+      part: 'order/held-immune',
+      says: 'long past Kubernetes’ own eviction a held VM, a held pod and one without proof are neither deleted nor started elsewhere, and the Fence says why',
+      check: ({ fence, before, pods, releasedAt }, bed) => {
+        for (const name of ['held', 'unproved']) {
+          expect(pods.filter(({ metadata }) => metadata.name === `${name}-0`).map(({ metadata }) => metadata.uid)).toEqual([
+            uidOf(before, name),
+          ])
+          expect(pods.find(({ metadata }) => metadata.name === `${name}-0`)?.metadata.deletionTimestamp).toBeUndefined()
+        }
+        const launchers = pods.filter(({ metadata }) => metadata.name.startsWith('virt-launcher-stale-'))
+        expect(launchers.map(({ metadata }) => metadata.deletionTimestamp)).toEqual([undefined])
+        const instances = bed.log
+          .changes('virtualmachineinstances')
+          .filter(({ object, version }) => object.metadata.name === 'stale' && version <= releasedAt)
+        expect(new Set(instances.map(({ object }) => object.metadata.uid))).toEqual(new Set([uidOf(before, 'stale')]))
+        expect(instances.at(-1)?.object.status).toMatchObject({ phase: 'Running' })
+        const recorded = (uid: string) => fence.status?.workloads.find((one) => one.uid === uid)
+        for (const name of ['stale', 'held'])
+          expect(recorded(uidOf(before, name))).toMatchObject({ state: 'held', reason: 'Outdated on every survivor' })
+        expect(recorded(uidOf(before, 'unproved'))).toMatchObject({
+          state: 'waiting',
+          reason: expect.stringContaining('no watchdog') as string,
+        })
+        expect(fence.status?.phase).toBe('Waiting')
+      },
+    },
+    {
+      id: 'held-without-immunity-is-started',
+      part: 'order/held-immune',
+      says: 'the same pod without our tolerations is evicted by Kubernetes, removed because its node is out of service, and started elsewhere',
+      check: ({ pods, before, writes }, bed) => {
+        expect(bed.log.historyOf(uidOf(before, 'unlucky')).at(-1)?.type).toBe('DELETED')
+        expect(writes.some(({ verb, path }) => verb === 'delete' && path.endsWith('/unlucky-0'))).toBe(false)
+        const replaced = pods.find(({ metadata }) => metadata.name === 'unlucky-0')
+        expect(replaced?.metadata.uid).not.toBe(uidOf(before, 'unlucky'))
+        expect(bed.roomOf((replaced?.spec as { readonly nodeName?: string } | undefined)?.nodeName)).toBe(livingRoom)
+      },
+    },
+    {
+      id: 'held-terminating-keeps-its-node-in-service',
+      part: 'order/out-of-service-taint',
+      says: 'a node on which a held pod is terminating already, or one has no proof, is not put out of service: Kubernetes would start it; the node beside it is',
+      check: ({ taints, nodes, pods, before, fence }) => {
+        const out = 'node.kubernetes.io/out-of-service'
+        expect(taints.get(nodes.outOfService)).toContain(out)
+        expect(taints.get(nodes.inService)).not.toContain(out)
+        const ending = pods.find(({ metadata }) => metadata.name === 'ending-0')
+        expect(ending?.metadata).toMatchObject({ uid: uidOf(before, 'ending'), deletionTimestamp: expect.stringMatching(/Z$/) as string })
+        expect(fence.status?.nodes.find(({ name }) => name === nodes.inService)).toMatchObject({
+          outOfService: false,
+          waitingFor: expect.stringMatching(/ending-0 is held and terminating|unproved-0/) as string,
+        })
+      },
+    },
+    {
+      id: 'held-released-when-fresh',
+      part: 'skips/held',
+      says: 'what was held goes on as soon as its proof and its replicas are there, the terminating one as well, and the fence finishes',
+      check: async ({ done, order }, bed) => {
+        expect(await done).toMatchObject({ outcome: 'finished', held: [], failed: [] })
+        await bed.vmiRuns('stale', livingRoom)
+        for (const name of ['held', 'unproved', 'ending']) await bed.podsRun(name, livingRoom)
+        expect((await bed.fence(order.id)).status?.phase).toBe('Finished')
+      },
+    },
+  ],
+})
