@@ -32,7 +32,11 @@ const isOfDaemonSet = ({ metadata }: Pod): boolean => metadata.ownerReferences?.
 const vmOf = ({ metadata }: Pod): string | undefined => metadata.labels?.['vm.kubevirt.io/name']
 
 /** Pods and VMIs of one namespace; nodes all. */
-export const startRecorder = async (client: ApiClient, fakeNodes: FakeNodes, namespace: string): Promise<Recorder> => {
+export const startRecorder = async (
+  client: ApiClient,
+  fakeNodes: Pick<FakeNodes, 'nodes' | 'runningTwice'>,
+  namespace: string,
+): Promise<Recorder> => {
   const places = new Map(fakeNodes.nodes.map(({ name, room }) => [name, room]))
   let startedMs = Number.POSITIVE_INFINITY
   let deadRoom = ''
