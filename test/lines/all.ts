@@ -1,6 +1,5 @@
 /** Every stage of lines, in the order in which they are played. A new file of lines is one import and one entry here. */
-import { controlPlane } from './control-plane.ts'
-import { heldWorkloads } from './held-workloads.ts'
+import { capacityRoom } from './capacity-room.ts'
 import { kubevirtControlAway } from './kubevirt-control-away.ts'
 import { kubevirtControlLost } from './kubevirt-control-lost.ts'
 import { kubevirtInstances } from './kubevirt-instances.ts'
@@ -11,6 +10,9 @@ import { orderProofs } from './order-proofs.ts'
 import { orderRoom } from './order-room.ts'
 import { orderWaves } from './order-waves.ts'
 import { resumption } from './resumption-relay.ts'
+import { singleNode } from './single-node.ts'
+import { unfenceRoom } from './unfence-room.ts'
+import { volumesRoom } from './volumes-room.ts'
 
 export const stages: readonly Stage[] = [
   orderRoom,
@@ -18,10 +20,12 @@ export const stages: readonly Stage[] = [
   orderProofs,
   orderPressure,
   resumption,
-  heldWorkloads,
-  controlPlane,
   kubevirtInstances,
   kubevirtControlLost,
   kubevirtControlAway,
+  capacityRoom,
+  volumesRoom,
+  unfenceRoom,
+  singleNode,
   withoutKubeVirt,
 ]

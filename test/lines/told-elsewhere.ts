@@ -1,4 +1,5 @@
 /** Lines that tests outside this folder show. */
+import { brakeLines } from './single-node.ts'
 import type { LineElsewhere } from './lines.ts'
 
 const plan = (test: string) => ({ file: 'src/failover/plan.test.ts', test })
@@ -6,6 +7,7 @@ const plan = (test: string) => ({ file: 'src/failover/plan.test.ts', test })
 const ruleOf = (file: string, test: string) => ({ embedded: { file, test }, real: { file, test } })
 
 export const linesElsewhere: readonly LineElsewhere[] = [
+  ...brakeLines,
   {
     id: 'transaction-plan-is-pure',
     part: 'transaction/plan',

@@ -1,0 +1,135 @@
+/** Volumes of a lost room: which may be on several nodes, which keep their new pods waiting, and one that somebody else keeps attached. */
+import { expect } from 'vitest'
+import type { FailoverResult } from '../../src/failover/order.ts'
+import type { Bed, PlayedFailover } from './bed.ts'
+import { stage } from './lines.ts'
+import { createStatefulSet, createVm } from './objects.ts'
+import type { AnyObject } from './recording.ts'
+import { deadRoom, livingRoom } from './world.ts'
+
+interface Attachment {
+  readonly name: string
+  readonly node: string
+  readonly claim: string
+  readonly accessModes: readonly string[]
+  readonly blocks: boolean
+  readonly isLate: boolean
+  readonly reason: string
+}
+
+interface Status {
+  readonly phase: string
+  readonly stuck: readonly string[]
+  readonly volumeAttachments: readonly Attachment[]
+}
+
+interface Played extends PlayedFailover {
+  readonly result: FailoverResult
+  /** Of every status that was written: what was attached. */
+  readonly seen: ReadonlyMap<string, Attachment>
+  readonly late: Status
+  /** Whether a pod with the kept volume ran elsewhere while it was attached. */
+  readonly ranWhileKept: boolean
+  readonly lateEvents: readonly (AnyObject & { note?: string })[]
+  readonly end: Status
+  readonly deletedByUs: readonly string[]
+}
+
+const attachmentsPath = '/apis/storage.k8s.io/v1/volumeattachments'
+const keeper = 'example.com/keeps'
+
+async function play(bed: Bed): Promise<Played> {
+  const { api, namespace } = bed
+  await createStatefulSet(api, namespace, { name: 'kept', room: deadRoom, accessMode: 'ReadWriteOnce' })
+  await createVm(api, namespace, { name: 'shared', room: deadRoom })
+  await bed.vmiRuns('shared', deadRoom)
+  await bed.podsRun('kept', deadRoom)
+  const attached = await bed.until('both volumes are attached', async () => {
+    const all = await api.list<AnyObject & { spec: { source: { persistentVolumeName?: string } } }>(attachmentsPath)
+    const of = (volume: string) => all.find(({ spec }) => spec.source.persistentVolumeName === volume)
+    const kept = of('pv-disk-kept-0')
+    return kept !== undefined && of('pv-shared') !== undefined ? kept : undefined
+  })
+  const keptPath = `${attachmentsPath}/${attached.metadata.name}`
+  await api.patch(keptPath, { metadata: { finalizers: [...(attached.metadata.finalizers ?? []), keeper] } })
+  const release = async (): Promise<void> => {
+    const { metadata } = await api.get(keptPath)
+    await api.patch(keptPath, { metadata: { finalizers: (metadata.finalizers ?? []).filter((name) => name !== keeper) } })
+  }
+  bed.onEnd(async () => release().catch(() => undefined))
+  await bed.powerOff()
+  const seen = new Map<string, Attachment>()
+  const started = bed.failover({ config: { volumeAttachmentDeadlineMs: 2_500 } })
+  const statusNow = async (): Promise<Status> => {
+    const status = (await bed.fence(started.order.id)).status as unknown as Partial<Status> | undefined
+    for (const one of status?.volumeAttachments ?? []) seen.set(one.claim, one)
+    return { phase: '', stuck: [], volumeAttachments: [], ...status }
+  }
+  await bed.until('the Fence lists both attachments', async () => {
+    await statusNow()
+    return seen.has(`${namespace}/shared`) && seen.has(`${namespace}/disk-kept-0`)
+  })
+  await bed.vmiRuns('shared', livingRoom)
+  const late = await bed.until('the fence waits for the kept attachment alone', async () => {
+    const status = await statusNow()
+    return status.phase === 'Waiting' && status.volumeAttachments.length === 1 ? status : undefined
+  })
+  const ranWhileKept = (await bed.podsOf('kept', livingRoom)).length > 0
+  const lateEvents = await bed.until('it is told of', async () => {
+    const all = await api.list<AnyObject & { reason?: string; note?: string }>('/apis/events.k8s.io/v1/namespaces/default/events')
+    const ours = all.filter(({ reason }) => reason === 'VolumeAttachmentStuck')
+    return ours.length > 0 ? ours : undefined
+  })
+  await release()
+  const result = await started.done
+  await bed.podsRun('kept', livingRoom)
+  await bed.log.settled()
+  const deletedByUs = started.writes.filter(({ path }) => path.startsWith(attachmentsPath)).map(({ path }) => path)
+  return { ...started, result, seen, late, ranWhileKept, lateEvents, end: await statusNow(), deletedByUs }
+}
+
+export const volumesRoom = stage<Played>({
+  name: 'volumes',
+  play,
+  lines: [
+    {
+      id: 'attachments-watched-until-gone',
+      part: 'volumes/attachments',
+      says: 'the Fence lists what is still attached to the lost nodes, does not finish before the last of it is gone, and is empty then; roomfence itself detaches nothing',
+      check: ({ seen, late, end, result, deletedByUs }, bed) => {
+        expect([...seen.keys()].toSorted()).toEqual([`${bed.namespace}/disk-kept-0`, `${bed.namespace}/shared`])
+        expect(late.phase).toBe('Waiting')
+        expect(result.outcome).toBe('finished')
+        expect(end).toMatchObject({ phase: 'Finished', volumeAttachments: [], stuck: [] })
+        expect(deletedByUs).toEqual([])
+      },
+    },
+    {
+      id: 'attachment-past-its-deadline-is-told',
+      part: 'volumes/deadline',
+      says: 'past the deadline an attachment is told of with the finalizers that keep it: in the Fence, as progress and as an event on its node',
+      check: ({ late, events, lateEvents, seen }, bed) => {
+        const [kept] = late.volumeAttachments
+        expect(kept).toMatchObject({ claim: `${bed.namespace}/disk-kept-0`, isLate: true })
+        expect(kept?.reason).toContain(keeper)
+        expect(late.stuck.filter((text) => text.includes(kept?.name ?? '?') && text.includes(keeper))).toHaveLength(1)
+        expect(events.filter((event) => event.kind === 'volume-attachment-stuck').map(({ volumeAttachment }) => volumeAttachment)).toEqual([
+          kept?.name,
+        ])
+        expect(lateEvents.some(({ note = '' }) => note.includes(kept?.name ?? '?') && note.includes(keeper))).toBe(true)
+        expect(seen.get(`${bed.namespace}/shared`)?.isLate).toBe(false)
+      },
+    },
+    {
+      id: 'access-modes-told-apart',
+      part: 'volumes/access-modes',
+      says: 'a ReadWriteOnce volume that stays attached keeps its new pod from running elsewhere, and is told as blocking; a ReadWriteMany one does neither',
+      check: ({ seen, ranWhileKept, late }, bed) => {
+        expect(seen.get(`${bed.namespace}/disk-kept-0`)).toMatchObject({ accessModes: ['ReadWriteOnce'], blocks: true })
+        expect(seen.get(`${bed.namespace}/shared`)).toMatchObject({ accessModes: ['ReadWriteMany'], blocks: false })
+        expect(ranWhileKept).toBe(false)
+        expect(late.stuck[0]).toMatch(/ReadWriteOnce: no other node can attach the volume/)
+      },
+    },
+  ],
+})
