@@ -1,5 +1,7 @@
 /** Every stage of lines, in the order in which they are played. A new file of lines is one import and one entry here. */
 import { capacityRoom } from './capacity-room.ts'
+import { controlPlane } from './control-plane.ts'
+import { heldWorkloads } from './held-workloads.ts'
 import { kubevirtControlAway } from './kubevirt-control-away.ts'
 import { kubevirtControlLost } from './kubevirt-control-lost.ts'
 import { kubevirtInstances } from './kubevirt-instances.ts'
@@ -10,6 +12,7 @@ import { orderProofs } from './order-proofs.ts'
 import { orderRoom } from './order-room.ts'
 import { orderWaves } from './order-waves.ts'
 import { resumption } from './resumption-relay.ts'
+import { rolledBack } from './rolled-back.ts'
 import { singleNode } from './single-node.ts'
 import { unfenceRoom } from './unfence-room.ts'
 import { volumesRoom } from './volumes-room.ts'
@@ -20,6 +23,8 @@ export const stages: readonly Stage[] = [
   orderProofs,
   orderPressure,
   resumption,
+  heldWorkloads,
+  controlPlane,
   kubevirtInstances,
   kubevirtControlLost,
   kubevirtControlAway,
@@ -28,4 +33,5 @@ export const stages: readonly Stage[] = [
   unfenceRoom,
   singleNode,
   withoutKubeVirt,
+  rolledBack,
 ]

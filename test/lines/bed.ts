@@ -303,7 +303,8 @@ export async function openBed(world: World, namespace: string): Promise<Bed> {
       for (const end of endings.toReversed()) await end()
       log.stop()
       for (const one of clients) one.close()
-      if (world.real !== undefined) {
+      // A cluster for one stage alone is thrown away as it is.
+      if (world.real !== undefined && world.cluster === undefined) {
         await healNodes(world, api)
         await clearNamespace(api, namespace)
       }
