@@ -235,7 +235,7 @@ const failover = group(
     ),
     touchAfterMs: milliseconds(
       5000,
-      'An instance that is still Running without a pod is touched after so long, so that virt-controller looks at it again.',
+      'An instance that is still Running without a pod is touched after so long, then after twice as long and so on, so that virt-controller looks at it again.',
       100,
     ),
     startSafetyNetMs: milliseconds(15_000, 'A RerunOnFailure VM without instance and without a queued start gets one after so long.', 100),

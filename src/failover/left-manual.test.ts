@@ -19,6 +19,7 @@ describe('of the record of a fence', () => {
     ['that have settled', { state: 'running' }],
     ['that were left alone', { state: 'skipped' }],
     ['that did not run before', { phaseBefore: 'Failed' }],
+    ['that a person was stopping', { phaseBefore: 'Terminating' }],
     ['that were never an instance', { phaseBefore: '' }],
     ['whose start was asked for', { startAsked: true }],
     ['of a node that stays fenced', { node: 'b2' }],

@@ -13,7 +13,7 @@ import {
 } from '../kubernetes/resources.ts'
 import type { RecordedWorkload } from './fence-object.ts'
 import type { FailoverClock } from './order.ts'
-import { isFinal } from './vm.ts'
+import { isFinal, stoppingPhase } from './vm.ts'
 
 /** Those that the record leaves open. Skipped (opted out) and settled ones are nobody's business. */
 export const leftManual = (workloads: readonly RecordedWorkload[], nodes: ReadonlySet<string>): readonly RecordedWorkload[] =>
@@ -24,6 +24,8 @@ export const leftManual = (workloads: readonly RecordedWorkload[], nodes: Readon
       nodes.has(node) &&
       (state === 'held' || state === 'waiting' || state === 'ordered') &&
       phaseBefore !== '' &&
+      // Not what a person was stopping when the fence was recorded.
+      phaseBefore !== stoppingPhase &&
       !isFinal(phaseBefore) &&
       !startAsked,
   )

@@ -131,6 +131,17 @@ describe('an instance whose pod went by other hands', () => {
   })
 })
 
+describe('a launcher that a migration left behind', () => {
+  test('is cleared without asking for replicas, and its VM, which runs on a survivor by now, is none of the fence', () => {
+    const vmis = new Map([['apps/one', exampleVmi('one', { nodeName: 'a1' })]])
+    const plan = planFailover(
+      exampleInput({ vms: ['one'], snapshot: { vmis }, dataGate: () => ({ open: false, reason: 'none is UpToDate' }) }),
+    )
+    expect(deleted(plan)).toEqual(['launcher-one'])
+    expect(plan.status.workloads).toMatchObject([{ kind: 'Pod', name: 'launcher-one' }])
+  })
+})
+
 describe('an instance that someone was stopping when its node died', () => {
   test('is recorded as such, for its phase says nothing of it', () => {
     const vmis = new Map([['apps/one', exampleVmi('one', { isTerminating: true })]])

@@ -75,6 +75,15 @@ describe('a VM whose pods were cleared', () => {
     }
   })
 
+  test('is waited for past its deadline, and told of, while virt-controller is away: only afterwards can it be started', () => {
+    for (const more of [{}, { record: { kind: 'VirtualMachineInstance' } as const }]) {
+      expect(follow('Manual', exampleVmi('one'), { ...more, clearedForMs: 599_000 }).unplaced).toBeUndefined()
+      expect(follow('Manual', exampleVmi('one'), { ...more, clearedForMs: 3_600_000 })).toMatchObject({ state: 'ordered', unplaced: true })
+    }
+    const touched = exampleVmi('one', { annotations: { 'roomfence.io/touched': touchText('2026-01-01T00:00:00Z', 19) } })
+    expect(follow('Manual', touched, { clearedForMs: 3_600_000 })).toMatchObject({ state: 'ordered', unplaced: true })
+  })
+
   test('that someone was stopping when its node died stays stopped, unless a start is queued behind the stop', () => {
     const record = { phaseBefore: 'Terminating' }
     const later = { record, clearedForMs: 20_000 }

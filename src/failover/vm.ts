@@ -62,7 +62,7 @@ export function followVm(situation: VmSituation, config: FailoverConfig): VmFoll
   if (vm.isTerminating) return settled('stopped', 'its VirtualMachine is being deleted')
   if (vmi !== undefined && vmi.uid !== record.uid) return followNewInstance(vmi, vm, wait, settled)
   if (vmi !== undefined && !isFinal(vmi.phase)) {
-    return vmi.isTerminating ? wait('its old instance is being deleted') : wait(notSeenToFail, touch(vmi, clearedForMs, config))
+    return vmi.isTerminating ? wait('its old instance is being deleted') : waitForController(vmi, clearedForMs, config)
   }
   if (vmi?.phase === 'Succeeded' && vm.runStrategy !== 'Always') return settled('stopped', 'its guest had shut down by itself')
   if (vm.needsManualRecovery) return settled('failed', 'KubeVirt asks for manual recovery (condition ManualRecoveryRequired)')
@@ -73,7 +73,17 @@ export function followVm(situation: VmSituation, config: FailoverConfig): VmFoll
 type Wait = (reason: string, action?: VmAction) => VmFollowUp
 type Settled = (state: 'stopped' | 'failed', reason: string) => VmFollowUp
 
-const notSeenToFail = 'virt-controller has not made its old instance Failed yet, though its pod is gone'
+/** For as long as it takes: a virt-controller that is away for an hour is back after it, and only then can a Manual VM be started. Late, it is told of. */
+function waitForController(vmi: VirtualMachineInstanceView, clearedForMs: number, config: FailoverConfig): VmFollowUp {
+  const action = touch(vmi, clearedForMs, config)
+  return {
+    state: 'ordered',
+    reason: 'virt-controller has not made its old instance Failed yet, though its pod is gone',
+    newNode: '',
+    ...(action === undefined ? {} : { action }),
+    ...(clearedForMs > config.vmDeadlineMs ? { unplaced: true } : {}),
+  }
+}
 
 /** Where the instance runs, when that is no fenced node. */
 function survivorOf(vmi: VirtualMachineInstanceView | undefined, fencedNodes: ReadonlySet<string>): string | undefined {
@@ -102,7 +112,7 @@ function followLoneInstance(
   config: FailoverConfig,
 ): VmFollowUp {
   if (vmi !== undefined && vmi.uid === record.uid && !isFinal(vmi.phase)) {
-    return vmi.isTerminating ? wait('it is being deleted') : wait(notSeenToFail, touch(vmi, clearedForMs, config))
+    return vmi.isTerminating ? wait('it is being deleted') : waitForController(vmi, clearedForMs, config)
   }
   if (record.set === undefined)
     return settled('failed', 'an instance without a VirtualMachine: nothing starts it again, so create it anew where it is wanted')
