@@ -93,7 +93,7 @@ export const strategyLines: readonly Line<Room>[] = [
   {
     id: 'kubevirt-receiver-stays',
     part: 'kubevirt/wait-as-receiver',
-    says: 'a VM of strategy WaitAsReceiver without an instance stays as it is: it waits for a migration from elsewhere',
+    says: 'a VM of strategy WaitAsReceiver that waits for a migration from another cluster is left as it is: no call, no record, its waiting instance untouched',
     check: async (played, bed) => {
       expect(starts(played, 'receiver')).toBe(0)
       const vm = await bed.api.get<{ spec: { runStrategy: string } }>(
@@ -101,6 +101,11 @@ export const strategyLines: readonly Line<Room>[] = [
       )
       expect(vm.spec.runStrategy).toBe('WaitAsReceiver')
       expect(played.status.workloads.filter(({ name }) => name === 'receiver')).toEqual([])
+      const instances = bed.log
+        .changes('virtualmachineinstances')
+        .filter(({ object }) => object.metadata.name === 'receiver' && object.metadata.namespace === bed.namespace)
+      expect(instances.filter(({ type }) => type === 'DELETED')).toEqual([])
+      expect([...new Set(instances.map(({ object }) => object.metadata.uid))]).toHaveLength(1)
     },
   },
   {
