@@ -1,8 +1,8 @@
-/** The brake for single nodes of a room that lives (docs/protocol.md, "A fence, step by step"). */
+/** What holds back a fence although nodes are silent (docs/protocol.md, "A fence, step by step"). */
 import { describe, expect, it } from 'vitest'
 import { agent, ballot, fencing, heartbeat, lifeOf, sent } from './fixtures/states.ts'
 import { clusterId, nodeId, room } from './ids.ts'
-import { forcedEpoch, genesis } from './membership.ts'
+import { forcedEpoch, genesis, isDecidedBy } from './membership.ts'
 import type { Effect } from './state.ts'
 
 const names = ['a1', 'a2', 'b1', 'b2', 'b3', 'b4', 'b5']
@@ -15,8 +15,8 @@ const wide = genesis(
 const LATER = 30_000
 
 /** An agent that has heard only `speaking` for longer than a single node is waited for. */
-function listening(node: string, speaking: readonly string[], membership = wide) {
-  const made = agent(node, { durable: { membership } })
+function listening(node: string, speaking: readonly string[], membership = wide, maxFencedShare = 0.9) {
+  const made = agent(node, { durable: { membership }, maxFencedShare })
   const notes: Effect[] = []
   made.state.carriedUntilMs = Infinity
   for (let nowMs = 100; nowMs <= LATER; nowMs += 100) {
@@ -32,10 +32,12 @@ const proposed = (effects: readonly Effect[]) =>
   )
 const told = (effects: readonly Effect[]) =>
   effects.flatMap((effect) => (effect.kind === 'note' && effect.code === 'veto' ? [effect.text] : []))
-const vetoOn = (silent: readonly string[], proposal: ReturnType<typeof fencing>): unknown => {
+const vetoOn = (silent: readonly string[], proposal: ReturnType<typeof fencing>, maxFencedShare?: number): unknown => {
   const { made } = listening(
     'a2',
     names.filter((name) => name !== 'a2' && !silent.includes(name)),
+    wide,
+    maxFencedShare,
   )
   const [refusal] = sent(made.hear('a1', { kind: 'prepare', ballot: ballot(50), proposal, isFinishing: false }, LATER), 'refusal')
   return refusal?.kind === 'refusal' && refusal.reason.code === 'veto' ? refusal.reason.text : undefined
@@ -60,5 +62,28 @@ describe('single nodes of a room that lives', () => {
   it('hold up no fence of a room that is lost whole, nor a forced one', () => {
     expect(vetoOn(['b1', 'b2', 'b3', 'b4', 'b5'], fencing(wide, 'b1', 'b2', 'b3', 'b4', 'b5'))).toBeUndefined()
     expect(vetoOn(['b1', 'b2', 'b3'], forcedEpoch(wide, ['b1', 'b2', 'b3'].map(nodeId), 'ada'))).toBeUndefined()
+  })
+})
+
+describe('all fences together', () => {
+  const room = ['b1', 'b2', 'b3', 'b4', 'b5']
+
+  it('take no more than the share of the cluster that is allowed, a whole room included', () => {
+    expect(vetoOn(room, fencing(wide, ...room), 0.5)).toBe('5 of 7 nodes would be fenced, more than the share of 0.5 that is allowed')
+    expect(vetoOn(room, fencing(wide, ...room), 0.72)).toBeUndefined()
+  })
+
+  it('never take both rooms: whoever is left to vote is alive itself', () => {
+    expect(vetoOn(['a1', ...room], fencing(wide, ...names))).toBe('a2 is alive and never agrees to its own fence')
+    expect(isDecidedBy(wide, fencing(wide, ...room), (voter) => voter.startsWith('b'))).toBe(false)
+  })
+
+  it('are not begun because an API server is away while the nodes are heard', () => {
+    const { made, notes } = listening(
+      'a1',
+      names.filter((name) => name !== 'a1'),
+    )
+    const later = [made.give({ kind: 'api', isReachable: false }, LATER), made.give({ kind: 'tick' }, LATER + 100)].flat()
+    expect(proposed([...notes, ...later])).toEqual([])
   })
 })

@@ -4,7 +4,7 @@ import type { FailoverResult } from '../../src/failover/order.ts'
 import type { UnfenceResult } from '../../src/failover/start-unfence.ts'
 import { nodeId } from '../../src/protocol/ids.ts'
 import type { Bed, FenceObject, PlayedFailover } from './bed.ts'
-import { stage } from './lines.ts'
+import { type LineElsewhere, stage } from './lines.ts'
 import { createDeployment, createStatefulSet, createVm } from './objects.ts'
 import { nodesReady } from './readiness.ts'
 import type { AnyObject } from './recording.ts'
@@ -85,8 +85,6 @@ async function play(bed: Bed): Promise<Played> {
   return { ...started, lost, mate, fence, nodes, matesBefore, matesAfter, movedTo, back, nodeBack }
 }
 
-const brake = (test: string) => ({ file: 'src/protocol/brakes.test.ts', test })
-
 export const singleNode = stage<Played>({
   name: 'single-node',
   play,
@@ -127,20 +125,41 @@ export const singleNode = stage<Played>({
   ],
 })
 
+const both = (test: string): Pick<LineElsewhere, 'embedded' | 'real'> => {
+  const shown = { file: 'src/protocol/brakes.test.ts', test }
+  return { embedded: shown, real: shown }
+}
+
 /** Decided by the agents' votes, before the API server is asked for anything: the same with either. */
 export const brakeLines = [
   {
     id: 'single-node-brake',
     part: 'single-node/own-brake',
     says: 'nodes of a room that lives are fenced one by one up to a share of their room, and no further',
-    embedded: brake('are fenced one by one up to the share of their room, and no further'),
-    real: brake('are fenced one by one up to the share of their room, and no further'),
+    ...both('are fenced one by one up to the share of their room, and no further'),
   },
   {
     id: 'single-node-brake-is-told',
     part: 'single-node/own-brake',
     says: 'what the brake holds back is told',
-    embedded: brake('are not asked for beyond it, which is told'),
-    real: brake('are not asked for beyond it, which is told'),
+    ...both('are not asked for beyond it, which is told'),
   },
-] as const
+  {
+    id: 'brake-share-of-nodes',
+    part: 'brakes/brakes',
+    says: 'all fences together take no more than the share of the cluster that is allowed, a whole room included',
+    ...both('take no more than the share of the cluster that is allowed, a whole room included'),
+  },
+  {
+    id: 'brake-never-both-rooms',
+    part: 'brakes/brakes',
+    says: 'both rooms are never fenced',
+    ...both('never take both rooms: whoever is left to vote is alive itself'),
+  },
+  {
+    id: 'brake-api-away',
+    part: 'brakes/brakes',
+    says: 'an API server that is away while the nodes are heard is no loss of a room',
+    ...both('are not begun because an API server is away while the nodes are heard'),
+  },
+] as const satisfies readonly LineElsewhere[]
