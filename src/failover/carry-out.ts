@@ -52,8 +52,15 @@ export interface Carrier {
 
 const failuresUntilAway = 3
 const slowMs = 1_000
-/** Clearing hundreds of pods on a busy API server takes minutes: it is done in turns, so that the record and the VMs' next steps keep up with it. */
-const longestClearingMs = 2_000
+/** Deletes are little beside what controllers make of them: slowness alone brings no fewer at once, or an overloaded API server would get one a second. */
+const leastWhenSlow = 8
+/**
+ * Clearing hundreds of pods on a busy API server takes minutes: it is done in turns, so that the record and the VMs' next steps keep up with it. Where
+ * looking and recording between two turns take long, too, the turns are longer in proportion.
+ */
+const shortestTurnMs = 2_000
+const longestTurnMs = 15_000
+const turnsPerPause = 3
 /** While the watch has not yet shown what a step did, the next plan names it again. */
 const settleMs = 2_000
 /** All steps of VMs pass virt-api, itself or as a webhook. Where it hangs, they must not hold up what does not need it. */
@@ -61,7 +68,10 @@ const kubevirtTimeoutMs = 5_000
 
 export function createCarrier(options: CarryOutOptions): Carrier {
   const { config, clock, signal } = options
-  let limit = Math.min(8, config.maxConcurrency)
+  const least = Math.min(leastWhenSlow, config.maxConcurrency)
+  let limit = least
+  /** When the turn ended that left pods for the next one. */
+  let cutAtMs: number | undefined
   const doneAtMs = new Map<string, number>()
   /** When a step failed last. */
   const failedAtMs = new Map<string, number>()
@@ -70,7 +80,8 @@ export function createCarrier(options: CarryOutOptions): Carrier {
     if (isKubeError(error, 'too-many-requests')) limit = Math.max(1, Math.floor(limit / 2))
     // A webhook that is away is slow for what it looks at, and says nothing of the API server.
     else if (isWebhookFailure(error)) return
-    else if (error !== undefined || durationMs > slowMs) limit = Math.max(1, limit - 1)
+    else if (error !== undefined) limit = Math.max(1, limit - 1)
+    else if (durationMs > slowMs) limit = Math.max(Math.min(least, limit), limit - 1)
     else limit = Math.min(config.maxConcurrency, limit + 0.25)
   }
 
@@ -82,6 +93,8 @@ export function createCarrier(options: CarryOutOptions): Carrier {
     let kubevirtInARow = 0
     let isApiAway = false
     let retryAfterMs: number | undefined
+    const pausedMs = cutAtMs === undefined ? 0 : clock.nowMs() - cutAtMs
+    const turnMs = Math.min(longestTurnMs, Math.max(shortestTurnMs, turnsPerPause * pausedMs))
     let clearingSinceMs = Infinity
     let isCut = false
 
@@ -124,7 +137,7 @@ export function createCarrier(options: CarryOutOptions): Carrier {
     for (const stage of failedLast(stages, failedAtMs)) {
       const isClearing = stage.steps.some(({ kind }) => kind === 'delete-pod')
       if (isClearing) clearingSinceMs = Math.min(clearingSinceMs, clock.nowMs())
-      const isLate = (): boolean => isClearing && clock.nowMs() - clearingSinceMs > longestClearingMs
+      const isLate = (): boolean => isClearing && clock.nowMs() - clearingSinceMs > turnMs
       const queue = [...stage.steps]
       const isOver = (): boolean => signal.aborted || isApiAway || retryAfterMs !== undefined
       // A step that needs another of its own stage comes right after it: then one by one.
@@ -135,7 +148,7 @@ export function createCarrier(options: CarryOutOptions): Carrier {
         () => (isChained ? 1 : limit),
         one,
       )
-      isCut ||= queue.length > 0
+      isCut ||= queue.length > 0 && !isOver()
       if (isOver()) break
       if (stage.barrier && stage.steps.some((step) => failedKeys.has(step.key))) break
     }
@@ -143,6 +156,7 @@ export function createCarrier(options: CarryOutOptions): Carrier {
     for (const key of failedAtMs.keys()) if (!planned.has(key)) failedAtMs.delete(key)
     for (const key of failedKeys) failedAtMs.set(key, clock.nowMs())
     for (const [key, atMs] of doneAtMs) if (clock.nowMs() - atMs > settleMs) doneAtMs.delete(key)
+    cutAtMs = isCut ? clock.nowMs() : undefined
     return { done, failed, isCut, isApiAway, retryAfterMs }
   }
 
