@@ -12,7 +12,7 @@ import {
   unfenceAnnotation,
 } from '../failover/order.ts'
 import { finishUnfence, startUnfence } from '../failover/start-unfence.ts'
-import { isOurs } from '../failover/taints.ts'
+import { isFenceLost, isOurs } from '../failover/taints.ts'
 import type { KubeClient } from '../kubernetes/client.ts'
 import { nodeView, paths } from '../kubernetes/resources.ts'
 import { pause as sleep } from '../kubernetes/watch.ts'
@@ -68,6 +68,8 @@ export function createFences(options: FencesOptions): Fences {
   const stopping = new AbortController()
   const running = new Map<number, { readonly failover: Failover; readonly learnedAtMs: number }>()
   const finished = new Set<number>()
+  /** Those of the finished ones that were carried out to the end. */
+  const carriedOut = new Set<number>()
   const statuses = new Map<number, FenceStatus>()
   const learnedAtMs = new Map<number, number>()
   const unfencing = new Set<NodeId>()
@@ -161,6 +163,7 @@ export function createFences(options: FencesOptions): Fences {
       (result) => {
         running.delete(epoch)
         if (result.outcome !== 'stopped') finished.add(epoch)
+        if (result.outcome === 'finished' && !order.dryRun) carriedOut.add(epoch)
         log.info({ fence: order.id, result }, `fence ${order.id}: ${result.outcome}${result.reason === '' ? '' : `: ${result.reason}`}`)
       },
       (error: unknown) => {
@@ -204,8 +207,16 @@ export function createFences(options: FencesOptions): Fences {
       const asked = new Map<number, { nodes: NodeId[]; isForced: boolean }>()
       for (const { node, standing, lastFence } of membership.members) {
         if (standing !== 'fenced' || unfencing.has(node) || (!mine && nodeProof(options.state(), node, nowMs()).isHeld)) continue
-        const { annotations } = nodeView(await client.get(paths.node(node), { signal: stopping.signal }))
+        const { annotations, taints } = nodeView(await client.get(paths.node(node), { signal: stopping.signal }))
         hearConfirmation(node, lastFence, annotations[confirmDeadAnnotation])
+        if (mine && carriedOut.has(lastFence) && isFenceLost({ annotations, taints }, lastFence)) {
+          log.warn(
+            { node, fence: fenceId(lastFence) },
+            `${node} has lost the taint of ${fenceId(lastFence)}: the fence is carried out again`,
+          )
+          carriedOut.delete(lastFence)
+          finished.delete(lastFence)
+        }
         const value = annotations[unfenceAnnotation]
         if (value === undefined || !mine) continue
         const words = value.split(/[\s,]+/)

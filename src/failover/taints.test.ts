@@ -1,7 +1,16 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Taint } from '../kubernetes/resources.ts'
-import { fencedTaint, immuneTolerations, isOurs, isUnfencedSince, outOfServiceTaint, withoutOurs, withTaint } from './taints.ts'
+import {
+  fencedTaint,
+  immuneTolerations,
+  isFenceLost,
+  isOurs,
+  isUnfencedSince,
+  outOfServiceTaint,
+  withoutOurs,
+  withTaint,
+} from './taints.ts'
 
 const anyTaint = fc.record({
   key: fc.constantFrom('node.kubernetes.io/unreachable', 'node.kubernetes.io/out-of-service', 'roomfence.io/fenced', 'team/own'),
@@ -46,6 +55,26 @@ describe('our taints on a node', () => {
 
   test('carry the effect NoSchedule only: with NoExecute Kubernetes deletes by name, replacements included', () => {
     expect([fencedTaint(7).effect, outOfServiceTaint.effect]).toEqual(['NoSchedule', 'NoSchedule'])
+  })
+})
+
+describe('a fence that was carried out', () => {
+  const node = (taints: readonly Taint[], unfencedIn?: number) => ({
+    taints,
+    annotations: unfencedIn === undefined ? {} : { 'roomfence.io/unfenced-epoch': String(unfencedIn) },
+  })
+
+  test('is lost on a node without its taint, or with that of an earlier one', () => {
+    expect(isFenceLost(node([]), 7)).toBe(true)
+    expect(isFenceLost(node([outOfServiceTaint]), 7)).toBe(true)
+    expect(isFenceLost(node([fencedTaint(6)]), 7)).toBe(true)
+    expect(isFenceLost(node([], 6), 7)).toBe(true)
+  })
+
+  test('is not lost where its taint is, or that of a later one, or where the node was un-fenced since', () => {
+    expect(isFenceLost(node([fencedTaint(7)]), 7)).toBe(false)
+    expect(isFenceLost(node([fencedTaint(9)]), 7)).toBe(false)
+    expect(isFenceLost(node([], 8), 7)).toBe(false)
   })
 })
 

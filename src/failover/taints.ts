@@ -27,6 +27,17 @@ export function isUnfencedSince(annotations: { readonly [name: string]: string }
   return Number.isInteger(unfencedIn) && unfencedIn > epoch
 }
 
+/**
+ * Whether the fence of `epoch`, once carried out, is missing on a node that was not un-fenced since: the API server was set back in time, or somebody
+ * took our taint away. A later fence's taint is as good.
+ */
+export function isFenceLost(
+  node: { readonly taints: readonly Taint[]; readonly annotations: { readonly [name: string]: string } },
+  epoch: number,
+): boolean {
+  return (fencedEpoch(node.taints) ?? -1) < epoch && !isUnfencedSince(node.annotations, epoch)
+}
+
 /** The list with the taint, every foreign one kept. A foreign out-of-service taint of the same effect stays as it is: two of a kind are refused. */
 export function withTaint(taints: readonly Taint[], added: Taint): readonly Taint[] {
   const same = taints.find((taint) => taint.key === added.key && taint.effect === added.effect)

@@ -188,6 +188,15 @@ describe.skipIf(isClusterSkipped())('roomfence on a real control plane with real
       `roomfence.io/fenced=${first.spec.epoch}:NoSchedule`,
     ])
     for (const { metadata, spec } of await list<Node>(nodesPath())) if (isIn(metadata.name, living)) expect(spec.taints ?? []).toEqual([])
+
+    // A finished fence that the API server lost, as with a backup that is older: it is carried out again.
+    const [forgotten = ''] = deadNodes
+    const ours = ({ key }: { readonly key: string }): boolean => key.startsWith('roomfence.io/') || key.endsWith('/out-of-service')
+    const taintsOf = async (): Promise<readonly { readonly key: string }[]> => (await get<Node>(nodesPath(forgotten))).spec.taints ?? []
+    await client.remove(`${fencesPath}/${first.metadata.name}`)
+    await client.patch(nodesPath(forgotten), { spec: { taints: (await taintsOf()).filter((taint) => !ours(taint)) } })
+    await until('its taints are there again', 60_000, async () => (await taintsOf()).filter(ours).length === 2)
+    await phase(first.metadata.name, 'Finished', 60_000)
     expectHealthy()
   })
 

@@ -94,16 +94,18 @@ async function playDropped(bed: Bed): Promise<OutagePlayed['dropped']> {
   return { events: one.events, outcome, left: await countPods(bed, 'dropped') }
 }
 
+/** Answered at once before the API server slows down: calls under way grow more. */
+const untilSlow = 24
+const slowPods = 30
+
 async function playSlow(bed: Bed): Promise<OutagePlayed['slow']> {
-  await addDeadPods(bed, 'slow', 10)
+  await addDeadPods(bed, 'slow', untilSlow + slowPods)
   const { client, proxy } = await bed.throughProxy()
-  proxy.set({ latencyMs: 30 }, { appliesTo: ({ method }) => method === 'DELETE', latencyMs: 1_000 })
+  let deletes = 0
+  proxy.set({ appliesTo: ({ method }) => method === 'DELETE' && ++deletes > untilSlow, latencyMs: 1_100 })
   const { result } = await bed.failedOver({ client })
-  return {
-    deletes: proxy.requests.filter(({ method }) => method === 'DELETE'),
-    outcome: result.outcome,
-    left: await countPods(bed, 'slow'),
-  }
+  const all = proxy.requests.filter(({ method }) => method === 'DELETE')
+  return { deletes: all.slice(untilSlow), outcome: result.outcome, left: await countPods(bed, 'slow') }
 }
 
 async function playSilent(bed: Bed): Promise<OutagePlayed['silent']> {
