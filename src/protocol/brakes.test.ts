@@ -79,11 +79,14 @@ describe('all fences together', () => {
   })
 
   it('are not begun because an API server is away while the nodes are heard', () => {
-    const { made, notes } = listening(
-      'a1',
-      names.filter((name) => name !== 'a1'),
-    )
-    const later = [made.give({ kind: 'api', isReachable: false }, LATER), made.give({ kind: 'tick' }, LATER + 100)].flat()
-    expect(proposed([...notes, ...later])).toEqual([])
+    const others = names.filter((name) => name !== 'a1')
+    const { made } = listening('a1', others)
+    const effects = [...made.give({ kind: 'api', isReachable: false }, LATER)]
+    for (let nowMs = LATER; nowMs <= LATER + 5_000; nowMs += 100) {
+      effects.push(...made.give({ kind: 'tick' }, nowMs))
+      for (const from of others) made.hear(from, heartbeat(wide, nowMs, { isApiReachable: false }), nowMs)
+    }
+    expect(proposed(effects)).toEqual([])
+    expect(told(effects)).toEqual([])
   })
 })
