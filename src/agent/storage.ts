@@ -263,9 +263,11 @@ export function createStorage(options: StorageOptions): Storage {
     const snapshot = known()
     if (!snapshot) return
     let memory = kept.memory
+    const now = membership()
+    const mayTrust = now !== null && memberOf(now, options.state().self.node)?.standing === 'voting'
     for (const resource of snapshot.resources) {
       const before = memory.get(resource.name) ?? new Map()
-      const after = remember(before, resource, snapshot.readAtMs)
+      const after = remember(before, resource, snapshot.readAtMs, mayTrust)
       if (!isSameMemory(before, after)) memory = new Map(memory).set(resource.name, after)
     }
     if (memory !== kept.memory) void keep({ ...kept, memory })

@@ -14,13 +14,18 @@ export interface PeerMemory {
  */
 export type ReplicaMemory = ReadonlyMap<string, PeerMemory>
 
-/** The memory after one more reading. A connection that is away keeps what was last seen of it; one that came back worse (a resync's target) is worse. */
-export function remember(memory: ReplicaMemory, resource: Resource, readAtMs: number): ReplicaMemory {
+/**
+ * The memory after one more reading. A connection that is away keeps what was last seen of it; one that came back worse (a resync's target) is worse.
+ *
+ * @param mayTrust this node votes. Who is fenced, or is back and has no vote yet, may read "connected" of a peer that has cut it off and written on,
+ * until its kernel's ping timeout: what it distrusts stays distrusted until it votes (simulation, hostile seed 521450).
+ */
+export function remember(memory: ReplicaMemory, resource: Resource, readAtMs: number, mayTrust = true): ReplicaMemory {
   const wasUpToDate = resource.volumes.length > 0 && resource.volumes.every(({ diskState }) => diskState === 'UpToDate')
   const next = new Map<string, PeerMemory>()
   for (const { peer, connectionState } of resource.connections) {
     const known = memory.get(peer)
-    if (connectionState === 'Connected') next.set(peer, { wasUpToDate, readAtMs })
+    if (connectionState === 'Connected') next.set(peer, { wasUpToDate: wasUpToDate && (mayTrust || known?.wasUpToDate === true), readAtMs })
     else if (known !== undefined) next.set(peer, known)
   }
   return next

@@ -218,6 +218,10 @@ describe('memory', () => {
     const target = { ...healthy, volumes: healthy.volumes.map((one) => ({ ...one, diskState: 'Inconsistent' as const })) }
     expect(remember(good, target, 11).get('node-b1')?.wasUpToDate).toBe(false)
     expect(distrust(good).get('node-b1')?.wasUpToDate).toBe(false)
+    // Without a vote nothing is trusted anew, and what was trusted stays so only as long as it is seen good.
+    expect(remember(distrust(good), healthy, 12, false).get('node-b1')?.wasUpToDate).toBe(false)
+    expect(remember(good, healthy, 12, false).get('node-b1')?.wasUpToDate).toBe(true)
+    expect(remember(distrust(good), healthy, 12).get('node-b1')?.wasUpToDate).toBe(true)
     expect([isSameMemory(good, remember(good, healthy, 7)), isSameMemory(good, distrust(good))]).toEqual([true, false])
   })
 })

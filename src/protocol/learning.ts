@@ -41,6 +41,13 @@ export function learn(state: State, out: Outbox, membership: Membership, nowMs: 
     // Who proposed a fence knew the epoch before to be installed since then; who only learns of it counts from now.
     state.floorMs.set(node, proposed ? state.installedAtMs : floorMs)
   }
+  // In sync since before it was let back says nothing: its kernel may not have noticed yet that it was cut off (found by seed 521450).
+  if (before)
+    for (const { node, standing } of membership.members) {
+      const contact = state.contacts.get(node)
+      if (contact && contact.inSyncSinceMs !== Infinity && standing === 'observing' && memberOf(before, node)?.standing !== 'observing')
+        contact.inSyncSinceMs = nowMs
+    }
   changeDurable(state, out, { membership, promised: null, accepted: null })
   state.acceptedSinceMs = Infinity
   // Counted anew for the next epoch, or no-op follows no-op (found by seed 2813).

@@ -60,7 +60,7 @@ function unfenceVeto(state: State, now: Membership, next: Membership, nowMs: num
     if (member.node === state.self.node && before.standing === 'observing') continue
     // Who goes into maintenance need not answer: it loses a vote, and gains nothing.
     if (member.isInMaintenance && before.standing === 'voting') continue
-    const { statement, heardAtMs, incarnation } = contactOf(state, member.node)
+    const { statement, heardAtMs, incarnation, inSyncSinceMs } = contactOf(state, member.node)
     const isFresh = nowMs - heardAtMs < state.timings.detectMs && incarnation === member.incarnation
     if (!statement || !isFresh) return `${state.self.node} does not hear ${member.node} in incarnation ${member.incarnation}`
     if (before.standing === 'fenced') {
@@ -68,7 +68,8 @@ function unfenceVeto(state: State, now: Membership, next: Membership, nowMs: num
       if (statement.killedEpoch < before.lastFence)
         return `${member.node} has not said that it killed its workloads under epoch ${before.lastFence} or later`
       // Another incarnation that loses its vote need not be in sync: it could not be while its peers are fenced (found by seed 3165).
-    } else if (member.standing === 'voting' && !statement.isInSync) return `${member.node} is not in sync`
+    } else if (member.standing === 'voting' && (!statement.isInSync || nowMs - inSyncSinceMs < state.timings.settleMs))
+      return `${member.node} is not in sync, or not for long enough`
   }
   return null
 }

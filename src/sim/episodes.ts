@@ -19,7 +19,7 @@ export function addEpisodes(draft: Draft): number {
   const { random } = draft
   let { untilMs } = draft
   for (let left = random.integer(0, 2); left > 0; left--) {
-    const episode = random.pick([isolate, duel, duel, late, turnabout])
+    const episode = random.pick([isolate, isolate, duel, duel, late, turnabout, turnabout, doze])
     untilMs = Math.max(untilMs, episode({ ...draft, untilMs }))
   }
   if (draft.planned.some(({ fault }) => fault.kind === 'cut') && random.chance(0.35))
@@ -47,7 +47,7 @@ const beginOf = ({ random, startMs, untilMs }: Draft, lengthMs: number): number 
 /** Rooms cut from each other that all reach a witness, over links so slow that one reads what the other is about to write. */
 function duel(draft: Draft): number {
   const { random, options, rooms, planned, strikes } = draft
-  const forMs = random.integer(4_000, 9_000)
+  const forMs = random.integer(5_000, 12_000)
   const atMs = beginOf(draft, forMs)
   clear(
     random,
@@ -85,7 +85,8 @@ function duel(draft: Draft): number {
   for (let left = random.integer(0, 2); left > 0; left--)
     strikes.push({
       moment: random.pick<Moment>(['swap', 'swapped', 'swapped', 'accept', 'accepted', 'decided', 'decided']),
-      nth: random.integer(1, 3),
+      nth: random.integer(1, 2),
+      fromMs: atMs,
       fault: random.pick<Fault>([
         { kind: 'cut', from: '@room', to: 'witness', isOneWay: random.chance(0.3), path: null },
         { kind: 'cut', from: '@room', to: 'witness', isOneWay: false, path: null },
@@ -171,19 +172,18 @@ function turnabout(draft: Draft): number {
   planned.push({ atMs: atMs + backAfterMs, fault: { kind: 'heal' } })
   for (const afterMs of [-1_000, 100, 1_200, 3_000])
     if (random.chance(0.7)) planned.push({ atMs: atMs + backAfterMs + afterMs, fault: { kind: 'unfence', target: first } })
-  if (random.chance(0.5))
-    // Just as an epoch of the return is decided, its first learner is alone with it.
+  // Just as an epoch of the return is decided, its first learner is alone with it.
+  if (random.chance(0.6)) {
+    const when = { moment: 'decided' as const, nth: random.integer(1, 3), fromMs: atMs + backAfterMs }
+    const isOneWay = random.chance(0.2)
+    const from = random.pick(['@self', '@room', '@room'])
     strikes.push({
-      moment: 'decided',
-      nth: random.integer(2, 5),
-      fault: {
-        kind: 'cut',
-        from: random.pick(['@self', '@room']),
-        to: random.pick(['@others', '@others', '@room']),
-        isOneWay: random.chance(0.3),
-        path: null,
-      },
+      ...when,
+      fault: { kind: 'cut', from, to: from === '@room' ? '@others' : random.pick(['@others', '@room']), isOneWay, path: null },
     })
+    const away = random.pick([null, '@others', '@room'])
+    if (away !== null) strikes.push({ ...when, fault: { kind: 'cut', from: away, to: 'witness', isOneWay: false, path: null } })
+  }
   lose(second, atMs + againAfterMs)
   if (random.chance(0.6)) planned.push({ atMs: atMs + forMs, fault: { kind: 'heal' } })
   return Math.max(draft.untilMs, atMs + forMs + 500)
@@ -207,10 +207,51 @@ function isolate({ random, options, rooms, nodes, planned, startMs, untilMs }: D
   if (random.chance(0.5)) cut('api', false)
   if (random.chance(0.4)) planned.push({ atMs: atMs + random.integer(0, 3_000), fault: stallOf(random, options, target) })
   if (random.chance(0.5)) planned.push({ atMs: atMs + random.integer(0, 1_500), fault: brinkOf(random, target) })
+  // Heard again, or hearing again, but not both.
+  if (random.chance(0.35)) {
+    const halfMs = atMs + random.integer(2_500, 7_000)
+    const isHeard = random.chance(0.7)
+    for (const room of rooms)
+      if (!target.startsWith(room))
+        planned.push(
+          { atMs: halfMs, fault: { kind: 'heal', between: [target, room] } },
+          { atMs: halfMs, fault: { kind: 'cut', from: isHeard ? room : target, to: isHeard ? target : room, isOneWay: true, path: null } },
+        )
+    if (random.chance(0.7)) planned.push({ atMs: halfMs - random.integer(-1_500, 1_000), fault: { kind: 'unfence', target } })
+  }
   // An operator who is too early: the node is still cut off, and knows nothing.
   if (random.chance(0.4)) planned.push({ atMs: atMs + random.integer(2_000, 7_000), fault: { kind: 'unfence', target } })
   if (random.chance(0.5)) planned.push({ atMs: Math.round(atMs + forMs), fault: { kind: 'heal' } })
   return untilMs
+}
+
+/** Everything is well for long, and then a room's hosts stand still for about as long as it takes to be given up, and go on. */
+function doze(draft: Draft): number {
+  const { random, options, rooms, nodes, planned } = draft
+  const atMs = Math.round(draft.startMs + random.between(9_500, 13_000))
+  const most = options.watchdogMs ?? 4_000
+  const all: readonly Fault['kind'][] = [
+    'cut',
+    'heal',
+    'power-off',
+    'flap',
+    'brake',
+    'maintenance',
+    'witness',
+    'disk',
+    'stop',
+    'stall',
+    'crash',
+    'degrade',
+    'leave',
+    'brink',
+    'stuck',
+    'clock',
+  ]
+  clear(random, planned, 0, atMs + 4_000, all, 0.97)
+  const target = random.pick(random.chance(0.8) ? rooms : nodes)
+  planned.push({ atMs, fault: { kind: 'stop', target, forMs: Math.round(most * random.between(0.5, 0.99)), isDeaf: random.chance(0.6) } })
+  return Math.max(draft.untilMs, atMs + 4_000)
 }
 
 /** Two stops in a row, about as long as a watchdog lets a process stop. */

@@ -1,7 +1,7 @@
 /** What can go wrong, done to the world: each fault of a schedule, and the adversary's strikes at the protocol's own moments. */
 import { crashAgent, feed, loseDisk, noteWell, resetNode, stopAgent } from './agent.ts'
 import { changeRate } from './clock.ts'
-import type { Fault, Moment } from './schedule.ts'
+import type { Fault, Moment, Strike } from './schedule.ts'
 import { freshLink } from './network.ts'
 import { restoreBackup } from './witness.ts'
 import { isLive, migrate } from './workloads.ts'
@@ -32,11 +32,18 @@ const nodesOf = (world: World, target: string, at: SimNode | null): readonly Sim
 
 export function strikeAt(world: World, moment: Moment, nth: number, at: SimNode): void {
   for (const strike of world.schedule.strikes)
-    if (strike.moment === moment && strike.nth === nth) {
+    if (strike.moment === moment && countFor(world, strike, nth) === strike.nth) {
       world.note(`strike at ${moment} ${nth} on ${at.name}`)
       world.count('strikes')
       applyFault(world, strike.fault, at)
     }
+}
+
+function countFor(world: World, strike: Strike, nth: number): number {
+  if (strike.fromMs === undefined) return nth
+  const count = (world.strikeCounts.get(strike) ?? 0) + (world.timeline.nowMs >= strike.fromMs ? 1 : 0)
+  world.strikeCounts.set(strike, count)
+  return world.timeline.nowMs >= strike.fromMs ? count : -1
 }
 
 export function applyFault(world: World, fault: Fault, at: SimNode | null): void {

@@ -115,6 +115,8 @@ export interface Planned {
 export interface Strike {
   readonly moment: Moment
   readonly nth: number
+  /** Counted from then on, not from the beginning. */
+  readonly fromMs?: number
   readonly fault: Fault
 }
 

@@ -27,6 +27,7 @@ export const rememberedSeeds: readonly RememberedSeed[] = [
   ),
   hostile(13026, 'who finished a value did not ask the voters that only the value has'),
   hostile(117, 'a forced value that was never chosen stayed in the register behind every ordinary epoch'),
+  hostile(521450, 'a node let back before its kernel knew that it had been cut off voted, and trusted its stale replica'),
   hostile(31272, 'what a fenced node remembers of its replicas must be distrusted before its kill is said'),
   hostile(3165, 'a lost incarnation had to be in sync to lose its vote, which it cannot while its peers are fenced'),
   hostile(200895, 'the simulator itself: a repair left a stall pending'),

@@ -28,8 +28,8 @@ export interface Side {
   syncedAtMs: number
   /** What the agent remembers from the last reading while connected: the own replica was UpToDate. */
   wasUpToDate: boolean
-  /** The last that the other end's agent said in an epoch that both had: freeze mode holds there. */
-  peerStatesFreeze: boolean
+  /** The last epoch in which the other end's agent said that freeze mode holds there, both being in it; -1: none, or it took that back. */
+  freezeStatedEpoch: number
   /** Fence epoch for which this end was taken over; -1: none. */
   takenOverEpoch: number
 }
@@ -55,7 +55,7 @@ const newSide = (node: number, isLocked: boolean): Side => ({
   silentSinceMs: Infinity,
   syncedAtMs: 0,
   wasUpToDate: true,
-  peerStatesFreeze: isLocked,
+  freezeStatedEpoch: isLocked ? 0 : -1,
   takenOverEpoch: -1,
 })
 

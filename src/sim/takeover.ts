@@ -3,7 +3,8 @@ import type { Connection, Resource } from '../drbd/model.ts'
 import type { ShownResource } from '../drbd/show.ts'
 import { planSurvivor } from '../drbd/survivor.ts'
 import { type NodeId, nodeId } from '../protocol/ids.ts'
-import { memberOf, type Membership } from '../protocol/membership.ts'
+import { FORCED_STEP, type Member, memberOf, type Membership } from '../protocol/membership.ts'
+import { nodeProof } from '../protocol/proof.ts'
 import { mustKill } from '../protocol/running.ts'
 import { localMs } from './agent.ts'
 import { demote, disconnect, loseConnection, otherSide, resumeIo, type Side, sideOn, type Volume } from './storage.ts'
@@ -38,7 +39,9 @@ export function takeOverVolumes(world: World, node: SimNode): void {
     const side = sideOn(volume, node.index)
     if (!side) continue
     if (side.connection === 'Connected') {
-      side.wasUpToDate = side.state === 'UpToDate'
+      // As the agent: without a vote nothing is trusted anew.
+      const mayTrust = memberOf(membership, node.name)?.standing === 'voting'
+      side.wasUpToDate = side.state === 'UpToDate' && (mayTrust || side.wasUpToDate)
       if (world.options.isFreezeMode) exchangeStatement(world, node, volume, side)
     }
     // The others have written since: what it remembers says nothing any more.
@@ -53,8 +56,8 @@ export function takeOverVolumes(world: World, node: SimNode): void {
       shown: shownOf(world, volume, side),
       fenced: new Set(member.standing === 'fenced' ? [peer.name] : []),
       rejoining: new Set(),
-      statedFreezeMode: new Set(side.peerStatesFreeze ? [peer.name] : []),
-      provedStopped: new Set(),
+      statedFreezeMode: new Set(isStated(side, member, membership) ? [peer.name] : []),
+      provedStopped: new Set(nodeProof(state, peer.name, localMs(world, node)).isHeld ? [peer.name] : []),
       confirmedSecondary: new Set(isConfirmedSecondary(node, membership, peer.name) ? [peer.name] : []),
       touched: new Set(side.takenOverEpoch >= 0 ? [peer.name] : []),
       memory: new Map([[peer.name, { wasUpToDate: side.wasUpToDate, readAtMs: 0 }]]),
@@ -103,7 +106,13 @@ function exchangeStatement(world: World, node: SimNode, volume: Volume, side: Si
   if (!peer?.state || !node.state || peer.stoppedUntilMs > world.timeline.nowMs) return
   if (peer.state.durable.membership?.epoch !== node.state.durable.membership?.epoch) return
   if (storagePasses(world, side.node, other.node) && world.network.contactSinceMs(node.index, peer.index) <= world.timeline.nowMs)
-    side.peerStatesFreeze = other.isLocked && other.connection === 'Connected'
+    side.freezeStatedEpoch = other.isLocked && other.connection === 'Connected' ? (node.state.durable.membership?.epoch ?? -1) : -1
+}
+
+/** In the epoch before its fence; a forced one is numbered far ahead of it. */
+function isStated({ freezeStatedEpoch }: Side, { lastFence }: Member, { fenceVotes }: Membership): boolean {
+  const isForced = fenceVotes.some(({ epoch, confirmed }) => epoch === lastFence && confirmed !== undefined)
+  return freezeStatedEpoch >= 0 && freezeStatedEpoch >= lastFence - (isForced ? FORCED_STEP : 1)
 }
 
 function isConfirmedSecondary(node: SimNode, membership: Membership, peer: NodeId): boolean {
@@ -129,10 +138,12 @@ export function hasStorageProof(world: World, node: SimNode, vm: number, lost: N
   // The holder's report, in the same epoch, over the heartbeats.
   if (!holder || !membership || !ours || membership.epoch !== ours.epoch) return false
   if (holder !== node && world.network.contactSinceMs(holder.index, node.index) > world.timeline.nowMs) return false
+  const member = memberOf(ours, lost)
   return (
-    side.peerStatesFreeze &&
+    member !== undefined &&
+    isStated(side, member, ours) &&
     side.connection === 'StandAlone' &&
-    side.takenOverEpoch === memberOf(ours, lost)?.lastFence &&
+    side.takenOverEpoch === member.lastFence &&
     side.state === 'UpToDate' &&
     side.wasUpToDate
   )

@@ -10,7 +10,7 @@ import { strikeAt } from './faults.ts'
 import { createNetwork, type Network } from './network.ts'
 import { createObserver, type Observer } from './observer.ts'
 import { type Random, randomFrom } from './random.ts'
-import type { Moment, Schedule, WorldOptions } from './schedule.ts'
+import type { Moment, Schedule, Strike, WorldOptions } from './schedule.ts'
 import { createVolume, type Volume } from './storage.ts'
 import { createTimeline, type Timeline } from './timeline.ts'
 import { createWitness, type SimWitness } from './witness.ts'
@@ -94,6 +94,8 @@ export interface World {
   /** Faults are over: nothing strikes any more. */
   isRepaired: boolean
   readonly moments: Map<Moment, number>
+  /** Of the strikes that count from a time on. */
+  readonly strikeCounts: Map<Strike, number>
   note(text: string): void
   count(what: string): void
   strike(moment: Moment, node: SimNode): void
@@ -137,6 +139,7 @@ export function createWorld(schedule: Schedule, isTracing: boolean): World {
     log,
     isRepaired: false,
     moments: planned,
+    strikeCounts: new Map(),
     note: (text) => void log?.push(`${(timeline.nowMs / 1000).toFixed(3).padStart(9)} ${text}`),
     count: (what) => void counts.set(what, (counts.get(what) ?? 0) + 1),
     strike: (moment, node) => {
