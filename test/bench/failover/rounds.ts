@@ -35,7 +35,7 @@ interface Fence extends ApiObject {
 interface Answer {
   readonly notes: () => Promise<readonly string[]>
   /** Looked at after the workloads are back, too: undefined when nothing is left to do. */
-  readonly unfinished: () => Promise<string | undefined>
+  readonly unfinished: (sinceMs: number) => Promise<string | undefined>
   /** Called over and over. */
   readonly act: (notReady: ReadonlyMap<string, number>, sinceMs: number) => Promise<void>
   readonly stop: () => Promise<void>
@@ -97,13 +97,12 @@ const byRoomfence = async (bed: Bed): Promise<Answer> => {
   await until('the API server keeps Fence objects', 60_000, async () => fence().then(() => true))
   let finishedMs: number | undefined
   return {
-    act: async (_notReady, sinceMs) => {
-      if (finishedMs === undefined && (await fence())?.status?.phase === 'Finished') finishedMs = sinceMs
-    },
-    unfinished: async () => {
+    act: async () => {},
+    unfinished: async (sinceMs) => {
       const ends = roomfence.agents.unexpectedEnds()
       if (ends.length > 0) return `an agent ended: ${ends.map(({ node, ended }) => `${node} ${ended}`).join(', ')}`
       const status = (await fence())?.status
+      if (status?.phase === 'Finished') finishedMs ??= sinceMs
       return status?.phase === 'Finished' ? undefined : `its fence is ${status?.phase ?? 'not there'}: ${status?.message ?? ''}`
     },
     notes: async () => {
@@ -163,7 +162,7 @@ export const playRound = async (
       const recoveries = recording.recoveries()
       const running = recoveries.filter(({ runningMs }) => runningMs !== undefined).length
       const isBack = running === lost
-      unfinished = isBack || nowMs > capMs ? await answer.unfinished() : 'not all workloads are back'
+      unfinished = isBack || nowMs > capMs ? await answer.unfinished(nowMs) : 'not all workloads are back'
       if ((isBack && unfinished === undefined) || nowMs > capMs) break
       if (nowMs - toldMs > tellEveryMs) {
         toldMs = nowMs
