@@ -27,6 +27,12 @@ describe('two records of one fence, made one', () => {
     expect(merged.leases).toMatchObject([{ released: true }])
   })
 
+  test('keep who stands in for an instance of a set, or another would be taken for its replacement', () => {
+    const lost = exampleRecord('one', { kind: 'VirtualMachineInstance', set: 'set' })
+    const found = { ...lost, state: 'running', newNode: 'a1', replacedBy: 'two' } as const
+    expect(mergeStatus(status({ workloads: [lost] }), status({ workloads: [found] })).workloads).toEqual([found])
+  })
+
   test('keep every node that was un-fenced: a record that the API server lost must not fence it again', () => {
     expect(mergeStatus(emptyFenceStatus, status({ unfenced: [unfence('b1')] })).unfenced).toEqual([unfence('b1')])
     expect(mergeStatus(status({ unfenced: [unfence('b1')] }), status({ unfenced: [unfence('b1'), unfence('b2')] })).unfenced).toEqual([
@@ -69,6 +75,14 @@ describe('a workload that had settled', () => {
     const again = planFailover({ ...input, snapshot: { ...snapshot, recorded } })
     expect(again.status.workloads).toMatchObject([{ name: 'one', state: 'ordered', newNode: '', startAsked: false }])
     expect(again.status.phase).toBe('Acting')
+  })
+
+  test('is replaced by nobody any more when it is back', () => {
+    const before = exampleRecord('one', { kind: 'VirtualMachineInstance', set: 'set', state: 'running', newNode: 'a1', replacedBy: 'two' })
+    const { snapshot, ...input } = exampleInput({ vms: ['one'] })
+    const [again] = planFailover({ ...input, snapshot: { ...snapshot, recorded: status({ workloads: [before] }) } }).status.workloads
+    expect(again).toMatchObject({ state: 'ordered', newNode: '' })
+    expect(again?.replacedBy).toBeUndefined()
   })
 
   test('stays settled while no pod of it is there', () => {

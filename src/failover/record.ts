@@ -127,7 +127,7 @@ export function mergeStatus(remote: FenceStatus, local: FenceStatus): FenceStatu
     const later =
       isSettled(workload.state) || !isSettled(ours.state)
         ? workload
-        : { ...workload, state: ours.state, reason: ours.reason, newNode: ours.newNode, at: ours.at }
+        : { ...workload, state: ours.state, reason: ours.reason, newNode: ours.newNode, at: ours.at, ...standInOf(ours) }
     return { ...later, startAsked: workload.startAsked || ours.startAsked, proof: workload.proof === '' ? ours.proof : workload.proof }
   })
   const leaseKey = (lease: RecordedLease): string => `${fullName(lease)} ${lease.holder}`
@@ -143,12 +143,15 @@ export function mergeStatus(remote: FenceStatus, local: FenceStatus): FenceStatu
   }
 }
 
+const standInOf = ({ replacedBy }: RecordedWorkload): { readonly replacedBy?: string } => (replacedBy === undefined ? {} : { replacedBy })
+const withoutStandIn = ({ replacedBy: _replacedBy, ...workload }: RecordedWorkload): RecordedWorkload => workload
+
 function bringUpToDate(recorded: RecordedWorkload, verdicts: readonly PodVerdict[], clearedNow: ReadonlySet<string>): RecordedWorkload {
   const isBack = verdicts.some(({ kind }) => kind !== 'stuck' && kind !== 'skipped')
   if (isSettled(recorded.state) && !isBack) return recorded
   // It had settled after its pods were gone, and they are there again: the API server was set back in time, and all of it happens once more.
   const workload: RecordedWorkload = isSettled(recorded.state)
-    ? { ...recorded, state: 'waiting', newNode: '', startAsked: false }
+    ? { ...withoutStandIn(recorded), state: 'waiting', newNode: '', startAsked: false }
     : recorded
   const first = verdicts[0]
   // No pod of it is left on the fenced nodes.

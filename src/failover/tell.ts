@@ -71,7 +71,7 @@ export function createTeller({
           type: 'Normal',
           reason: 'FenceRecovered',
           action: 'Recover',
-          note: `runs on ${workload.newNode} after fence ${order.id} of node ${workload.node}`,
+          note: `${workload.replacedBy === undefined ? 'runs' : `${workload.replacedBy} runs in its place`} on ${workload.newNode} after fence ${order.id} of node ${workload.node}`,
         })
         return
       case 'stopped':
