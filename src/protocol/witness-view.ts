@@ -105,7 +105,7 @@ export function hearWitnessVersion(state: State, out: Outbox, version: number): 
   const incarnation = state.durable.membership?.witness?.incarnation
   if (incarnation === undefined || version < 0) return
   const seen = state.durable.witnessSeen
-  if (seen?.incarnation === incarnation && version > seen.version) changeDurable(state, out, { witnessSeen: { incarnation, version } })
+  if (seen?.incarnation !== incarnation || version > seen.version) changeDurable(state, out, { witnessSeen: { incarnation, version } })
 }
 
 /** Tells the register the epoch that this node has learned; the first by name sooner, so that one swap is enough. */
@@ -116,7 +116,11 @@ export function teachWitness(state: State, out: Outbox, nowMs: number): void {
   if ([...state.witness.pending.values()].some((request) => request.purpose === 'teach')) return
   if (!register) return
   const isReborn = register.incarnation !== membership.witness.incarnation && membership.witness.isVoting
-  if (!isReborn && (isStale || register.membership.epoch >= membership.epoch)) return
+  // What was read before somebody saw a newer one: on a register restored to that very version the swap would hold, and count it up to what is
+  // known of, as if it had never gone back (found by seed 850).
+  const seen = state.durable.witnessSeen
+  const isOutdated = seen?.incarnation === register.incarnation && register.version < seen.version
+  if (!isReborn && (isStale || isOutdated || register.membership.epoch >= membership.epoch)) return
   const rank = rankOf(state, membership, nowMs)
   if (nowMs - state.learnedAtMs < rank * state.timings.heartbeatMs) return
   const { accepted } = register

@@ -300,3 +300,23 @@ export const acksAfterAccepting: DirectedSchedule = (seed) =>
     strikes: [['chosen', 1, ...mend('b', 'a2', 'a3'), ...filter('learn', ['a'], ['b'], null)]],
     untilMs: 22_000,
   })
+
+/**
+ * Epoch 1 fences a2, without the witness's vote. Room a, which cannot reach the witness, only hears that its register has counted up; b teaches it, fences
+ * room a after that, and sees the register go back to before all that. Then room b is silent, and room a reaches the witness again.
+ */
+export const rememberedFromBefore: DirectedSchedule = (seed) =>
+  scheduleOf(seed, {
+    options: { nodesOfRooms: [3, 2] },
+    planned: [
+      [5_000, { kind: 'power-off', target: 'a2' }],
+      [9_000, { kind: 'power-on', target: 'a2' }],
+      [13_000, ...cut('a', 'b')],
+      [17_000, { kind: 'witness', how: 'restore' }],
+      [18_300, { kind: 'power-off', target: 'b' }],
+      [18_600 + 37 * seed, ...mend('a', 'witness')],
+    ],
+    strikes: [['chosen', 1, ...cut('a', 'witness')]],
+    untilMs: 24_000,
+    endsUnrepaired: true,
+  })

@@ -19,6 +19,7 @@ import {
   onlyVoterNoMore,
   readsOnAfterSwap,
   registerWentBack,
+  rememberedFromBefore,
   slowReader,
   wordKept,
 } from './directed-schedules.ts'
@@ -100,6 +101,13 @@ export const directed: readonly DirectedMutation[] = [
     ],
     caughtBy: 'P2 single survivor',
     schedule: registerWentBack,
+  },
+  {
+    name: 'the register is taught from what was read of it before others saw it newer',
+    edits: [edit('protocol/witness-view.ts', '(isStale || isOutdated || register', '(isStale || register')],
+    caughtBy: 'P2 single survivor',
+    schedule: rememberedFromBefore,
+    seeds: 12,
   },
   {
     // Each of the two rules alone is covered by the other: who has not said its kill is not let back, and who is let back without it kills first.

@@ -1,0 +1,92 @@
+import { describe, expect, it } from 'vitest'
+import { agent, ballot, fencing, first, heartbeat } from './fixtures/states.ts'
+import { type Membership, nextEpoch, witnessVoter } from './membership.ts'
+import type { Register, WitnessAnswer, WitnessRequest } from './messages.ts'
+import type { Effect } from './state.ts'
+
+const noOp = nextEpoch(first, { cause: { kind: 'no-op' } })
+const register = (version: number, change: Partial<Register> = {}): Register => ({
+  incarnation: 'w0',
+  version,
+  membership: first,
+  accepted: null,
+  ...change,
+})
+const asked = (effects: readonly Effect[], kind: WitnessRequest['kind']) =>
+  effects.flatMap((effect) => (effect.kind === 'witness' && effect.request.kind === kind ? [effect.request] : []))
+
+/** An agent whose reads are answered by hand. */
+function reading(node: string, membership: Membership = first) {
+  const made = agent(node, { durable: { membership } })
+  const tick = (nowMs: number) => made.give({ kind: 'tick' }, nowMs)
+  const answer = (nowMs: number, give: (id: number) => WitnessAnswer) => {
+    const [read] = asked(tick(nowMs), 'read')
+    return made.give({ kind: 'witness', answer: give(read?.id ?? 0) }, nowMs + 10)
+  }
+  const read = (nowMs: number, now: Register, isCounted = true) =>
+    answer(nowMs, (id) => ({ kind: 'register', id, register: now, isCounted }))
+  const grant = () => made.state.grants.get(witnessVoter('w0'))
+  return { made, tick, answer, read, grant }
+}
+
+describe("the witness's ack", () => {
+  it('is a read that the register counted in this very epoch, and counts from when it was asked', () => {
+    const { made, read, grant } = reading('a1')
+    read(1_000, register(3))
+    expect(grant()).toBe(1_000 + made.state.timings.permitMs)
+  })
+
+  it.each([
+    ['it was not counted', register(3), false],
+    ['it is of another incarnation', register(3, { incarnation: 'w1' }), true],
+    [
+      'the register accepted the fence of the reader',
+      register(3, { accepted: { ballot: ballot(1, 'b1'), membership: fencing(first, 'a1') } }),
+      true,
+    ],
+  ])('is none where %s', (_, now, isCounted) => {
+    const { read, grant } = reading('a1')
+    read(1_000, now, isCounted)
+    expect(grant()).toBeUndefined()
+  })
+
+  it('is none from a register that went back, whoever remembers the newer version', () => {
+    const alone = reading('a1')
+    alone.read(1_000, register(3))
+    alone.made.state.grants.clear()
+    alone.read(3_000, register(2))
+    expect(alone.grant()).toBeUndefined()
+    const told = reading('a1')
+    told.made.hear('a2', heartbeat(first, 1, { witnessVersion: 5 }), 500)
+    told.read(1_000, register(4))
+    expect(told.made.state.witness.isStale).toBe(true)
+    expect(told.grant()).toBeUndefined()
+  })
+})
+
+describe('a register that is behind', () => {
+  it('is told the epoch that was learned, and keeps an accepted value that may still follow it', () => {
+    const after = nextEpoch(noOp, { cause: { kind: 'no-op' } })
+    const { read, tick } = reading('a1', noOp)
+    read(1_000, register(3, { accepted: { ballot: ballot(1), membership: after } }), false)
+    const [swap] = asked(tick(1_100), 'swap')
+    expect(swap).toMatchObject({ expectedVersion: 3, register: { membership: noOp, accepted: { membership: after } } })
+  })
+
+  it('is not told from a reading that others have seen newer ones than', () => {
+    const { made, read, tick } = reading('a2', noOp)
+    made.hear('a1', heartbeat(noOp), 900)
+    read(1_000, register(3), false)
+    made.hear('a1', heartbeat(noOp, 2, { witnessVersion: 4 }), 1_050)
+    expect([1_100, 1_500, 1_900].flatMap((nowMs) => asked(tick(nowMs), 'swap'))).toEqual([])
+    read(2_000, register(4), false)
+    expect(asked(tick(2_100), 'swap')).toMatchObject([{ expectedVersion: 4 }])
+  })
+
+  it('is believed where it knows a higher epoch, also when it went back', () => {
+    const { made, read } = reading('a1')
+    read(1_000, register(9))
+    read(3_000, register(4, { membership: noOp }), false)
+    expect(made.state.durable.membership).toEqual(noOp)
+  })
+})
