@@ -34,6 +34,8 @@ import { createStorage } from './storage.ts'
 
 const RETRY_MS = 1_000
 const API_PROBE_EVERY_MS = 2_000
+/** An API server that takes seconds is slow, not away: handing a failover over to another agent only adds to what it has to do. */
+const API_PROBE_TIMEOUT_MS = 5_000
 const LEAVE_WITHIN_MS = 10_000
 /** The protocol's loop has not ticked for so long: this agent is stuck. */
 const STUCK_MS = 10_000
@@ -223,7 +225,7 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
   const probe = startApiProbe({
     probe: (signal) => client.probe({ signal }),
     everyMs: API_PROBE_EVERY_MS,
-    timeoutMs: API_PROBE_EVERY_MS,
+    timeoutMs: API_PROBE_TIMEOUT_MS,
     clock: nowMs,
     onChange: ({ isReachable, failure }) => {
       loop.feed({ kind: 'api', isReachable: isReachable === true })
