@@ -1,7 +1,6 @@
 /** The simulation is able to fail: each rule that is taken out of the decision code is missed by a property, within the seeds that the list says. */
 import { describe, expect, it } from 'vitest'
 import { buildMutant, firstFailure } from './mutant.ts'
-import { uncaught } from './uncaught.ts'
 import { mutations } from './mutations.ts'
 
 /** From a little before the seed that is known to catch it; a changed generator may need more, but not many more. */
@@ -9,10 +8,8 @@ const BEFORE = 3
 const MORE = 600
 
 describe('ordinary hostile schedules', () => {
-  it('are judged against mutations that each have their own name, and those not caught yet still fit the code', async () => {
-    const names = [...mutations, ...uncaught].map(({ name }) => name)
-    expect(new Set(names).size).toBe(names.length)
-    for (const { edits } of uncaught) await buildMutant(edits)
+  it('are judged against mutations that each have their own name', () => {
+    expect(new Set(mutations.map(({ name }) => name)).size).toBe(mutations.length)
   })
 
   it.each(mutations)(

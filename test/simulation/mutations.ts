@@ -36,7 +36,7 @@ export const mutations: readonly Mutation[] = [
         '  const membership = state?.attempt?.value ?? state?.durable.membership\n  if (!state || !membership || state.persistedVersion',
       ),
     ],
-    caughtBy: 'lost-write',
+    caughtBy: 'P1 single writer',
     firstSeed: 0,
   },
   {
@@ -185,6 +185,36 @@ export const mutations: readonly Mutation[] = [
       ),
     ],
     caughtBy: 'P3 no self-made outage',
+    firstSeed: 0,
+  },
+  {
+    name: 'the second watchdog interval is dropped',
+    edits: [edit('protocol/timings.ts', 'killMs + 2 * watchdogMs)', 'killMs + watchdogMs)')],
+    caughtBy: 'P1 single writer',
+    firstSeed: 0,
+  },
+  {
+    name: 'I/O still in flight after a reset is not waited for',
+    edits: [edit('protocol/timings.ts', ' + ioResidueMs\n}', '\n}')],
+    caughtBy: 'P1 single writer',
+    firstSeed: 150,
+  },
+  {
+    name: 'the watchdog is petted without a permit',
+    edits: [
+      edit(
+        'protocol/running.ts',
+        "  if (state.desired === 'none') return holdsPermit(state, nowMs)\n",
+        "  if (state.desired === 'none') return nowMs > -Infinity\n",
+      ),
+    ],
+    caughtBy: 'P1 single writer',
+    firstSeed: 0,
+  },
+  {
+    name: 'the watchdog is petted before the pause is verified',
+    edits: [edit('protocol/running.ts', 'return state.contained.level === state.desired && state.contained.isVerified', 'return true')],
+    caughtBy: 'P1 single writer',
     firstSeed: 0,
   },
 ]
