@@ -12,6 +12,7 @@ async function play(bed: Bed): Promise<PlayedFailover & { readonly result: Failo
   await createDeployment(bed.api, bed.namespace, { name: 'web', room: deadRoom })
   await bed.podsRun('db', deadRoom)
   await bed.podsRun('web', deadRoom)
+  bed.withoutEviction()
   await bed.powerOff()
   return bed.failedOver()
 }

@@ -37,6 +37,7 @@ async function play(bed: Bed): Promise<Pressed> {
       answer: { status: 429, retryAfterSeconds: 1 },
     },
   )
+  bed.withoutEviction()
   await bed.powerOff()
   const played = await bed.failedOver({ client, config: { maxConcurrency: 12 } })
   return { ...played, deletes: proxy.requests.filter(isDelete) }

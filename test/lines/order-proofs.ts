@@ -60,6 +60,7 @@ async function play(bed: Bed): Promise<Played> {
   const answer = (node: string): ProofAnswer =>
     node === soon || isProved ? { held: true, proof: { kind: 'killed' } } : { held: false, reason: 'it has not said that it killed' }
   const proofs: Proofs = { node: answer, workload: answer }
+  bed.withoutEviction()
   await bed.powerOff()
   const started = bed.failover({ proofs })
   await bed.vmiRuns('soon', livingRoom)

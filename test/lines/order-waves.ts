@@ -18,6 +18,7 @@ async function play(bed: Bed): Promise<PlayedFailover & { readonly result: Failo
     })
   for (const name of vms) await bed.vmiRuns(name, deadRoom)
   const onceUid = (await bed.vmiRuns('fifth', deadRoom)).metadata.uid
+  bed.withoutEviction()
   await bed.powerOff()
   const played = await bed.failedOver({ config: { waveSize: 2, waveReadinessGate: true, onceVms: 'restart' } })
   return { ...played, onceUid }
