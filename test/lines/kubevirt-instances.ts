@@ -52,13 +52,14 @@ async function fill(bed: Bed): Promise<void> {
   await createVm(api, namespace, { name: 'leaving', room })
   await createVm(api, namespace, { name: 'coming', room: livingRoom })
   await createVm(api, namespace, { name: 'stopping', room, runStrategy: 'Manual' })
+  await createVm(api, namespace, { name: 'once', room, runStrategy: 'Once' })
   await createVm(api, namespace, { name: 'booting', room, bootMs: 'never' })
   await createVm(api, namespace, { name: 'booting-manual', room, runStrategy: 'Manual', bootMs: 'never' })
   await createVmi(api, namespace, { name: 'alone', room })
   await createPool(bed, { name: 'farm', room, replicas: 2 })
   await createReplicaSet(bed, { name: 'crowd', room, replicas: 2 })
   for (const name of ['stopping', 'booting-manual']) await bed.startVm(name)
-  for (const name of ['plugged', 'leaving', 'stopping', 'alone', 'farm-0', 'farm-1']) await bed.vmiRuns(name, deadRoom)
+  for (const name of ['plugged', 'leaving', 'stopping', 'once', 'alone', 'farm-0', 'farm-1']) await bed.vmiRuns(name, deadRoom)
   await bed.vmiRuns('coming', livingRoom)
   await setRuns(bed, 'crowd', deadRoom, 2)
   for (const name of ['booting', 'booting-manual']) {
@@ -99,7 +100,8 @@ async function play(bed: Bed): Promise<Instances> {
     const { metadata } = await api.get<AnyObject>(vmiPath(bed, 'stopping'))
     return metadata.deletionTimestamp !== undefined
   })
-  const played = await bed.failedOver({ config: { startSafetyNetMs: Math.min(bed.world.config.startSafetyNetMs, 3_000) } })
+  const startSafetyNetMs = Math.min(bed.world.config.startSafetyNetMs, 3_000)
+  const played = await bed.failedOver({ config: { startSafetyNetMs, onceVms: 'restart' } })
   const { status } = await bed.fence(played.order.id)
   if (status === undefined) throw new Error('the fence has no status')
   return { ...played, status, uids, poolVms, launcherOf, attachmentPods, targetPods }
@@ -190,6 +192,18 @@ export const kubevirtInstances = stage<Instances>({
       check: async (played, bed) => {
         await expectMoved(played, bed, 'booting-manual')
         expect(starts(played, 'booting-manual')).toBe(1)
+      },
+    },
+    {
+      id: 'kubevirt-once-restarted',
+      part: 'kubevirt/once',
+      says: 'with the policy to restart them, a VM of strategy Once comes back: its failed instance is deleted, by its uid, and no other instance ever is',
+      check: async (played, bed) => {
+        await expectMoved(played, bed, 'once')
+        const deleted = played.writes.filter(({ verb, path }) => verb === 'delete' && path.includes('/virtualmachineinstances/'))
+        expect(deleted.map(({ path, body, outcome }) => ({ path, body, outcome }))).toEqual([
+          { path: vmiPath(bed, 'once'), body: expect.objectContaining({ uid: played.uids.get('once') }) as object, outcome: 'ok' },
+        ])
       },
     },
     {

@@ -44,6 +44,27 @@ export const linesElsewhere: readonly LineElsewhere[] = [
     ...ruleOf('src/failover/vm.test.ts', 'is touched ever more rarely: a virt-controller that is merely busy has to serve each touch, too'),
   },
   {
+    id: 'kubevirt-rerun-lost-start',
+    part: 'kubevirt/rerun-on-failure',
+    says: 'a VM of strategy RerunOnFailure whose queued start was lost is started after a while',
+    ...ruleOf('src/failover/vm.test.ts', 'of RerunOnFailure whose queued start was lost gets one after a while'),
+  },
+  {
+    id: 'kubevirt-controller-away-for-long',
+    part: 'kubevirt/controllers-lost',
+    says: 'while virt-controller is away VMs are waited for without an end, and told of when late',
+    ...ruleOf('src/failover/vm.test.ts', 'is waited for past its deadline, and told of, while virt-controller is away'),
+  },
+  {
+    id: 'kubevirt-migration-over',
+    part: 'kubevirt/migration-source',
+    says: 'what a migration that ended left in the lost room is cleared, and its VM, which runs on a survivor, is left alone',
+    ...ruleOf(
+      'src/failover/plan-kubevirt.test.ts',
+      'is cleared without asking for replicas, and its VM, which runs on a survivor by now, is none of the fence',
+    ),
+  },
+  {
     id: 'kubevirt-recorded-by-the-real-one',
     part: 'kubevirt/followed',
     says: 'what real controllers wrote in other failovers (migrations, hot-plug, back-off, virt-api away, controller lost) is followed to the same end',
