@@ -51,14 +51,15 @@ export function nextStatus({ snapshot, order, isoTime }: PlanInput, parts: Statu
   const stuck = stuckThings(verdicts, parts.volumeAttachments)
   const acting =
     stages.some((stage) => stage.steps.length > 0) || workloads.some((workload) => workload.state === 'ordered') || parts.isOpen
-  const phase = acting ? 'Acting' : waiting > 0 || stuck.length > 0 ? 'Waiting' : 'Finished'
+  // A dry run acts on nothing, so it never gets further than having been written down.
+  const phase = order.dryRun ? 'Recorded' : acting ? 'Acting' : waiting > 0 || stuck.length > 0 ? 'Waiting' : 'Finished'
   const vms = workloads.filter((workload) => workload.kind !== 'Pod')
   const running = vms.filter((workload) => workload.state === 'running').length
   return {
     ...recorded,
     phase,
     carriedOutBy: order.carriedOutBy,
-    message: `${String(running)} of ${String(vms.length)} VMs run elsewhere; ${String(waiting)} pods wait or are held; ${String(stuck.length)} stuck; ${String(parts.unplaced.length)} unplaced`,
+    message: `${order.dryRun ? 'dry run, nothing is done: ' : ''}${String(running)} of ${String(vms.length)} VMs run elsewhere; ${String(waiting)} pods wait or are held; ${String(stuck.length)} stuck; ${String(parts.unplaced.length)} unplaced`,
     nodes: parts.nodes,
     workloads,
     leases: parts.leases,

@@ -71,7 +71,8 @@ export const carrierLines: readonly Line<CarriersPlayed>[] = [
     says: 'a dry run writes the Fence with all that it would do, and changes no node and no pod',
     check: ({ dry }) => {
       expect(dry.result.outcome).toBe('finished')
-      expect(dry.fence.spec).toMatchObject({ dryRun: true })
+      expect(dry.fence).toMatchObject({ spec: { dryRun: true }, status: { phase: 'Recorded' } })
+      expect(dry.fence.status?.message).toContain('dry run')
       expect(dry.changed).toEqual([])
       expect(dry.writes.every(({ path }) => path.startsWith('/apis/roomfence.io/'))).toBe(true)
       const would = dry.events.filter((event) => event.kind === 'step-done')

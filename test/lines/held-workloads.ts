@@ -21,6 +21,8 @@ interface Held extends PlayedFailover {
   readonly fence: FenceObject
   readonly pods: readonly AnyObject[]
   readonly taints: ReadonlyMap<string, readonly string[]>
+  /** The same when the one without proof has got it and gone: then the terminating one alone is left to keep its node. */
+  readonly last: { readonly fence: FenceObject; readonly taints: ReadonlyMap<string, readonly string[]>; readonly ending: AnyObject }
   /** Version of the API server then: what came later is the release. */
   readonly releasedAt: number
 }
@@ -58,6 +60,7 @@ async function play(bed: Bed): Promise<Held> {
   const offAtMs = performance.now()
   await api.remove(`/api/v1/namespaces/${namespace}/pods/ending-0`)
 
+  let isProved = false
   let isOver = false
   const noProof = { held: false, reason: 'no watchdog, and nobody has said that it is dead' } as const
   const one = bed.failover({
@@ -65,7 +68,7 @@ async function play(bed: Bed): Promise<Held> {
     proofs: {
       node: () => (isOver ? { held: true, proof: { kind: 'human', by: 'ada' } } : noProof),
       workload: (_, resources) =>
-        isOver || !resources.some((name) => name.includes('unproved')) ? { held: true, proof: { kind: 'storage' } } : noProof,
+        isProved || !resources.some((name) => name.includes('unproved')) ? { held: true, proof: { kind: 'storage' } } : noProof,
     },
     dataGate: (volumes) =>
       isOver || volumes.every(({ handle }) => /fresh|unproved/.test(handle))
@@ -78,19 +81,40 @@ async function play(bed: Bed): Promise<Held> {
   await sleep(Math.max(0, offAtMs + bed.world.evictedAfterMs * 1.25 - performance.now()))
   const fence = await bed.fence(one.order.id)
   const pods = await api.list<AnyObject>(`/api/v1/namespaces/${namespace}/pods`)
-  const taints = new Map<string, readonly string[]>()
-  for (const node of bed.nodesOf()) {
-    const { spec } = await api.get<{ spec: { taints?: readonly { readonly key: string }[] } }>(`/api/v1/nodes/${node}`)
-    taints.set(node, spec.taints?.map(({ key }) => key) ?? [])
-  }
+  const taints = await taintsOf(bed)
   await bed.log.settled()
   const releasedAt = Math.max(...bed.log.changes().map(({ version }) => version))
+
+  isProved = true
+  one.failover.poke()
+  await bed.podsRun('unproved', livingRoom)
+  const lastFence = await bed.until('the terminating one alone keeps its node', async () => {
+    const seen = await bed.fence(one.order.id)
+    const { waitingFor = '' } = seen.status?.nodes.find(({ name }) => name === inService) ?? {}
+    return waitingFor === '' || /unproved/.test(waitingFor) ? undefined : seen
+  })
+  // Long enough for another look and a taint.
+  await sleep(3 * bed.world.config.lookEveryMs)
+  const last = {
+    fence: lastFence,
+    taints: await taintsOf(bed),
+    ending: await api.get<AnyObject>(`/api/v1/namespaces/${namespace}/pods/ending-0`),
+  }
 
   isOver = true
   one.failover.poke()
   await one.done
   await bed.log.settled()
-  return { ...one, nodes: { inService, outOfService }, before, fence, pods, taints, releasedAt }
+  return { ...one, nodes: { inService, outOfService }, before, fence, pods, taints, last, releasedAt }
+}
+
+async function taintsOf(bed: Bed): Promise<ReadonlyMap<string, readonly string[]>> {
+  const taints = new Map<string, readonly string[]>()
+  for (const node of bed.nodesOf()) {
+    const { spec } = await bed.api.get<{ spec: { taints?: readonly { readonly key: string }[] } }>(`/api/v1/nodes/${node}`)
+    taints.set(node, spec.taints?.map(({ key }) => key) ?? [])
+  }
+  return taints
 }
 
 const uidOf = (before: Held['before'], name: string): string => before.get(name)?.metadata.uid ?? ''
@@ -170,15 +194,19 @@ export const heldWorkloads = stage({
       id: 'held-terminating-keeps-its-node-in-service',
       part: 'order/out-of-service-taint',
       says: 'a node on which a held pod is terminating already, or one has no proof, is not put out of service: Kubernetes would start it; the node beside it is',
-      check: ({ taints, nodes, pods, before, fence }) => {
+      check: ({ taints, nodes, before, fence, last }) => {
         const out = 'node.kubernetes.io/out-of-service'
         expect(taints.get(nodes.outOfService)).toContain(out)
         expect(taints.get(nodes.inService)).not.toContain(out)
-        const ending = pods.find(({ metadata }) => metadata.name === 'ending-0')
-        expect(ending?.metadata).toMatchObject({ uid: uidOf(before, 'ending'), deletionTimestamp: expect.stringMatching(/Z$/) as string })
-        expect(fence.status?.nodes.find(({ name }) => name === nodes.inService)).toMatchObject({
+        expect(fence.status?.nodes.find(({ name }) => name === nodes.inService)).toMatchObject({ outOfService: false })
+        expect(last.taints.get(nodes.inService)).not.toContain(out)
+        expect(last.fence.status?.nodes.find(({ name }) => name === nodes.inService)).toMatchObject({
           outOfService: false,
-          waitingFor: expect.stringMatching(/ending-0 is held and terminating|unproved-0/) as string,
+          waitingFor: expect.stringContaining('ending-0 is held and terminating already') as string,
+        })
+        expect(last.ending.metadata).toMatchObject({
+          uid: uidOf(before, 'ending'),
+          deletionTimestamp: expect.stringMatching(/Z$/) as string,
         })
       },
     },
