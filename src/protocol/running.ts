@@ -1,5 +1,5 @@
 /** May this node run, may it pet its watchdog, and what must its containment be (docs/protocol.md, "Permit", "Containment"). Pure. */
-import { memberOf, nodeVoter, votesOf } from './membership.ts'
+import { isMajority, memberOf, nodeVoter, votesOf } from './membership.ts'
 import { changeDurable, contain, note, type Outbox } from './outbox.ts'
 import { permitUntilMs } from './permit.ts'
 import type { ContainmentLevel, State } from './state.ts'
@@ -87,19 +87,17 @@ export function mayPet(state: State, nowMs: number): boolean {
   return state.contained.level === state.desired && state.contained.isVerified
 }
 
-/** Whether the watchdog may be closed: the withdrawal of its protection was acked by a majority, or nothing can run anyway. */
+/**
+ * Whether the watchdog may be closed: the withdrawal of its protection was acked by a majority, or nothing can run anyway. Its own vote counts: no
+ * proof of its end is ever made of its own word about its door, so each has a voter in it that acked.
+ */
 export function mayCloseWatchdog(state: State): boolean {
   const membership = state.durable.membership
   if (!membership) return true
   if (!state.withdrawal) return false
-  const votes = votesOf(membership)
-  let total = 0
-  let acked = 0
-  for (const [voter, weight] of votes) {
-    total += weight
-    if (state.withdrawal.ackedBy.has(voter)) acked += weight
-  }
-  return acked * 2 > total
+  const self = nodeVoter(state.self.node, state.self.incarnation)
+  const { ackedBy } = state.withdrawal
+  return isMajority(votesOf(membership), (voter) => voter === self || ackedBy.has(voter))
 }
 
 /** A voter counts its own vote while its door to itself is open: it learns a fence of itself, it never accepts one. */
