@@ -25,6 +25,7 @@ import {
   unfenceAnnotation,
   unfencedEpochAnnotation,
 } from './order.ts'
+import { refusalReason } from './rbac.ts'
 import { isOurs, isUnfencedSince, withoutOurs } from './taints.ts'
 import { type AgentReport, checkUnfence, type FailedCheck, type UnfenceFacts } from './unfence.ts'
 
@@ -143,7 +144,7 @@ export async function finishUnfence(
       return true
     } catch (error) {
       if (!(error instanceof KubeError) || !(isTransient(error) || error.code === 'conflict' || error.code === 'forbidden')) throw error
-      onProgress?.({ kind: 'api-unavailable', reason: error.message, atMs: clock.nowMs() })
+      onProgress?.({ kind: 'api-unavailable', reason: refusalReason(error), atMs: clock.nowMs() })
       await clock.sleep(Math.max(error.retryAfterMs ?? 0, backoffMs), signal)
       backoffMs = Math.min(10_000, backoffMs * 2)
     }

@@ -2,7 +2,7 @@
 import { afterEach, expect, test } from 'vitest'
 import { createVm, demoNamespace, requestStart } from '../../src/demo/cluster/fixtures.ts'
 import { rbacRules } from '../../src/failover/rbac.ts'
-import { startUnfence } from '../../src/failover/start-unfence.ts'
+import { finishUnfence, startUnfence } from '../../src/failover/start-unfence.ts'
 import { epoch } from '../../src/protocol/ids.ts'
 import { createFailoverBed, eventually, type FailoverBed, roomB, testClock, testConfig } from './bed.ts'
 
@@ -74,4 +74,39 @@ test('a ServiceAccount with these rights and no others carries out a fence and u
   })
   expect(bed.events.filter((event) => event.kind === 'event-dropped')).toEqual([])
   expect(bed.store.list('events').some((event) => event['reason'] === 'FenceRecovered')).toBe(true)
+})
+
+test('an un-fence that lacks a right names the rule and goes on when it has it', async () => {
+  bed = await createFailoverBed({ token: { name: 'system:serviceaccount:roomfence:agent', groups: [] } })
+  bed.store.create('clusterroles', {
+    metadata: { name: 'roomfence' },
+    rules: rbacRules.map((rule) => (rule.resources.includes('nodes') ? { ...rule, verbs: ['get', 'list', 'watch'] } : rule)),
+  })
+  bed.store.create('clusterrolebindings', {
+    metadata: { name: 'roomfence' },
+    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'roomfence' },
+    subjects: [{ kind: 'ServiceAccount', namespace: 'roomfence', name: 'agent' }],
+  })
+  const told: string[] = []
+  const stopping = new AbortController()
+  const done = finishUnfence({
+    fenceId: roomB.id,
+    nodes: roomB.nodes,
+    by: 'ada',
+    client: bed.client,
+    clock: testClock,
+    epoch: epoch(8),
+    overridden: [],
+    signal: stopping.signal,
+    onProgress: (event) => {
+      if (event.kind === 'api-unavailable') told.push(event.reason)
+    },
+  })
+  await eventually('the rule is named', () =>
+    told.includes('the ServiceAccount lacks a rule: apiGroups: [""], resources: ["nodes"], verbs: [patch]'),
+  )
+  const role = bed.store.get('clusterroles', undefined, 'roomfence')
+  if (role === undefined) throw new Error('no role')
+  bed.store.update('clusterroles', { ...role, rules: rbacRules })
+  expect(await done).toBe(true)
 })
