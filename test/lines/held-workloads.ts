@@ -87,7 +87,11 @@ async function play(bed: Bed): Promise<Held> {
 
   isProved = true
   one.failover.poke()
-  await bed.podsRun('unproved', livingRoom)
+  // Its volume stays attached, in the real world for six minutes, since its node is not out of service.
+  await bed.until('the one without proof is cleared', async () => {
+    const pod = await api.get(`/api/v1/namespaces/${namespace}/pods/unproved-0`).catch(() => undefined)
+    return pod?.metadata.uid !== uidOf(before, 'unproved')
+  })
   const lastFence = await bed.until('the terminating one alone keeps its node', async () => {
     const seen = await bed.fence(one.order.id)
     const { waitingFor = '' } = seen.status?.nodes.find(({ name }) => name === inService) ?? {}
