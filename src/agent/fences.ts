@@ -27,6 +27,7 @@ import type { State } from '../protocol/state.ts'
 import { agentReport } from './agent-report.ts'
 import { answerConfirmation, evidenceOfLife } from './demands.ts'
 import { showFences } from './fence-gauges.ts'
+import { lookEveryMs, type UnfenceRequest, unfenceRequest } from './requests-on-nodes.ts'
 import { dataGate, type StorageFacts, storageProof } from './storage-proof.ts'
 
 export interface FencesOptions {
@@ -182,7 +183,9 @@ export function createFences(options: FencesOptions): Fences {
     for (const epoch of statuses.keys()) if (!mine || !epochs.has(epoch)) statuses.delete(epoch)
     showFences(metrics, statuses.values(), configuration.failover, clock.isoTime())
     for (const [epoch, { failover }] of running) if (!mine || !epochs.has(epoch)) failover.stop()
-    if (epochs.size > 0 && !isLooking && nowMs() - lookedAtMs > (mine ? LOOK_EVERY_MS : LOOK_ELSEWHERE_MS)) void look(membership, mine)
+    const fenced = fencedNodes(membership).length
+    const isDue = nowMs() - lookedAtMs > lookEveryMs(mine, fenced, membership.members.length - fenced)
+    if (fenced > 0 && !isLooking && isDue) void look(membership, mine)
     if (isWithoutVotes(membership) && !isLooking && nowMs() - lookedAtMs > LOOK_ELSEWHERE_MS) void lookAtSilent(membership)
     if (!mine) return
     for (const epoch of epochs) if (!running.has(epoch) && !finished.has(epoch)) startFor(membership, epoch)
@@ -204,7 +207,7 @@ export function createFences(options: FencesOptions): Fences {
   const look = async (membership: Membership, mine: boolean): Promise<void> => {
     isLooking = true
     try {
-      const asked = new Map<number, { nodes: NodeId[]; isForced: boolean }>()
+      const asked = new Map<string, UnfenceRequest & { readonly epoch: number; readonly nodes: NodeId[] }>()
       for (const { node, standing, lastFence } of membership.members) {
         if (standing !== 'fenced' || unfencing.has(node) || (!mine && nodeProof(options.state(), node, nowMs()).isHeld)) continue
         const { annotations, taints } = nodeView(await client.get(paths.node(node), { signal: stopping.signal }))
@@ -219,17 +222,17 @@ export function createFences(options: FencesOptions): Fences {
         }
         const value = annotations[unfenceAnnotation]
         if (value === undefined || !mine) continue
-        const words = value.split(/[\s,]+/)
-        if (!words.some((word) => word === 'true' || word === 'force' || word === fenceId(lastFence))) {
+        const wanted = unfenceRequest(value, fenceId(lastFence))
+        if (wanted === undefined) {
           log.warn({ node, value }, `${unfenceAnnotation} on ${node} names another fence: write "true" or "${fenceId(lastFence)}"`)
           continue
         }
-        const request = asked.get(lastFence) ?? { nodes: [], isForced: false }
-        request.nodes.push(node)
-        request.isForced ||= words.includes('force')
-        asked.set(lastFence, request)
+        const key = `${lastFence} ${wanted.isForced} ${wanted.by}`
+        const together = asked.get(key) ?? { ...wanted, epoch: lastFence, nodes: [] }
+        together.nodes.push(node)
+        asked.set(key, together)
       }
-      for (const [epoch, { nodes, isForced }] of asked) void unfence(epoch, nodes, isForced)
+      for (const { epoch, nodes, isForced, by } of asked.values()) void unfence(epoch, nodes, isForced, by)
     } catch (error) {
       log.debug({ error }, 'fenced nodes could not be looked at')
     } finally {
@@ -298,19 +301,19 @@ export function createFences(options: FencesOptions): Fences {
     }
   }
 
-  const unfence = async (epoch: number, nodes: readonly NodeId[], force: boolean): Promise<void> => {
+  const unfence = async (epoch: number, nodes: readonly NodeId[], force: boolean, by: string): Promise<void> => {
     for (const node of nodes) unfencing.add(node)
     try {
       const request = startUnfence({
         fenceId: fenceId(epoch),
         fencedByEpoch: epoch,
         nodes,
-        by: 'annotation',
+        by,
         force,
         client,
         clock,
         agentReport: (node) => agentReport(options.state(), options.reported(node) ?? [], node, nowMs()),
-        chooseEpoch,
+        chooseEpoch: async () => chooseEpoch(nodes, by),
         backoff: configuration.failover,
         events: configuration.failover.events,
         onProgress: (event) => log.info({ fence: fenceId(epoch), ...event }, `un-fence of ${nodes.join(', ')}: ${event.kind}`),
@@ -330,13 +333,13 @@ export function createFences(options: FencesOptions): Fences {
     }
   }
 
-  const chooseEpoch: Parameters<typeof startUnfence>[0]['chooseEpoch'] = async (nodes) => {
+  const chooseEpoch = async (nodes: readonly NodeId[], by: string): ReturnType<Parameters<typeof startUnfence>[0]['chooseEpoch']> => {
     const untilMs = nowMs() + CHOOSE_WITHIN_MS
     while (nowMs() < untilMs && !stopping.signal.aborted) {
       const { membership } = options.state().durable
       if (membership && nodes.every((node) => memberOf(membership, node)?.standing !== 'fenced'))
         return { chosen: true, epoch: membership.epoch }
-      options.requestUnfence(nodes, 'annotation')
+      options.requestUnfence(nodes, by)
       await sleep(100, stopping.signal)
     }
     return { chosen: false, reason: options.state().lastVeto ?? 'no majority agreed in time' }

@@ -36,6 +36,7 @@ interface Fence extends ApiObject {
     readonly message: string
     readonly nodes: readonly { readonly name: string; readonly proof: string; readonly fenced: boolean; readonly outOfService: boolean }[]
     readonly workloads: readonly { readonly kind: string; readonly name: string; readonly state: string; readonly proof: string }[]
+    readonly unfenced?: readonly { readonly node: string; readonly by: string }[]
   }
 }
 
@@ -212,8 +213,10 @@ describe.skipIf(isClusterSkipped())('roomfence on a real control plane with real
     await sleep(stretched(5_000))
     expect(recorder.putOnDeadNodes()).toEqual([])
 
-    for (const name of deadNodes) await client.patch(nodesPath(name), { metadata: { annotations: { 'roomfence.io/unfence': 'true' } } })
+    for (const name of deadNodes) await client.patch(nodesPath(name), { metadata: { annotations: { 'roomfence.io/unfence': 'true,ada' } } })
     await phase(first.metadata.name, 'Unfenced', 180_000)
+    const undone = (await list<Fence>(fencesPath)).find(({ metadata }) => metadata.name === first.metadata.name)
+    expect(undone?.status?.unfenced?.map(({ by }) => by)).toEqual(deadNodes.map(() => 'ada'))
     await until('no taint is left', 120_000, async () => {
       const all = await list<Node>(nodesPath())
       const left = all.flatMap(({ spec }) => spec.taints ?? [])

@@ -1,0 +1,28 @@
+/** What people ask for by annotations of fenced nodes, and how often the agents look for it. Pure. */
+
+export interface UnfenceRequest {
+  readonly isForced: boolean
+  /** The name that was written beside the rest, for the record. */
+  readonly by: string
+}
+
+/**
+ * @param value of the annotation: `true` or the fence's name, `force`, and who asks, in any order
+ * @returns undefined when neither the fence nor `true` is named: it was meant for another fence
+ */
+export function unfenceRequest(value: string, fence: string): UnfenceRequest | undefined {
+  const words = value.split(/[\s,]+/).filter((word) => word !== '')
+  const isMeant = (word: string): boolean => word === 'true' || word === 'force' || word === fence
+  if (!words.some(isMeant)) return undefined
+  return { isForced: words.includes('force'), by: words.filter((word) => !isMeant(word)).join(' ') || 'annotation' }
+}
+
+const COORDINATOR_EVERY_MS = 1_000
+const OTHERS_EVERY_MS = 3_000
+
+/**
+ * How long to wait between two looks, each of which reads every fenced node: a room may stay fenced for days, and then the coordinator asks ten times a
+ * second at most, and the others together about a hundred times.
+ */
+export const lookEveryMs = (isCoordinator: boolean, fenced: number, survivors: number): number =>
+  isCoordinator ? Math.max(COORDINATOR_EVERY_MS, 100 * fenced) : Math.max(OTHERS_EVERY_MS, 10 * fenced * survivors)
