@@ -259,7 +259,8 @@ export function startAgent(world: World, node: SimNode): void {
   if (node.disk.synced === null && node.lives === 1) feed(world, node, { kind: 'genesis', membership: world.genesis })
   feed(world, node, { kind: 'watchdog', timeoutMs: options.watchdogMs })
   feed(world, node, { kind: 'contained', level: node.guard, isVerified: true })
-  if (options.watchdogMs !== null) petWatchdog(world, node, options.watchdogMs)
+  // The agent opens the device with its first permit; one that an earlier life opened runs on and is not petted by a mere start.
+  if (options.watchdogMs !== null && node.watchdogFiresAtMs === Infinity) petWatchdog(world, node, options.watchdogMs)
   let storageReadAtMs = -Infinity
   const tick = (): void => {
     if (node.life !== life || !node.state) return
