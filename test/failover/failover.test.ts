@@ -95,7 +95,8 @@ describe('the carrier of a fence', () => {
     expect(diedBefore).toEqual(
       expect.arrayContaining(['fence', 'fence status', 'taint b1 fenced', 'taint b2 node.kubernetes.io/out-of-service', 'delete', 'start']),
     )
-  })
+    // Some fifteen failovers one after the other, most of their time waiting.
+  }, 180_000)
 
   test('is not disturbed by a second one at the same time', async () => {
     bed = await createFailoverBed()
