@@ -71,4 +71,27 @@ export const linesElsewhere: readonly LineElsewhere[] = [
     embedded: { file: 'test/failover/recordings.test.ts', test: 'is followed to its end' },
     real: { cannot: 'these are recordings of it' },
   },
+  {
+    id: 'resumed-by-another-agent',
+    part: 'transaction/resumed',
+    says: 'the process of the agent that carries out a fence is killed in the middle of it, and another agent finishes',
+    embedded: { cannot: 'agents of the demo are not killed at a step; `resumed-at-every-write` does it to the carrier' },
+    real: {
+      file: 'test/cluster/failover.test.ts',
+      test: 'is finished by another agent when the one that carries it out is killed in the middle',
+    },
+  },
+  {
+    id: 'control-plane-rolled-back-finished',
+    part: 'control-plane/rolled-back',
+    says: 'a fence that was finished is carried out again when the API server lost it, and not where a node was un-fenced',
+    embedded: {
+      file: 'test/agent/fences.test.ts',
+      test: 'carries it out again when the API server was set back to before it, and not when the node was un-fenced',
+    },
+    real: {
+      file: 'test/cluster/failover.test.ts',
+      test: 'brings everything of a room without power back in the other, and kills nothing twice',
+    },
+  },
 ]
