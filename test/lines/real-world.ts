@@ -66,7 +66,7 @@ async function worldOf(controlPlane: ControlPlane, fakeNodes: FakeNodes, cluster
       touchAfterMs: 3_000,
       startSafetyNetMs: 8_000,
       volumeAttachmentDeadlineMs: stretched(15_000),
-      vmDeadlineMs: stretched(60_000),
+      vmDeadlineMs: stretched(180_000),
     },
     lookEveryMs: 100,
     evictedAfterMs: stretched(notReadyAfterMs + secondNodeMs + toleratedForMs),
