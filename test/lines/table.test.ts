@@ -64,6 +64,10 @@ describe('the table of docs/failover.md', () => {
     for (const { name } of stages) expect(name).toMatch(/^[a-z][a-z0-9-]{1,40}$/)
   })
 
+  test('leaves no part of the failover without a line', () => {
+    expect(untestedIn(withLines(page, rows))).toEqual([])
+  })
+
   test('has a reason wherever a world cannot play a line', () => {
     for (const { id, embedded, real } of rows)
       for (const shown of [embedded, real]) if (shown !== undefined && 'cannot' in shown) expect(shown.cannot, id).toMatch(/\S{2,} \S+/)
