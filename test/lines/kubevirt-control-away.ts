@@ -18,7 +18,7 @@ interface ControlAway extends PlayedFailover {
 
 async function play(bed: Bed): Promise<ControlAway> {
   const { api, namespace } = bed
-  const control = kubevirtControl(bed)
+  const control = await kubevirtControl(bed)
   await createVm(api, namespace, { name: 'first', room: deadRoom })
   await createVm(api, namespace, { name: 'second', room: deadRoom, runStrategy: 'Manual' })
   await createStatefulSet(api, namespace, { name: 'db', room: deadRoom, accessMode: 'ReadWriteOnce' })

@@ -9,7 +9,7 @@ import { createVm } from './objects.ts'
 import { deadRoom, livingRoom } from './world.ts'
 
 const vms = { first: 'Always', second: 'RerunOnFailure', third: 'Manual' } as const
-const [lostController, lostApi, spareController] = ['virt-controller-lost', 'virt-api-lost', 'virt-controller-spare']
+const [lostApi, spareController] = ['virt-api-lost', 'virt-controller-spare']
 
 interface ControlLost extends PlayedFailover {
   readonly result: FailoverResult
@@ -17,6 +17,7 @@ interface ControlLost extends PlayedFailover {
   readonly endpoints: readonly [readonly string[], readonly string[]] | undefined
   /** When every launcher of the lost room was gone, virt-api still hung; what the engine had told by then. */
   readonly toldWhileHanging: readonly string[]
+  readonly lostController: string
   readonly leader: string
 }
 
@@ -42,13 +43,13 @@ async function createService(bed: Bed): Promise<void> {
 
 async function play(bed: Bed): Promise<ControlLost> {
   const { api, namespace } = bed
-  const control = kubevirtControl(bed)
+  const control = await kubevirtControl(bed)
+  const lostController = await control.holder()
   const isReal = bed.world.real !== undefined
   const [node = ''] = bed.nodesOf()
   for (const [name, runStrategy] of Object.entries(vms)) await createVm(api, namespace, { name, room: deadRoom, runStrategy })
   await bed.startVm('third')
   for (const name of Object.keys(vms)) await bed.vmiRuns(name, deadRoom)
-  await control.leadAs(lostController)
   if (isReal) await createService(bed)
   await createControlPod(bed, lostController, 'virt-controller', node)
   await createControlPod(bed, lostApi, 'virt-api', node)
@@ -75,7 +76,14 @@ async function play(bed: Bed): Promise<ControlLost> {
   control.answerAgain()
   const result = await played.done
   await bed.log.settled()
-  return { ...played, result, endpoints: isReal ? [before, after] : undefined, toldWhileHanging, leader: await control.holder() }
+  return {
+    ...played,
+    result,
+    endpoints: isReal ? [before, after] : undefined,
+    toldWhileHanging,
+    lostController,
+    leader: await control.holder(),
+  }
 }
 
 const nonEmpty = <T>(items: readonly T[]): readonly T[] | undefined => (items.length > 0 ? items : undefined)
@@ -88,7 +96,7 @@ export const kubevirtControlLost = stage<ControlLost>({
       id: 'kubevirt-control-pods-first',
       part: 'kubevirt/controllers-lost',
       says: 'virt-api’s and virt-controller’s pods in the lost room are cleared before any VM',
-      check: async ({ writes }) => {
+      check: async ({ writes, lostController }) => {
         const cleared = writes.flatMap(({ verb, path }) =>
           verb === 'delete' && path.includes('/pods/') ? [path.slice(path.lastIndexOf('/') + 1)] : [],
         )
@@ -101,7 +109,7 @@ export const kubevirtControlLost = stage<ControlLost>({
       id: 'kubevirt-virt-controller-lost',
       part: 'kubevirt/controllers-lost',
       says: 'the Lease of a virt-controller that was lost with the room is released, its standby leads, and the VMs come back',
-      check: async ({ events, leader, result }, bed) => {
+      check: async ({ events, lostController, leader, result }, bed) => {
         expect(events).toContainEqual(
           expect.objectContaining({ kind: 'lease-released', lease: 'kubevirt/virt-controller', holder: lostController }),
         )

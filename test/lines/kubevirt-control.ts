@@ -1,4 +1,5 @@
 /** KubeVirt's own programs in either world: to be lost with a room, to hang, to be away and to come back. */
+import { hostname } from 'node:os'
 import { isApiError } from '../cluster/api/client.ts'
 import type { Program } from '../cluster/processes.ts'
 import type { Bed } from './bed.ts'
@@ -9,12 +10,11 @@ const leasePath = '/apis/coordination.k8s.io/v1/namespaces/kubevirt/leases/virt-
 export interface KubeVirtControl {
   /** Who holds virt-controller's leader Lease; empty when nobody does. */
   holder(): Promise<string>
-  /** A virt-controller of this name takes the lead: its pod's name, as in its Lease. */
-  leadAs(name: string): Promise<void>
-  /** One more, which waits for the Lease. */
+  /** One more virt-controller, which waits for the Lease. */
   standBy(name: string): Promise<void>
   /** The one that leads, and is not asked. */
   killController(): Promise<void>
+  /** The usual one, when none is alive: as a restarted pod's container it need not wait for the Lease. */
   startController(): Promise<void>
   /** virt-api accepts calls and answers none: what a stale endpoint of a dead node does. */
   hangApi(): void
@@ -26,64 +26,66 @@ export interface KubeVirtControl {
 const setHolder = async ({ api }: Bed, holderIdentity: string): Promise<void> => {
   await api.patch(leasePath, { spec: { holderIdentity } })
 }
+const usual = 'virt-controller'
 
-export const kubevirtControl = (bed: Bed): KubeVirtControl => {
+export async function kubevirtControl(bed: Bed): Promise<KubeVirtControl> {
   const holder = async (): Promise<string> =>
     (await bed.api.get<{ spec: { holderIdentity?: string } }>(leasePath)).spec.holderIdentity ?? ''
+  if (bed.world.real === undefined) await createLease(bed)
   return { holder, ...(bed.world.real === undefined ? embedded(bed, holder) : real(bed, holder)) }
 }
 
 type Programs = Omit<KubeVirtControl, 'holder'>
 
+/** A virt-controller that stood by goes on leading when the stage is over: to start the usual one again would take time, and nobody misses it. */
 function real(bed: Bed, holder: () => Promise<string>): Programs {
   const controlPlane = bed.world.real?.controlPlane
   const { kubevirt } = controlPlane ?? {}
   if (controlPlane === undefined || kubevirt === undefined) throw new Error(`the world ${bed.world.name} has no KubeVirt programs`)
   const program = (name: string): Program => controlPlane.program(name)
-  const usual = 'virt-controller'
-  let leader = usual
-  const others = new Set<string>()
-  const killIfRunning = async (name: string): Promise<void> => {
-    if (program(name).isRunning()) await program(name).kill()
-  }
-  const begin = async (name: string): Promise<void> => {
-    others.add(name)
-    await kubevirt.startController(name)
+  /** Where no program may have a host name of its own, it leads under the machine's. */
+  const leader = async (): Promise<Program> => {
+    const name = await holder()
+    return program(name === hostname() ? usual : name)
   }
   const signalApi = (signal: 'SIGSTOP' | 'SIGCONT'): void => {
     process.kill(-program('virt-api').pid, signal)
   }
   bed.onEnd(async () => {
-    for (const name of others) await killIfRunning(name)
-    if (!program('virt-api').isRunning()) controlPlane.startAgain('virt-api')
-    else signalApi('SIGCONT')
-    if (!program(usual).isRunning()) {
-      await setHolder(bed, '')
-      controlPlane.startAgain(usual)
-    }
-    await bed.until('virt-controller leads as ever', async () => (await holder()) === usual, 60_000)
+    if (program('virt-api').isRunning()) signalApi('SIGCONT')
+    else controlPlane.startAgain('virt-api')
     await bed.until('virt-api answers as ever', async () => bed.api.get('/apis/subresources.kubevirt.io/v1').then(() => true), 60_000)
+    await bed.until('a virt-controller leads as ever', async () => (await leader()).isRunning(), 60_000)
   })
   return {
-    leadAs: async (name) => {
-      await killIfRunning(leader)
-      await setHolder(bed, '')
-      await begin(name)
-      leader = name
-      await bed.until(`${name} leads`, async () => (await holder()) === name, 60_000)
+    standBy: async (name) => {
+      await kubevirt.startController(name)
     },
-    standBy: begin,
-    killController: async () => killIfRunning(leader),
+    killController: async () => (await leader()).kill(),
     startController: async () => {
-      controlPlane.startAgain(leader)
+      await setHolder(bed, '')
+      controlPlane.startAgain(usual)
     },
     hangApi: () => signalApi('SIGSTOP'),
     answerAgain: () => signalApi('SIGCONT'),
-    killApi: async () => killIfRunning('virt-api'),
+    killApi: async () => program('virt-api').kill(),
     startApi: () => {
       controlPlane.startAgain('virt-api')
     },
   }
+}
+
+async function createLease({ api }: Bed): Promise<void> {
+  for (const [path, object] of [
+    ['/api/v1/namespaces', { metadata: { name: 'kubevirt' } }],
+    [
+      leasePath.slice(0, leasePath.lastIndexOf('/')),
+      { metadata: { name: 'virt-controller' }, spec: { holderIdentity: usual, leaseDurationSeconds: 15 } },
+    ],
+  ] as const)
+    await api.create(path, object).catch((error: unknown) => {
+      if (!isApiError(error, 409)) throw error
+    })
 }
 
 /** The calls that KubeVirt's webhooks look at, and those that virt-api serves itself. A delete is none of them. */
@@ -113,16 +115,6 @@ function embedded(bed: Bed, holder: () => Promise<string>): Programs {
     run()
   }
   return {
-    leadAs: async (name) => {
-      for (const [path, object] of [
-        ['/api/v1/namespaces', { metadata: { name: 'kubevirt' } }],
-        [leasePath.slice(0, leasePath.lastIndexOf('/')), { metadata: { name: 'virt-controller' }, spec: { leaseDurationSeconds: 15 } }],
-      ] as const)
-        await bed.api.create(path, object).catch((error: unknown) => {
-          if (!isApiError(error, 409)) throw error
-        })
-      await setHolder(bed, name)
-    },
     standBy: async (name) => {
       let isOver = false
       bed.onEnd(() => {
