@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { agent, first } from './fixtures/states.ts'
-import { nodeId } from './ids.ts'
+import { agent } from './fixtures/states.ts'
+import { type Epoch, nodeId } from './ids.ts'
 import { changeDurable, contain, type Outbox, persisted, send } from './outbox.ts'
 
-const want = (epoch: number) => ({ kind: 'want', epoch: epoch as typeof first.epoch }) as const
+const want = (epoch: number) => ({ kind: 'want', epoch: epoch as Epoch }) as const
 const b1 = nodeId('b1')
 
 /** What was given out of a state whose disk is answered by hand. */
