@@ -129,8 +129,12 @@ export function createObserver(): Observer {
     registerWritten: (world, before) => {
       const { register } = world.witness
       checkRegister(world, before, register)
-      if (register.accepted)
-        noteAccepted(observer, digestOf(register.accepted.membership), register.accepted.ballot, witnessVoter(register.incarnation))
+      if (register.accepted) {
+        const digest = digestOf(register.accepted.membership)
+        // The witness accepts first: from then on the value may be finished, whoever lives by then.
+        if (!observer.acceptedAtMs.has(digest)) observer.acceptedAtMs.set(digest, world.timeline.nowMs)
+        noteAccepted(observer, digest, register.accepted.ballot, witnessVoter(register.incarnation))
+      }
       if (register.accepted && register.accepted.membership.clusterId !== register.membership.clusterId)
         observer.violate(world, 'P5 nothing forgotten', 'the register mixes clusters')
     },
@@ -300,10 +304,26 @@ function checkOutage(observer: Observer, world: World, victim: SimNode, what: st
   const { state } = victim
   const isFresh = state !== null && readClock(victim.clock, nowMs) - state.learnedAtMs < 2 * world.options.timings.permitMs
   if (isFresh && !isMajority(new Map(membership.votesBefore), (voter) => voters.has(voter))) return
+  if (isBlocked(membership, victim, group, voters)) return
   if (isMajority(votesOf(membership), (voter) => voters.has(voter)))
     observer.violate(
       world,
       'P3 no self-made outage',
       `${victim.name} was ${what} while ${group.map(({ name }) => name).join(', ')} with a majority had been in contact for long`,
     )
+}
+
+/**
+ * One of the group accepted a fence of the victim that those who are out of reach may have chosen: nobody may rule it out, and the group without the
+ * victim is too few to finish it (docs/simulation.md, "Limits of the model").
+ */
+function isBlocked(membership: Membership, victim: SimNode, group: readonly SimNode[], voters: ReadonlySet<string>): boolean {
+  return group.some(({ state }) => {
+    const value = state?.durable.accepted?.membership
+    if (!value || state.durable.membership?.epoch !== membership.epoch || memberOf(value, victim.name)?.standing !== 'fenced') return false
+    const never = new Set<string>(
+      newlyFenced(membership, value).map((name) => nodeVoter(name, memberOf(value, name)?.incarnation ?? victim.incarnation)),
+    )
+    return !isDecidedBy(membership, value, (voter) => voters.has(voter) && !never.has(voter))
+  })
 }

@@ -58,6 +58,8 @@ function await_(world: World, withinMs: number, what: string, holds: () => strin
 function afterwards(world: World): number {
   const { timings, watchdogMs, rebootMs, hasWitness } = world.options
   applyFault(world, { kind: 'repair' }, null)
+  // Whoever was stopped does now what it had in hand: also say goodbye.
+  world.timeline.runUntil(world.timeline.nowMs + POLL_MS)
   const isUp = await_(world, rebootMs[1] * 3 + 15_000, 'all nodes boot', () => {
     const down = world.nodes.filter((node) => !node.state)
     return down.length > 0 ? `${down.map(({ name }) => name).join(', ')} is not up` : null
@@ -80,9 +82,14 @@ function afterwards(world: World): number {
   const proofMs = watchdogMs === null ? 20_000 : silentAfterMs(timings, watchdogMs)
   if (await_(world, proofMs + 20_000, 'every fence is carried out', () => notCarriedOut(world)) === null) return 0
   const unfence = (): void => applyUnfence(world)
-  if (await_(world, 60_000 + 2 * timings.witnessShiftMs, 'every node is back', () => notBack(world), unfence) === null) return 0
-  // Whoever has just started must have heard the others once: a watchdog that nobody knows of is no protection.
-  world.timeline.runUntil(world.timeline.nowMs + 4 * timings.heartbeatMs)
+  // Once in any case: it takes back words that are still fresh, such as a pause.
+  unfence()
+  // Again, until it stays so: a fence that was proposed before the repair may be chosen after it, where disks are slow.
+  do {
+    if (await_(world, 60_000 + 2 * timings.witnessShiftMs, 'every node is back', () => notBack(world), unfence) === null) return 0
+    // Whoever has just started must have heard the others once: a watchdog that nobody knows of is no protection.
+    world.timeline.runUntil(world.timeline.nowMs + 4 * timings.heartbeatMs)
+  } while (notBack(world) !== null)
   return world.schedule.finale === null ? 0 : loseRoom(world, world.schedule.finale, hasWitness)
 }
 
@@ -156,6 +163,8 @@ function notCarriedOut(world: World): string | null {
 
 function notBack(world: World): string | null {
   const latest = world.observer.latest ?? world.genesis
+  // A goodbye that was said before the repair: whoever dies after one is not missed.
+  for (const { name, state } of world.nodes) if (state?.isLeaving === true) return `${name} is leaving`
   for (const { name, state } of world.nodes)
     if (state?.isInstalled !== true) return `${name} does not know epoch ${latest.epoch} to be installed`
   if (latest.fencingPausedBy !== null) return 'fencing is paused'
