@@ -121,6 +121,15 @@ describe('a forced epoch', () => {
     expect(prepare).toMatchObject({ isFinishing: true, proposal: { epoch: forced.epoch } })
   })
 
+  it('proves nothing of a node that shows life again, until that says that it killed', () => {
+    const made = agent('b1', { durable: { membership: forced } })
+    expect(nodeProof(made.state, nodeId('a1'), LATER)).toMatchObject({ isHeld: true, kind: 'human' })
+    made.hear('a1', heartbeat(first), LATER)
+    expect(nodeProof(made.state, nodeId('a1'), LATER + 100).isHeld).toBe(false)
+    made.hear('a1', heartbeat(forced, 2, { killedEpoch: forced.epoch }), LATER + 200)
+    expect(nodeProof(made.state, nodeId('a1'), LATER + 300)).toMatchObject({ isHeld: true, kind: 'killed' })
+  })
+
   it('is installed when its own voters have learned it, and then gives permits', () => {
     const made = agent('b1', { durable: { membership: forced } })
     made.hear('b2', heartbeat(forced), 100)

@@ -2,7 +2,7 @@
 import type { NodeId } from './ids.ts'
 import { isMajority, memberOf, type VoterKey } from './membership.ts'
 import type { DoorStatement } from './messages.ts'
-import { contactOf } from './contact.ts'
+import { contactOf, lastLifeMs } from './contact.ts'
 import type { State } from './state.ts'
 import { silentAfterMs } from './timings.ts'
 
@@ -35,12 +35,15 @@ export function nodeProof(state: State, node: NodeId, nowMs: number): NodeProof 
   const membership = state.durable.membership
   const member = membership && memberOf(membership, node)
   if (!member || member.standing !== 'fenced') return { isHeld: false, reason: `${node} is not in a committed fence`, readyAtMs: null }
-  const human = state.humanProof.get(node)
-  if (human !== undefined) return { isHeld: true, kind: 'human', sinceMs: nowMs, text: `${human} confirmed ${node} dead` }
-  const confirmed = membership.fenceVotes.find(({ epoch }) => epoch === member.lastFence)?.confirmed
-  if (confirmed?.nodes.includes(node))
-    return { isHeld: true, kind: 'human', sinceMs: nowMs, text: `${confirmed.by} confirmed ${node} dead in a forced epoch` }
   const contact = contactOf(state, node)
+  // Whoever shows life again since the word was given has to say itself that it killed: a forced epoch may be finished late (hostile seed 2024134).
+  if (nowMs - lastLifeMs(contact) >= state.timings.detectMs) {
+    const human = state.humanProof.get(node)
+    if (human !== undefined) return { isHeld: true, kind: 'human', sinceMs: nowMs, text: `${human} confirmed ${node} dead` }
+    const confirmed = membership.fenceVotes.find(({ epoch }) => epoch === member.lastFence)?.confirmed
+    if (confirmed?.nodes.includes(node))
+      return { isHeld: true, kind: 'human', sinceMs: nowMs, text: `${confirmed.by} confirmed ${node} dead in a forced epoch` }
+  }
   const { statement } = contact
   if (statement && contact.incarnation === member.incarnation && statement.killedEpoch >= member.lastFence)
     return {

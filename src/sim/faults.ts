@@ -1,4 +1,5 @@
 /** What can go wrong, done to the world: each fault of a schedule, and the adversary's strikes at the protocol's own moments. */
+import type { Durable } from '../protocol/state.ts'
 import { crashAgent, feed, loseDisk, noteWell, resetNode, stopAgent } from './agent.ts'
 import { changeRate } from './clock.ts'
 import type { Fault, Moment, Strike } from './schedule.ts'
@@ -192,8 +193,10 @@ function flap(world: World, from: string, to: string, at: SimNode | null, everyM
 function powerOnLast(world: World, node: SimNode): void {
   const epoch = (world.observer.latest ?? world.genesis).epoch
   const others = world.nodes.filter((other) => !other.isDeclaredDead)
-  const isKnown = others.some(({ disk }) => disk.synced?.membership?.epoch === epoch)
-  const isUp = others.some(({ state }) => state?.durable.membership?.epoch === epoch)
+  const holds = (durable: Durable | null | undefined): boolean =>
+    durable?.membership?.epoch === epoch || durable?.accepted?.membership.epoch === epoch
+  const isKnown = others.some(({ disk }) => holds(disk.synced))
+  const isUp = others.some(({ state }) => holds(state?.durable))
   if (isKnown && !isUp) return world.timeline.in(500, () => powerOnLast(world, node))
   node.isDeclaredDead = false
   powerOn(world, node)
