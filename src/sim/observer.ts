@@ -287,6 +287,7 @@ function checkOutage(observer: Observer, world: World, victim: SimNode, what: st
   const { witness } = world
   const isWitnessGood =
     witness.isUp &&
+    !isRestored(world) &&
     isSettled(witness.goodSinceMs) &&
     group.every((node) => isSettled(world.network.contactSinceMs(node.index, world.witnessSite)))
   if (isWitnessGood && membership.witness?.incarnation === witness.register.incarnation)
@@ -325,5 +326,14 @@ function isBlocked(membership: Membership, victim: SimNode, group: readonly SimN
       newlyFenced(membership, value).map((name) => nodeVoter(name, memberOf(value, name)?.incarnation ?? victim.incarnation)),
     )
     return !isDecidedBy(membership, value, (voter) => voters.has(voter) && !never.has(voter))
+  })
+}
+
+/** Whether anybody has seen a newer version of the register than it holds: then it grants nothing until it has lost its vote and got it back. */
+function isRestored({ nodes, witness }: World): boolean {
+  const { incarnation, version } = witness.register
+  return nodes.some(({ state, disk }) => {
+    const seen = (state?.durable ?? disk.synced)?.witnessSeen
+    return seen?.incarnation === incarnation && seen.version > version
   })
 }
