@@ -65,8 +65,7 @@ async function play(bed: Bed): Promise<Played> {
   const nodes = bed.nodesOf()
   const [first = '', second = ''] = nodes
   const node = async (name: string): Promise<AnyObject> => api.get<AnyObject>(`/api/v1/nodes/${name}`)
-  const statusOf = async ({ order }: PlayedFailover): Promise<FencedStatus | undefined> =>
-    (await bed.fence(order.id)).status
+  const statusOf = async ({ order }: PlayedFailover): Promise<FencedStatus | undefined> => (await bed.fence(order.id)).status
   const answerOn = async (name: string): Promise<string> => (await node(name)).metadata.annotations?.['roomfence.io/unfence-answer'] ?? ''
   const eventsOf = async (wanted: string): Promise<readonly string[]> => {
     const all = await api.list<AnyObject & { reason?: string; note?: string }>('/apis/events.k8s.io/v1/namespaces/default/events')
