@@ -8,6 +8,7 @@ import { readClock } from './clock.ts'
 import { afterPowerLoss, afterProcessCrash, createDisk, writeDisk } from './disk.ts'
 import { carryOutFences, reachesApi } from './failover.ts'
 import { connectedPeers, isInSync, takeOverVolumes } from './takeover.ts'
+import { announce } from './moments.ts'
 import { checkAcks, checkProofs, checkPromise } from './invariants.ts'
 import { answerRequest } from './witness.ts'
 import { containNode, killCopiesAtReset } from './workloads.ts'
@@ -127,31 +128,6 @@ function carryOut(world: World, node: SimNode, effects: readonly Effect[], from:
     }
     carryOutOne(world, node, effect)
     if (node.life !== life) return
-  }
-}
-
-function announce(world: World, node: SimNode, effect: Effect): void {
-  if (effect.kind === 'persist') world.strike('persist', node)
-  else if (effect.kind === 'learned') {
-    const { epoch } = effect.membership
-    if (epoch > world.observer.announcedEpoch) {
-      world.observer.announcedEpoch = epoch
-      const { life } = node
-      world.strike('decided', node)
-      if (node.life !== life) return
-    }
-    world.strike('learned', node)
-  } else if (effect.kind === 'send') {
-    const { kind } = effect.message
-    if (kind === 'promise' || kind === 'accept' || kind === 'accepted') world.strike(kind, node)
-  } else if (effect.kind === 'witness') {
-    if (effect.request.kind === 'swap') world.strike('swap', node)
-  } else if (effect.kind === 'contain')
-    world.strike(effect.level === 'pause' ? 'pausing' : effect.level === 'kill' ? 'killing' : 'thawing', node)
-  else if (effect.kind === 'note') {
-    const { code } = effect
-    if (code === 'proposing' || code === 'finishing' || code === 'permit-lost') world.strike(code, node)
-    else if (code === 'fence-chosen') world.strike('chosen', node)
   }
 }
 

@@ -60,15 +60,15 @@ function afterwards(world: World): number {
   applyFault(world, { kind: 'repair' }, null)
   // Whoever was stopped does now what it had in hand: also say goodbye.
   world.timeline.runUntil(world.timeline.nowMs + POLL_MS)
+  if (!hasMajority(world)) {
+    world.count('majority lost with its disks')
+    return 0
+  }
   const isUp = await_(world, rebootMs[1] * 3 + 15_000, 'all nodes boot', () => {
     const down = world.nodes.filter((node) => !node.state)
     return down.length > 0 ? `${down.map(({ name }) => name).join(', ')} is not up` : null
   })
   if (isUp === null) return 0
-  if (!hasMajority(world)) {
-    world.count('majority lost with its disks')
-    return 0
-  }
   // 30 s with the default times; a witness that was restored must first lose its vote.
   const calmMs = 30_000 + timings.witnessShiftMs
   if (world.counts.has(lostAmidChoice)) {
