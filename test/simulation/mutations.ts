@@ -1,6 +1,6 @@
 /**
  * Mutations of the decision code, each a rule of the protocol taken out, that ordinary hostile schedules catch: no schedule was written for them.
- * `firstSeed`: where to begin to look; 0: at the first.
+ * A rule that has two guards in the code loses both.
  */
 import type { Property } from '../../src/sim/observer.ts'
 import type { Edit } from './mutant.ts'
@@ -9,6 +9,7 @@ export interface Mutation {
   readonly name: string
   readonly edits: readonly Edit[]
   readonly caughtBy: Property
+  /** The first hostile seed, counted from 1, that catches it: so many ordinary schedules it took. The search is described in docs/simulation.md. */
   readonly firstSeed: number
 }
 
@@ -19,13 +20,13 @@ export const mutations: readonly Mutation[] = [
     name: 'promises and accepted values are forgotten on restart',
     edits: [edit('protocol/state.ts', '{ ...durable }', '{ ...durable, promised: null, accepted: null }')],
     caughtBy: 'P2 single survivor',
-    firstSeed: 0,
+    firstSeed: 140,
   },
   {
     name: 'values accepted under lower ballots are ignored',
     edits: [edit('protocol/proposer.ts', '    adopt(attempt, message.accepted.ballot, message.accepted.membership)\n', '')],
     caughtBy: 'P2 single survivor',
-    firstSeed: 0,
+    firstSeed: 36,
   },
   {
     name: 'freeze mode is thawed before the commit',
@@ -37,19 +38,19 @@ export const mutations: readonly Mutation[] = [
       ),
     ],
     caughtBy: 'P1 single writer',
-    firstSeed: 0,
+    firstSeed: 11,
   },
   {
     name: 'equal votes have no tie-break',
     edits: [edit('protocol/membership.ts', 'const TIE_BREAK = 60', 'const TIE_BREAK = 0')],
     caughtBy: 'P6 it ends',
-    firstSeed: 0,
+    firstSeed: 10,
   },
   {
     name: 'there are no no-op epochs',
     edits: [edit('protocol/desire.ts', "    if (isTurn(state, membership, 'finish', nowMs))", '    if (nowMs < 0)')],
     caughtBy: 'P6 it ends',
-    firstSeed: 0,
+    firstSeed: 45,
   },
   {
     name: 'a room votes as soon as it is un-fenced',
@@ -62,25 +63,25 @@ export const mutations: readonly Mutation[] = [
       edit('protocol/veto.ts', "      if (member.standing !== 'observing') return `${member.node} must first run without a vote`\n", ''),
     ],
     caughtBy: 'P6 it ends',
-    firstSeed: 0,
+    firstSeed: 1,
   },
   {
     name: 'a node is declared out of service before the proof',
     edits: [edit('sim/failover.ts', 'if (isProved && !world.api', 'if (!world.api')],
     caughtBy: 'P1 single writer',
-    firstSeed: 0,
+    firstSeed: 2,
   },
   {
     name: 'the watchdog is not waited for at all',
     edits: [edit('protocol/timings.ts', 'killMs + 2 * watchdogMs)', 'killMs)')],
     caughtBy: 'P1 single writer',
-    firstSeed: 0,
+    firstSeed: 2,
   },
   {
     name: 'half of the votes are a majority',
     edits: [edit('protocol/membership.ts', 'return present * 2 > total', 'return present * 2.02 >= total')],
     caughtBy: 'P3 no self-made outage',
-    firstSeed: 0,
+    firstSeed: 25,
   },
   {
     name: 'a voter accepts under a lower ballot than it promised',
@@ -92,7 +93,7 @@ export const mutations: readonly Mutation[] = [
       ),
     ],
     caughtBy: 'P2 single survivor',
-    firstSeed: 0,
+    firstSeed: 39,
   },
   {
     name: 'votes and promises are said before they are on disk',
@@ -104,43 +105,43 @@ export const mutations: readonly Mutation[] = [
       ),
     ],
     caughtBy: 'P2 single survivor',
-    firstSeed: 0,
+    firstSeed: 87,
   },
   {
     name: 'evidence of life is no veto',
     edits: [edit('protocol/veto.ts', '    if (agoMs < detectMs)\n', '    if (agoMs < 0)\n')],
     caughtBy: 'P3 no self-made outage',
-    firstSeed: 0,
+    firstSeed: 112,
   },
   {
     name: 'what the witness holds is overwritten, not adopted',
     edits: [edit('protocol/proposer.ts', '    adopt(attempt, accepted.ballot, accepted.membership)\n', '')],
     caughtBy: 'P2 single survivor',
-    firstSeed: 0,
+    firstSeed: 61,
   },
   {
     name: 'an agent with a conflict or a fence of its own still thaws: the kill is skipped',
     edits: [edit('protocol/running.ts', "  if (mustKill(state)) return 'kill'\n", '')],
     caughtBy: 'P6 it ends',
-    firstSeed: 0,
+    firstSeed: 1,
   },
   {
     name: 'what a dead process paused is not thawed',
     edits: [edit('protocol/running.ts', "    if (state.desired === 'none') contain(out, 'none')\n", '')],
     caughtBy: 'P6 it ends',
-    firstSeed: 0,
+    firstSeed: 67,
   },
   {
     name: 'a failed write is not tried again',
     edits: [edit('protocol/step.ts', 'if (state.persistFailure !== null && state.held.length > 0)', 'if (nowMs < 0)')],
     caughtBy: 'P6 it ends',
-    firstSeed: 0,
+    firstSeed: 96,
   },
   {
     name: 'the witness never loses its vote',
     edits: [edit('protocol/desire.ts', 'if (!isLost || !hearsEveryRoom', 'if (isLost || !hearsEveryRoom')],
     caughtBy: 'P6 it ends',
-    firstSeed: 0,
+    firstSeed: 1,
   },
   {
     name: 'a node accepts its own fence',
@@ -155,7 +156,7 @@ export const mutations: readonly Mutation[] = [
       ),
     ],
     caughtBy: 'P3 no self-made outage',
-    firstSeed: 0,
+    firstSeed: 4,
   },
   {
     name: 'a change needs no majority of the new votes',
@@ -167,13 +168,13 @@ export const mutations: readonly Mutation[] = [
       ),
     ],
     caughtBy: 'P6 it ends',
-    firstSeed: 0,
+    firstSeed: 14,
   },
   {
     name: 'the restart grace frees a contained node',
     edits: [edit('protocol/running.ts', "    state.desired === 'none' &&\n    !state.hasHadPermit &&\n", '    !state.hasHadPermit &&\n')],
     caughtBy: 'P1 single writer',
-    firstSeed: 0,
+    firstSeed: 139,
   },
   {
     name: "the others accept before the witness's swap held",
@@ -185,19 +186,19 @@ export const mutations: readonly Mutation[] = [
       ),
     ],
     caughtBy: 'P3 no self-made outage',
-    firstSeed: 0,
+    firstSeed: 1,
   },
   {
     name: 'the second watchdog interval is dropped',
     edits: [edit('protocol/timings.ts', 'killMs + 2 * watchdogMs)', 'killMs + watchdogMs)')],
     caughtBy: 'P1 single writer',
-    firstSeed: 0,
+    firstSeed: 2,
   },
   {
     name: 'I/O still in flight after a reset is not waited for',
     edits: [edit('protocol/timings.ts', ' + ioResidueMs\n}', '\n}')],
     caughtBy: 'P1 single writer',
-    firstSeed: 150,
+    firstSeed: 151,
   },
   {
     name: 'the watchdog is petted without a permit',
@@ -209,12 +210,119 @@ export const mutations: readonly Mutation[] = [
       ),
     ],
     caughtBy: 'P1 single writer',
-    firstSeed: 0,
+    firstSeed: 2,
   },
   {
     name: 'the watchdog is petted before the pause is verified',
     edits: [edit('protocol/running.ts', 'return state.contained.level === state.desired && state.contained.isVerified', 'return true')],
     caughtBy: 'P1 single writer',
-    firstSeed: 0,
+    firstSeed: 17,
+  },
+  {
+    name: 'a heartbeat that was received extends the permit, not only an echo',
+    edits: [
+      edit(
+        'protocol/step.ts',
+        '  noteInstalled(state, nowMs)\n  if (!mayAck',
+        '  noteInstalled(state, nowMs)\n  if (votesOf(membership).has(nodeVoter(from, incarnation))) addGrant(state.grants, nodeVoter(from, incarnation), nowMs, state.timings.permitMs)\n  if (!mayAck',
+      ),
+    ],
+    caughtBy: 'P1 single writer',
+    firstSeed: 8,
+  },
+  {
+    name: 'an ack counts from its arrival, not from the heartbeat that it echoes',
+    edits: [
+      edit(
+        'protocol/step.ts',
+        'addGrant(state.grants, voter, sentAtMs, state.timings.permitMs)',
+        'addGrant(state.grants, voter, nowMs, state.timings.permitMs)',
+      ),
+    ],
+    caughtBy: 'P1 single writer',
+    firstSeed: 8,
+  },
+  {
+    name: 'a voter promises to a lower ballot',
+    edits: [
+      edit('protocol/acceptor.ts', "if (promised && compareBallots(ballot, promised) < 0) return refuse({ code: 'ballot', promised })", ''),
+    ],
+    caughtBy: 'P2 single survivor',
+    firstSeed: 1,
+  },
+  {
+    name: 'a register swap may lower the ballot',
+    edits: [
+      edit('protocol/proposer.ts', 'if (compareBallots(accepted.ballot, attempt.ballot) >= 0) {', 'if (accepted.ballot.round < 0) {'),
+    ],
+    caughtBy: 'P2 single survivor',
+    firstSeed: 18,
+  },
+  {
+    name: 'the register swaps without comparing',
+    edits: [edit('sim/witness.ts', 'request.expectedVersion !== register.version', 'request.expectedVersion < 0')],
+    caughtBy: 'P2 single survivor',
+    firstSeed: 52,
+  },
+  {
+    name: 'a voter keeps acking what it accepted to fence',
+    edits: [
+      edit('protocol/acceptor.ts', "return accepted === null || memberOf(accepted.membership, node)?.standing !== 'fenced'", 'return true'),
+    ],
+    caughtBy: 'P1 single writer',
+    firstSeed: 49,
+  },
+  {
+    name: 'permits are carried over without a cap',
+    edits: [edit('protocol/learning.ts', 'Math.min(mayRunUntilMs(state), nowMs + state.timings.permitMs)', 'mayRunUntilMs(state)')],
+    caughtBy: 'P1 single writer',
+    firstSeed: 31,
+  },
+  {
+    name: 'a node that is told of its fence pauses, and says that it killed',
+    edits: [
+      edit('protocol/running.ts', "  if (mustKill(state)) return 'kill'\n", "  if (mustKill(state)) return 'pause'\n"),
+      edit('protocol/running.ts', "if (level === 'kill' && isVerified) noteKilled", "if (level !== 'none' && isVerified) noteKilled"),
+    ],
+    caughtBy: 'P1 single writer',
+    firstSeed: 10,
+  },
+  {
+    name: 'a witness read that was no ack grants',
+    edits: [
+      edit('protocol/witness-view.ts', 'answer.isCounted) onCountedRead', 'answer.id > 0) onCountedRead'),
+      edit(
+        'protocol/witness-view.ts',
+        "  if (register.membership.epoch !== membership.epoch || digestOf(register.membership) !== digestOf(membership)) return\n  if (register.accepted && memberOf(register.accepted.membership, state.self.node)?.standing === 'fenced') return\n",
+        '',
+      ),
+    ],
+    caughtBy: 'P1 single writer',
+    firstSeed: 85,
+  },
+  {
+    name: 'a node is un-fenced without having killed',
+    edits: [
+      edit(
+        'protocol/desire.ts',
+        '    if (!statement || statement.killedEpoch < member.lastFence) continue\n',
+        '    if (!statement) continue\n',
+      ),
+      edit('protocol/veto.ts', 'if (statement.killedEpoch < before.lastFence)', 'if (statement.killedEpoch < -1)'),
+    ],
+    caughtBy: 'P1 single writer',
+    firstSeed: 89,
+  },
+  {
+    name: 'a register that went back is believed',
+    edits: [
+      edit(
+        'protocol/witness-view.ts',
+        'if (seen?.incarnation === register.incarnation && register.version < seen.version) {',
+        'if (seen && register.version < 0) {',
+      ),
+    ],
+    caughtBy: 'P6 it ends',
+    firstSeed: 12,
   },
 ]
