@@ -325,4 +325,10 @@ export const mutations: readonly Mutation[] = [
     caughtBy: 'P6 it ends',
     firstSeed: 12,
   },
+  {
+    name: 'permits last twice as long as the voters believe',
+    edits: [edit('protocol/permit.ts', 'const untilMs = sentAtMs + permitMs', 'const untilMs = sentAtMs + 2 * permitMs')],
+    caughtBy: 'P1 single writer',
+    firstSeed: 2,
+  },
 ]
