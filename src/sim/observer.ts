@@ -305,7 +305,7 @@ function checkOutage(observer: Observer, world: World, victim: SimNode, what: st
   const { state } = victim
   const isFresh = state !== null && readClock(victim.clock, nowMs) - state.learnedAtMs < 2 * world.options.timings.permitMs
   if (isFresh && !isMajority(new Map(membership.votesBefore), (voter) => voters.has(voter))) return
-  if (isBlocked(membership, victim, group, voters)) return
+  if (isBlocked(world, membership, victim, group, voters)) return
   if (isMajority(votesOf(membership), (voter) => voters.has(voter)))
     observer.violate(
       world,
@@ -315,13 +315,14 @@ function checkOutage(observer: Observer, world: World, victim: SimNode, what: st
 }
 
 /**
- * One of the group accepted a fence of the victim that those who are out of reach may have chosen: nobody may rule it out, and the group without the
- * victim is too few to finish it (docs/simulation.md, "Limits of the model").
+ * One of the group, or the register, accepted a fence of the victim that those who are out of reach may have chosen: nobody may rule it out, and the
+ * group without the victim is too few to finish it (docs/simulation.md, "Limits of the model").
  */
-function isBlocked(membership: Membership, victim: SimNode, group: readonly SimNode[], voters: ReadonlySet<string>): boolean {
-  return group.some(({ state }) => {
-    const value = state?.durable.accepted?.membership
-    if (!value || state.durable.membership?.epoch !== membership.epoch || memberOf(value, victim.name)?.standing !== 'fenced') return false
+function isBlocked(world: World, membership: Membership, victim: SimNode, group: readonly SimNode[], voters: ReadonlySet<string>): boolean {
+  const ofGroup = group.map(({ state }) => (state?.durable.membership?.epoch === membership.epoch ? state.durable.accepted : null))
+  return [...ofGroup, world.witness.register.accepted].some((accepted) => {
+    const value = accepted?.membership
+    if (!value || value.epoch <= membership.epoch || memberOf(value, victim.name)?.standing !== 'fenced') return false
     const never = new Set<string>(
       newlyFenced(membership, value).map((name) => nodeVoter(name, memberOf(value, name)?.incarnation ?? victim.incarnation)),
     )
