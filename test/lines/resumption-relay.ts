@@ -106,8 +106,6 @@ async function play(bed: Bed): Promise<Relay> {
   )
   // dozens of carriers die before the held pod is immune: longer than the embedded world takes to evict it
   bed.withoutEviction()
-  // Or the held one may be gone before it is made immune, on a busy machine.
-  bed.withoutEviction()
   await bed.powerOff()
   const offAtMs = performance.now()
 
