@@ -59,6 +59,8 @@ export function learn(state: State, out: Outbox, membership: Membership, nowMs: 
   if (!before) state.awakeSinceMs = nowMs
   // Said at once: until the others know that it is installed, nothing may follow it.
   state.heartbeatAtMs = -Infinity
+  // And the witness is read at once: its ack in this epoch may be the one that the permit lacks (hostile seed 3029132).
+  state.witness.askedAtMs = -Infinity
   state.isInstalled = false
   state.installedAtMs = Infinity
   state.grants.clear()

@@ -90,3 +90,12 @@ describe('a register that is behind', () => {
     expect(made.state.durable.membership).toEqual(noOp)
   })
 })
+
+it('the witness is read at once in an epoch that was just learned: its ack may be the one that the permit lacks', () => {
+  const made = agent('a2')
+  made.give({ kind: 'tick' }, 10_000)
+  const next = nextEpoch(first, { cause: { kind: 'no-op' } })
+  made.hear('a1', { kind: 'learn', membership: next }, 10_100)
+  const asked = made.give({ kind: 'tick' }, 10_200).flatMap((effect) => (effect.kind === 'witness' ? [effect.request] : []))
+  expect(asked).toMatchObject([{ kind: 'read', epoch: next.epoch }])
+})
