@@ -57,10 +57,11 @@ export const defaultTimings: Timings = {
 }
 
 /**
- * How long after its last ack a node is certainly silent, on another node's clock: the permit, the time to notice and pause, two
- * watchdog periods (one between checking the permit and petting, one until it fires), and I/O still in flight.
+ * How long after its last ack a node is certainly silent, on another node's clock: the permit, the time to notice and pause, two watchdog
+ * periods (one between checking the permit and petting, one until it fires), and I/O still in flight. A third period where the agent is killed
+ * at the end of the second: the kernel pets once when the holder of the device dies (Linux, `watchdog_release`). It needs no time to pause.
  */
 export function silentAfterMs(timings: Timings, watchdogMs: number): number {
   const { clockRateError: r, permitMs, killMs, ioResidueMs } = timings
-  return ((1 + r) / (1 - r)) * (permitMs + killMs + 2 * watchdogMs) + ioResidueMs
+  return ((1 + r) / (1 - r)) * (permitMs + Math.max(killMs, watchdogMs) + 2 * watchdogMs) + ioResidueMs
 }

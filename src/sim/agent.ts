@@ -313,6 +313,7 @@ function pet(world: World, node: SimNode, life: number, watchdogMs: number): voi
 
 function petWatchdog(world: World, node: SimNode, watchdogMs: number): void {
   const plan = ++node.watchdogPlan
+  node.holdsWatchdog = true
   node.watchdogFiresAtMs = world.timeline.nowMs + watchdogMs / node.watchdogRate
   world.timeline.at(node.watchdogFiresAtMs, () => {
     if (node.watchdogPlan !== plan || !node.isPowered) return
@@ -333,6 +334,9 @@ function warnOfPermit(world: World, node: SimNode): void {
 export function crashAgent(world: World, node: SimNode, backMs: number): void {
   if (!node.state) return
   world.note(`${node.name} agent crashes`)
+  // The kernel pets once when the process that holds the device dies (Linux, watchdog_release).
+  if (node.holdsWatchdog && node.watchdogFiresAtMs !== Infinity) petWatchdog(world, node, world.options.watchdogMs ?? 0)
+  node.holdsWatchdog = false
   node.state = null
   node.backlog = []
   node.life += 1
@@ -353,6 +357,7 @@ export function resetNode(world: World, node: SimNode, reason: string): void {
   node.boot += 1
   node.watchdogPlan += 1
   node.watchdogFiresAtMs = Infinity
+  node.holdsWatchdog = false
   node.starveLeft = 0
   node.isStarving = false
   node.hasBooted = false

@@ -27,8 +27,8 @@ export function carryOutFences(world: World, node: SimNode): void {
   if (untaintOne(world, node, membership.epoch, fenced)) return
   for (const member of fenced) {
     const index = world.nodeByName.get(member.node)?.index ?? -1
-    // Un-fenced by others since: its taint is gone, and nothing more is done to it.
-    if (!world.api.taints.has(index)) continue
+    // Un-fenced by others since, or fenced anew: its taint is gone or another one, and this fence does nothing more to it (hostile seed 4012872).
+    if (world.api.taints.get(index) !== member.lastFence) continue
     const isProved = nodeProof(state, member.node, nowMs).isHeld
     if (isProved && !world.api.outOfService.has(index)) {
       world.api.outOfService.add(index)

@@ -305,7 +305,8 @@ function checkOutage(observer: Observer, world: World, victim: SimNode, what: st
   const { state } = victim
   const isFresh = state !== null && readClock(victim.clock, nowMs) - state.learnedAtMs < 2 * world.options.timings.permitMs
   if (isFresh && !isMajority(new Map(membership.votesBefore), (voter) => voters.has(voter))) return
-  if (isBlocked(world, membership, victim, group, voters)) return
+  // Whoever is fenced is judged by when that was made, above: the very value that fences it excuses nothing.
+  if (what !== 'fenced' && isBlocked(world, membership, victim, group, voters)) return
   if (isMajority(votesOf(membership), (voter) => voters.has(voter)))
     observer.violate(
       world,

@@ -46,6 +46,8 @@ export interface SimNode {
   hasRest: boolean
   readonly clock: Clock
   watchdogPlan: number
+  /** This life of the agent has opened the watchdog: its death pets once more. */
+  holdsWatchdog: boolean
   /** True ms; Infinity: not armed. */
   watchdogFiresAtMs: number
   watchdogRate: number
@@ -187,6 +189,7 @@ function createNodes(options: WorldOptions, random: Random): SimNode[] {
         hasRest: false,
         clock: { sinceMs: 0, localMs: random.between(0, 1e6), rate: rate() },
         watchdogPlan: 0,
+        holdsWatchdog: false,
         watchdogFiresAtMs: Infinity,
         watchdogRate: rate(),
         guard: 'none',

@@ -194,6 +194,23 @@ export const readsOnAfterSwap: DirectedSchedule = (seed) =>
     untilMs: 18_000,
   })
 
+/** As above, and the agents are killed in their second stop: the kernel pets once more for each. `residueMs`: what is in flight at a reset arrives so late. */
+const killedInSecondStop =
+  (ioResidueMs: number): DirectedSchedule =>
+  (seed) =>
+    scheduleOf(seed, {
+      options: { hasWitness: false },
+      timings: { ioResidueMs },
+      planned: [
+        [5_000, ...cut('b', 'a', 'api')],
+        [8_500 + 40 * seed, { kind: 'crash', target: 'b', backMs: LONG_MS }],
+      ],
+      strikes: lastPets,
+      untilMs: 14_000,
+    })
+export const killedAtTheBrink = killedInSecondStop(0)
+export const killedWithWritesInFlight = killedInSecondStop(2_000)
+
 /** Room b is heard no more but hears, except what would tell it of its fence. */
 export const deafEars: DirectedSchedule = (seed) =>
   scheduleOf(seed, {
