@@ -1,6 +1,16 @@
 /** What this agent would have the next epoch change, if anything (docs/protocol.md, "A fence, step by step", "Vote shift"). Pure. */
 import type { NodeId, Room } from './ids.ts'
-import { forcedEpoch, isForced, type Member, type Membership, memberOf, nextEpoch, withMaintenance, withStanding } from './membership.ts'
+import {
+  forcedEpoch,
+  isForced,
+  isSuccessor,
+  type Member,
+  type Membership,
+  memberOf,
+  nextEpoch,
+  withMaintenance,
+  withStanding,
+} from './membership.ts'
 import { contactOf, isHeard, isMember, rankOf, suspects } from './contact.ts'
 import { note, type Outbox } from './outbox.ts'
 import { propose } from './proposer.ts'
@@ -21,8 +31,10 @@ export function pursue(state: State, out: Outbox, nowMs: number): void {
   if (!membership || state.attempt || nowMs < state.nextAttemptAtMs || state.hasConflict) return
   if (memberOf(membership, state.self.node)?.standing === 'fenced') return
   if (!isMember(membership, state.self.node, state.self.incarnation)) return
-  const { accepted } = state.durable
-  if (accepted && isForced(accepted.membership)) {
+  const accepted = [state.durable.accepted, state.witness.register?.accepted].find(
+    (one) => one && isForced(one.membership) && isSuccessor(membership, one.membership),
+  )
+  if (accepted && memberOf(accepted.membership, state.self.node)?.standing !== 'fenced') {
     if (lingering(state, nowMs) && isTurn(state, membership, 'finish', nowMs))
       propose(state, out, membership, accepted.membership, true, nowMs)
     return

@@ -4,6 +4,7 @@ import { agent, ballot, fencing, first, heartbeat, lifeOf, sent, unfencing } fro
 import { nodeId } from './ids.ts'
 import { digestOf, FORCED_STEP, forcedEpoch, isDecidedBy, memberOf, nextEpoch, nodeVoter, type VoterKey } from './membership.ts'
 import { nodeProof } from './proof.ts'
+import { onWitnessAnswer } from './proposer.ts'
 import { holdsPermit } from './running.ts'
 import { isForced } from './membership.ts'
 import type { Effect } from './state.ts'
@@ -158,5 +159,56 @@ describe('a node that boots', () => {
     expect(made.state.durable.bootId).toBe('boot1')
     const again = agent('a1', { boot: 'boot2', durable: made.state.durable })
     expect(again.state.desired).toBe('pause')
+  })
+})
+
+describe('a forced value in the register', () => {
+  const inRegister = { incarnation: 'w0', version: 3, membership: first, accepted: { ballot: ballot(2, 'b2'), membership: forced } }
+  const reading = (made: ReturnType<typeof agent>, nowMs: number) => {
+    const ticked = made.give({ kind: 'tick' }, nowMs)
+    const requests = ticked.flatMap((effect) => (effect.kind === 'witness' ? [effect.request] : []))
+    const answered = requests.flatMap(({ id }) =>
+      made.give({ kind: 'witness', answer: { kind: 'register', id, register: inRegister, isCounted: false } }, nowMs),
+    )
+    return [...ticked, ...answered]
+  }
+
+  it('is finished by who finds it there, and exchanged for no ordinary one: that one may have been lost for it', () => {
+    const made = listening('b1')
+    const effects: Effect[] = []
+    for (let nowMs = LATER; nowMs <= LATER + 12_000; nowMs += 500) effects.push(...reading(made, nowMs))
+    const finishing = sent(effects, 'prepare').flatMap((one) => (one.kind === 'prepare' && one.isFinishing ? [one.proposal.epoch] : []))
+    expect(finishing.length).toBeGreaterThan(0)
+    expect(new Set(finishing)).toEqual(new Set([forced.epoch]))
+    const swaps = effects.flatMap((effect) =>
+      effect.kind === 'witness' && effect.request.kind === 'swap' ? [effect.request.register.accepted] : [],
+    )
+    expect(swaps.filter((accepted) => accepted !== null && accepted.membership.epoch !== forced.epoch)).toEqual([])
+  })
+
+  it('is not overwritten by an ordinary attempt that reads it', () => {
+    const made = listening('b1')
+    const noOp = nextEpoch(first, { cause: { kind: 'no-op' } })
+    const voters = new Set(['b1', 'b2'].map((node) => nodeVoter(nodeId(node), lifeOf(nodeId(node)))))
+    made.state.attempt = {
+      ballot: ballot(9, 'b1'),
+      proposal: noOp,
+      value: noOp,
+      isFinishing: true,
+      startedAtMs: LATER,
+      phase: 'witness-read',
+      phaseAtMs: LATER,
+      highest: null,
+      hasAdopted: false,
+      asked: new Set(),
+      promises: voters,
+      accepts: new Set(),
+      witnessRequestId: 99,
+      swappedAtMs: null,
+    }
+    const out: Effect[] = []
+    onWitnessAnswer(made.state, out, { kind: 'register', id: 99, register: inRegister, isCounted: false }, LATER + 10)
+    expect(out.filter((effect) => effect.kind === 'witness' && effect.request.kind === 'swap')).toEqual([])
+    expect(made.state.attempt).toBeNull()
   })
 })

@@ -220,6 +220,9 @@ function swap(state: State, out: Outbox, now: Membership, attempt: Attempt, regi
     return
   }
   const accepted = register.accepted
+  // What it holds may have been chosen: it is not exchanged for a value of an epoch before it (hostile seed 5036349).
+  if (accepted && accepted.membership.epoch > attempt.proposal.epoch)
+    return end(state, out, attempt, 'the witness holds a forced value, which comes first', nowMs)
   if (accepted && accepted.membership.epoch === attempt.proposal.epoch) {
     if (compareBallots(accepted.ballot, attempt.ballot) >= 0) {
       raiseRound(state, out, accepted.ballot.round)

@@ -5,7 +5,7 @@
 import { coordinator } from '../protocol/contact.ts'
 import type { Member } from '../protocol/membership.ts'
 import { nodeProof } from '../protocol/proof.ts'
-import { mustKill } from '../protocol/running.ts'
+import { holdsPermit, mustKill } from '../protocol/running.ts'
 import { localMs } from './agent.ts'
 import { mayPromote, otherSide } from './storage.ts'
 import { hasStorageProof } from './takeover.ts'
@@ -21,6 +21,8 @@ export function carryOutFences(world: World, node: SimNode): void {
   if (!state || !membership || state.persistedVersion < state.durableVersion || mustKill(state)) return
   if (world.api.taints.size === 0 && membership.members.every(({ standing }) => standing !== 'fenced')) return
   const nowMs = localMs(world, node)
+  // Who has no permit may have been fenced itself, and what it knows of others undone (hostile seed 5040274).
+  if (!holdsPermit(state, nowMs)) return
   if (coordinator(state, nowMs) !== node.name || !reachesApi(world, node)) return
   const fenced = membership.members.filter((member) => member.standing === 'fenced')
   if (taintOne(world, node, fenced)) return

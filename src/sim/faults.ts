@@ -1,4 +1,5 @@
 /** What can go wrong, done to the world: each fault of a schedule, and the adversary's strikes at the protocol's own moments. */
+import { memberOf } from '../protocol/membership.ts'
 import type { Durable } from '../protocol/state.ts'
 import { crashAgent, feed, loseDisk, noteWell, resetNode, stopAgent } from './agent.ts'
 import { changeRate } from './clock.ts'
@@ -266,8 +267,14 @@ function confirmDead(world: World, target: string, at: SimNode | null): void {
     if (members.some(({ node, standing }) => standing === 'fenced' && !names.has(node))) return
     for (const node of dead) node.isDeclaredDead = true
   }
+  const isDemand = dead.some((node) => node.isDeclaredDead)
   world.count('human proofs')
-  for (const node of world.nodes) feed(world, node, { kind: 'confirm-dead', nodes: dead.map(({ name }) => name), by: 'operator' })
+  for (const node of world.nodes) {
+    const known = node.state?.durable.membership
+    // A word for a fence names it: who knows of no such fence takes it for nothing.
+    const nodes = dead.filter(({ name }) => isDemand || (known && memberOf(known, name)?.standing === 'fenced')).map(({ name }) => name)
+    if (nodes.length > 0) feed(world, node, { kind: 'confirm-dead', nodes, by: 'operator' })
+  }
 }
 
 /** A planned stop of the agent: goodbye first. The node itself stays, so its watchdog is not closed and it may reset. */

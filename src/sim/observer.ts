@@ -305,6 +305,9 @@ function checkOutage(observer: Observer, world: World, victim: SimNode, what: st
   const { state } = victim
   const isFresh = state !== null && readClock(victim.clock, nowMs) - state.learnedAtMs < 2 * world.options.timings.permitMs
   if (isFresh && !isMajority(new Map(membership.votesBefore), (voter) => voters.has(voter))) return
+  // Its proposer died before it told: the others learned of the epoch from the register, a read later, and one more read is the witness's first ack in it.
+  const justLearnedMs = world.options.timings.permitMs / 4
+  if (what === 'paused' && state !== null && readClock(victim.clock, nowMs) - state.learnedAtMs < justLearnedMs) return
   // Whoever is fenced is judged by when that was made, above: the very value that fences it excuses nothing.
   if (what !== 'fenced' && isBlocked(world, membership, victim, group, voters)) return
   if (isMajority(votesOf(membership), (voter) => voters.has(voter)))
