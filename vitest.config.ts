@@ -42,7 +42,7 @@ export default defineConfig({
           include: ['test/cluster/**/*.test.ts'],
           testTimeout: 600_000,
           hookTimeout: 600_000,
-          fileParallelism: false,
+          // Two control planes at a time: their tests wait far more than they compute.
           sequence: { groupOrder: 3 },
         },
       },

@@ -18,7 +18,7 @@ describe('the demo, with the real agents as processes', () => {
     })
 
   /** Files that the simulator plays too; src/demo/run/translate.test.ts translates all that real processes can play. */
-  for (const scenario of ['witness-lost', 'everybody-loses-the-network', 'one-path-of-two-lost'])
+  for (const scenario of ['witness-lost', 'one-path-of-two-lost'])
     test(`ends as its file says: ${scenario}`, async () => {
       const { wrongs, lines } = await run({ scenario })
       expect(wrongs).toEqual([])
