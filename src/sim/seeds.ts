@@ -36,4 +36,13 @@ export const rememberedSeeds: readonly RememberedSeed[] = [
   hostile(406547, 'the same as 965854895, by an agent that had been cut off since before the un-fence'),
   hostile(408010, 'the same, with two coordinators that undid each other for a while'),
   hostile(965854895, 'an agent that had not heard of an un-fence yet tainted the node again and declared it out of service while it ran'),
+  hostile(2004324, 'maintenance left the witness as the only voter, and when its register was restored nobody could take its vote away'),
+  hostile(2013141, 'maintenance left the witness as the only voter: its door alone was a proof that knows no watchdog (P1)'),
+  hostile(2024134, 'a forced epoch was finished late, when those whom it names lived again'),
+  hostile(2070893, "a person's word proved something of a node that had come back (P1)"),
+  hostile(3029132, 'who learned a new epoch waited for its first ack of the witness, and paused'),
+  hostile(5036349, 'a forced attempt took the place of a chosen value in the register, and an ordinary one its place (P2)'),
+  hostile(4012872, 'the simulator itself: its failover went on at the taint of another fence'),
+  hostile(5040274, 'the simulator itself: its failover went on without a permit'),
+  hostile(5037042, 'the observer itself: an epoch that was learned from the register alone needs one more read for its first ack'),
 ]
