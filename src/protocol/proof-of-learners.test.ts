@@ -55,7 +55,7 @@ describe('who only learned of a fence', () => {
     for (const from of ['a1', 'a2']) made.hear(from, doors(fence, 0, 0), 1_200)
     made.give({ kind: 'confirm-dead', nodes: [b2], by: 'ada' }, 1_300)
     expect(nodeProof(made.state, b1, 60_000).isHeld).toBe(true)
-    expect(nodeProof(made.state, b2, 2_000)).toMatchObject({ isHeld: true, kind: 'human' })
+    expect(nodeProof(made.state, b2, 8_000)).toMatchObject({ isHeld: true, kind: 'human' })
 
     const again = fencing(unfencing(fence, 'b1', 'b2'), 'b1', 'b2')
     made.hear('a2', { kind: 'learn', membership: again }, 60_000)

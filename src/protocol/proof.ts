@@ -37,7 +37,8 @@ export function nodeProof(state: State, node: NodeId, nowMs: number): NodeProof 
   if (!member || member.standing !== 'fenced') return { isHeld: false, reason: `${node} is not in a committed fence`, readyAtMs: null }
   const contact = contactOf(state, node)
   // Whoever shows life again since the word was given has to say itself that it killed: a forced epoch may be finished late (hostile seed 2024134).
-  if (nowMs - lastLifeMs(contact) >= state.timings.detectMs) {
+  // And who has not listened for so long itself cannot say that nothing was heard (6045513).
+  if (node !== state.self.node && nowMs - Math.max(lastLifeMs(contact), state.awakeSinceMs) >= state.timings.detectMs) {
     const human = state.humanProof.get(node)
     if (human !== undefined) return { isHeld: true, kind: 'human', sinceMs: nowMs, text: `${human} confirmed ${node} dead` }
     const confirmed = membership.fenceVotes.find(({ epoch }) => epoch === member.lastFence)?.confirmed
