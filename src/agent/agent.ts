@@ -266,6 +266,9 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
     }
   }
 
+  const status = (): unknown =>
+    statusOf(loop.state(), nowMs(), { underWay: fences.underWay(), isArmed: guard.isArmed(), api: probe.current() })
+
   const observe = await startObserveServer({
     host: configuration.observe.host,
     port: configuration.observe.port,
@@ -276,7 +279,7 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
       if (!membership) return 'no membership yet: run roomfence init'
       return holdsPermit(loop.state(), nowMs()) ? null : 'this node has no permit: its workloads are contained'
     },
-    status: () => statusOf(loop.state(), nowMs(), { underWay: fences.underWay(), isArmed: guard.isArmed(), api: probe.current() }),
+    status,
   })
   function takeDemand(demand: Demand): DemandAnswer {
     const state = loop.state()
@@ -301,7 +304,7 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
 
   const control = await startControl({
     path: controlSocket(configuration.stateDirectory),
-    status: () => statusOf(loop.state(), nowMs(), { underWay: fences.underWay(), isArmed: guard.isArmed(), api: probe.current() }),
+    status,
     answer: (demand) => {
       const answer = takeDemand(demand)
       log.warn({ demand }, answer.text)

@@ -1,5 +1,5 @@
 /** What people ask of an agent: what speaks against it here, before it is given to the protocol (docs/protocol.md, "People"). Pure. */
-import { contactOf, lastLifeMs } from '../protocol/contact.ts'
+import { signOfLife } from '../protocol/contact.ts'
 import type { NodeId } from '../protocol/ids.ts'
 import { type Membership, memberOf } from '../protocol/membership.ts'
 import { holdsPermit } from '../protocol/running.ts'
@@ -88,10 +88,8 @@ export function answerConfirmation(state: State, { rooms, nodes, by }: Named, no
 /** @returns a sentence with the evidence, or null. */
 export function evidenceOfLife(state: State, nodes: readonly NodeId[], nowMs: number): string | null {
   for (const node of nodes) {
-    const contact = contactOf(state, node)
-    const agoMs = Math.round(nowMs - lastLifeMs(contact))
-    if (agoMs >= state.timings.detectMs) continue
-    return contact.heardAtMs >= contact.storageAtMs ? `${node} was heard ${agoMs} ms ago` : `a DRBD connection to ${node} is up`
+    const life = signOfLife(state, node, nowMs)
+    if (life) return life.over === 'heartbeats' ? `${node} was heard ${life.agoMs} ms ago` : `a DRBD connection to ${node} is up`
   }
   return null
 }

@@ -27,7 +27,7 @@ import type { State } from '../protocol/state.ts'
 import { agentReport } from './agent-report.ts'
 import { answerConfirmation, evidenceOfLife } from './demands.ts'
 import { showFences } from './fence-gauges.ts'
-import { lookEveryMs, type UnfenceRequest, unfenceRequest } from './requests-on-nodes.ts'
+import { confirmedBy, lookEveryMs, type UnfenceRequest, unfenceRequest } from './requests-on-nodes.ts'
 import { dataGate, type StorageFacts, storageProof } from './storage-proof.ts'
 
 export interface FencesOptions {
@@ -245,12 +245,11 @@ export function createFences(options: FencesOptions): Fences {
   const hearConfirmation = (node: NodeId, fencedIn: number, value: string | undefined): void => {
     const state = options.state()
     if (value === undefined || state.humanProof.has(node)) return
-    const words = value.split(/[\s,]+/)
-    if (!words.includes(fenceId(fencedIn))) {
+    const by = confirmedBy(value, fenceId(fencedIn))
+    if (by === undefined) {
       log.warn({ node, value }, `${confirmDeadAnnotation} on ${node} does not name its fence: write "${fenceId(fencedIn)},YOUR-NAME"`)
       return
     }
-    const by = words.filter((word) => word !== fenceId(fencedIn)).join(' ') || 'annotation'
     const alive = evidenceOfLife(state, [node], nowMs())
     if (alive !== null) {
       log.warn({ node, by }, `${by} confirms ${node} dead, but ${alive}: refused; switch it off first`)
@@ -278,14 +277,14 @@ export function createFences(options: FencesOptions): Fences {
       )
       for (const { node } of silent) {
         const { annotations } = nodeView(await client.get(paths.node(node), { signal: stopping.signal }))
-        const parts = annotations[confirmDeadAnnotation]?.split(/[\s,]+/) ?? []
+        const value = annotations[confirmDeadAnnotation]
+        if (value === undefined) continue
         const name = `epoch-${membership.epoch}`
-        if (!parts.includes(name)) {
-          if (parts.length > 0)
-            log.warn({ node }, `${confirmDeadAnnotation} on ${node} does not name this epoch: write "${name},YOUR-NAME"`)
+        const by = confirmedBy(value, name)
+        if (by === undefined) {
+          log.warn({ node }, `${confirmDeadAnnotation} on ${node} does not name this epoch: write "${name},YOUR-NAME"`)
           continue
         }
-        const by = parts.filter((part) => part !== name).join(' ') || 'annotation'
         words.set(by, [...(words.get(by) ?? []), node])
       }
       for (const [by, nodes] of words) {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { lookEveryMs, unfenceRequest } from './requests-on-nodes.ts'
+import { confirmedBy, lookEveryMs, unfenceRequest } from './requests-on-nodes.ts'
 
 describe('an un-fence asked for by annotation', () => {
   test.each([
@@ -22,4 +22,12 @@ test('nodes are looked at every second by the coordinator and every three by the
     expect(many / (lookEveryMs(true, many, many) / 1_000)).toBeLessThanOrEqual(20)
     expect((many * many) / (lookEveryMs(false, many, many) / 1_000)).toBeLessThanOrEqual(140)
   }
+})
+
+test("a person's word for a death counts for what it names, and leaves the person's name", () => {
+  expect(confirmedBy('fence-7,ada', 'fence-7')).toBe('ada')
+  expect(confirmedBy('ada lovelace epoch-12', 'epoch-12')).toBe('ada lovelace')
+  expect(confirmedBy('fence-7', 'fence-7')).toBe('annotation')
+  expect(confirmedBy('fence-7,ada', 'fence-8')).toBeUndefined()
+  expect(confirmedBy('', 'fence-7')).toBeUndefined()
 })

@@ -1,4 +1,4 @@
-/** What people ask for by annotations of fenced nodes, and how often the agents look for it. Pure. */
+/** What people ask for by annotations of nodes, and how often the agents look for it. Pure. */
 
 export interface UnfenceRequest {
   readonly isForced: boolean
@@ -15,6 +15,16 @@ export function unfenceRequest(value: string, fence: string): UnfenceRequest | u
   const isMeant = (word: string): boolean => word === 'true' || word === 'force' || word === fence
   if (!words.some(isMeant)) return undefined
   return { isForced: words.includes('force'), by: words.filter((word) => !isMeant(word)).join(' ') || 'annotation' }
+}
+
+/**
+ * @param value of the annotation by which a person confirms a death: what it is about, and the person's name, in any order
+ * @param subject the fence's name, or `epoch-N` where no fence is
+ * @returns the name; undefined when the word is about something else
+ */
+export function confirmedBy(value: string, subject: string): string | undefined {
+  const words = value.split(/[\s,]+/)
+  return words.includes(subject) ? words.filter((word) => word !== subject).join(' ') || 'annotation' : undefined
 }
 
 const COORDINATOR_EVERY_MS = 1_000

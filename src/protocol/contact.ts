@@ -27,6 +27,17 @@ export const isHeard = (state: State, node: NodeId, nowMs: number): boolean =>
 /** Last sign of life on any path: a heartbeat or a DRBD connection that is up. */
 export const lastLifeMs = (contact: Contact): number => Math.max(contact.heardAtMs, contact.storageAtMs)
 
+/** A sign of life that is younger than the detection: positive evidence, which always vetoes. Null: none. */
+export function signOfLife(
+  state: State,
+  node: NodeId,
+  nowMs: number,
+): { readonly agoMs: number; readonly over: 'heartbeats' | 'storage' } | null {
+  const contact = contactOf(state, node)
+  const agoMs = Math.round(nowMs - lastLifeMs(contact))
+  return agoMs < state.timings.detectMs ? { agoMs, over: contact.heardAtMs >= contact.storageAtMs ? 'heartbeats' : 'storage' } : null
+}
+
 /**
  * How long this agent has listened to `node` and heard nothing. Time in which the agent itself was late, stopped or not started is
  * not silence of the other.
@@ -37,12 +48,14 @@ function silentForMs(state: State, node: NodeId, nowMs: number): number {
 
 const isLeaving = (state: State, node: NodeId): boolean => contactOf(state, node).statement?.isLeaving === true
 
+export interface Suspects {
+  readonly nodes: readonly NodeId[]
+  /** Those that are silent whole. */
+  readonly rooms: readonly Room[]
+}
+
 /** What to fence: every silent room whole, else the nodes that were silent for the longer time. Empty: nobody. */
-export function suspects(
-  state: State,
-  membership: Membership,
-  nowMs: number,
-): { readonly nodes: readonly NodeId[]; readonly rooms: readonly Room[] } {
+export function suspects(state: State, membership: Membership, nowMs: number): Suspects {
   const { detectMs, detectNodeMs } = state.timings
   const running = new Map<Room, Member[]>()
   for (const member of membership.members) {

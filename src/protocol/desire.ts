@@ -11,7 +11,7 @@ import {
   withMaintenance,
   withStanding,
 } from './membership.ts'
-import { contactOf, isHeard, isMember, rankOf, suspects } from './contact.ts'
+import { contactOf, isHeard, isMember, rankOf, type Suspects, suspects } from './contact.ts'
 import { note, type Outbox } from './outbox.ts'
 import { propose } from './proposer.ts'
 import { holdsPermit } from './running.ts'
@@ -49,8 +49,9 @@ export function pursue(state: State, out: Outbox, nowMs: number): void {
     return
   }
   if (!holdsPermit(state, nowMs) || nowMs - state.awakeSinceMs < state.timings.heartbeatMs) return
-  tellOfHeld(state, out, membership, nowMs)
-  const wanted = desire(state, membership, nowMs)
+  const silent = suspects(state, membership, nowMs)
+  tellOfHeld(state, out, membership, silent)
+  const wanted = desire(state, membership, silent, nowMs)
   if (!wanted) {
     state.desireKey = ''
     return
@@ -59,8 +60,7 @@ export function pursue(state: State, out: Outbox, nowMs: number): void {
 }
 
 /** What a person or a brake keeps from being fenced is told: who forgot it must find it in the log. */
-function tellOfHeld(state: State, out: Outbox, now: Membership, nowMs: number): void {
-  const { nodes: silent, rooms } = suspects(state, now, nowMs)
+function tellOfHeld(state: State, out: Outbox, now: Membership, { nodes: silent, rooms }: Suspects): void {
   const isPaused = now.fencingPausedBy !== null
   const nodes = isPaused ? silent : silent.filter((node) => !isWithinBrake(state, now, silent, rooms, node))
   if (nodes.length === 0) return
@@ -101,10 +101,10 @@ function isTurn(state: State, membership: Membership, key: string, nowMs: number
   return nowMs - state.desireSinceMs >= rankOf(state, membership, nowMs) * STAGGER_HEARTBEATS * state.timings.heartbeatMs
 }
 
-function desire(state: State, now: Membership, nowMs: number): Membership | null {
+function desire(state: State, now: Membership, silent: Suspects, nowMs: number): Membership | null {
   return (
     wantsPause(state, now, nowMs) ??
-    wantsFence(state, now, nowMs) ??
+    wantsFence(state, now, silent) ??
     wantsUnfence(state, now, nowMs) ??
     wantsMaintenance(state, now, nowMs) ??
     // Before the witness: the vote of an incarnation that is gone may be the one that its return lacks (found by seed 948).
@@ -114,9 +114,8 @@ function desire(state: State, now: Membership, nowMs: number): Membership | null
   )
 }
 
-function wantsFence(state: State, now: Membership, nowMs: number): Membership | null {
+function wantsFence(state: State, now: Membership, { nodes: silent, rooms }: Suspects): Membership | null {
   if (now.fencingPausedBy !== null) return null
-  const { nodes: silent, rooms } = suspects(state, now, nowMs)
   const nodes = silent.filter((node) => isWithinBrake(state, now, silent, rooms, node))
   if (nodes.length === 0) return null
   const reason = rooms.length > 0 ? `room ${rooms.join(', ')} silent on every path` : `${nodes.join(', ')} silent on every path`

@@ -242,9 +242,15 @@ export function start({ self, timings, brakes, durable, nowMs, seed }: StartOpti
     brakes,
     startedAtMs: nowMs,
     isFreshBoot,
-    durable: durable
-      ? { ...durable }
-      : { membership: null, promised: null, accepted: null, round: 0, killedEpoch: -1, witnessSeen: null, bootId: self.bootId },
+    durable: durable ?? {
+      membership: null,
+      promised: null,
+      accepted: null,
+      round: 0,
+      killedEpoch: -1,
+      witnessSeen: null,
+      bootId: self.bootId,
+    },
     durableVersion: 0,
     persistedVersion: 0,
     persistFailure: null,

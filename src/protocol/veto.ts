@@ -1,7 +1,7 @@
 /** What speaks against a change: the reasons for which a voter refuses to prepare it (docs/protocol.md, "Veto"). Pure. */
 import type { NodeId } from './ids.ts'
 import { fencedNodes, type Membership, memberOf, newlyFenced, votesOf } from './membership.ts'
-import { contactOf, lastLifeMs } from './contact.ts'
+import { contactOf, signOfLife } from './contact.ts'
 import type { State } from './state.ts'
 
 /** @returns why this voter refuses, or null. Positive evidence of life always vetoes; unknown is never read as dead. */
@@ -31,11 +31,10 @@ function fenceVeto(state: State, now: Membership, next: Membership, fenced: read
   if (alive !== null && next.cause.kind !== 'forced') return alive
   if (nowMs - state.awakeSinceMs < detectMs) return `${state.self.node} has not listened for ${detectMs} ms yet (started or was late)`
   for (const node of fenced) {
-    const contact = contactOf(state, node)
-    const agoMs = Math.round(nowMs - lastLifeMs(contact))
-    if (agoMs < detectMs)
-      return contact.heardAtMs >= contact.storageAtMs
-        ? `${state.self.node} heard ${node} ${agoMs} ms ago`
+    const life = signOfLife(state, node, nowMs)
+    if (life)
+      return life.over === 'heartbeats'
+        ? `${state.self.node} heard ${node} ${life.agoMs} ms ago`
         : `${state.self.node} has a DRBD connection to ${node} that is up`
   }
   return null

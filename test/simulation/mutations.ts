@@ -18,7 +18,7 @@ const edit = (file: string, find: string, replace: string): Edit => ({ file, fin
 export const mutations: readonly Mutation[] = [
   {
     name: 'promises and accepted values are forgotten on restart',
-    edits: [edit('protocol/state.ts', '{ ...durable }', '{ ...durable, promised: null, accepted: null }')],
+    edits: [edit('protocol/state.ts', 'durable: durable ??', 'durable: (durable && { ...durable, promised: null, accepted: null }) ??')],
     caughtBy: 'P2 single survivor',
     firstSeed: 140,
   },
@@ -109,7 +109,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'evidence of life is no veto',
-    edits: [edit('protocol/veto.ts', '    if (agoMs < detectMs)\n', '    if (agoMs < 0)\n')],
+    edits: [edit('protocol/veto.ts', '    if (life)\n', '    if (life && nowMs < 0)\n')],
     caughtBy: 'P3 no self-made outage',
     firstSeed: 112,
   },
