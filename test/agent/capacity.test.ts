@@ -1,20 +1,15 @@
 /** An agent that carries out fences and has none to carry out: what it counts, and all that it asks of the API server. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import fetch from 'node-fetch'
 import { afterEach, expect, test } from 'vitest'
-import { stringify } from 'yaml'
 import { runAgent } from '../../src/agent/agent.ts'
-import { openState } from '../../src/agent/kept-state.ts'
 import { loadConfiguration } from '../../src/config/load.ts'
 import { startApiServer } from '../../src/demo/apiserver/server.ts'
 import { createTestbed } from '../../src/demo/cluster/testbed.ts'
-import { freeTcpPort, freeUdpPort } from '../../src/demo/link/ports.ts'
-import { bootId, clusterId, type Incarnation, nodeId, room } from '../../src/protocol/ids.ts'
+import { clusterId, type Incarnation, nodeId, room } from '../../src/protocol/ids.ts'
 import { genesis, type Membership, withStanding } from '../../src/protocol/membership.ts'
 import { until } from '../cluster/timing.ts'
 import { startApiProxy } from '../lines/proxy.ts'
+import { createNodeOnDisk } from './node-on-disk.ts'
 
 const endings: (() => void | Promise<void>)[] = []
 afterEach(async () => {
@@ -25,10 +20,6 @@ const token = 'capacity'
 
 /** Node a1, which has all votes; b1 and b2 run without one, and fencing is paused, so that their silence is nobody's matter. */
 async function coordinatorOf(server: { readonly url: string; readonly caPem: string }) {
-  const directory = mkdtempSync(join(tmpdir(), 'roomfence-capacity-'))
-  endings.push(() => rmSync(directory, { recursive: true, force: true }))
-  const state = join(directory, 'state')
-  const opened = await openState(state)
   const member = (name: string, of: string, incarnation: Incarnation) => ({
     node: nodeId(name),
     room: room(of),
@@ -36,51 +27,26 @@ async function coordinatorOf(server: { readonly url: string; readonly caPem: str
     addresses: [],
   })
   const absent = 'absent-1' as Incarnation
-  const all = genesis(
-    clusterId('capacity'),
-    [member('a1', 'room-a', opened.own), member('b1', 'room-b', absent), member('b2', 'room-b', absent)],
-    room('room-a'),
-    null,
-  )
-  const membership: Membership = {
-    ...all,
-    members: withStanding(all, [nodeId('b1'), nodeId('b2')], 'observing'),
-    fencingPausedBy: 'ada',
-    votesBefore: all.votesBefore.filter(([voter]) => voter.startsWith('a1/')),
-  }
-  const durable = { membership, promised: null, accepted: null, round: 0, killedEpoch: -1, witnessSeen: null, bootId: bootId('boot-1') }
-  await opened.store.save({ incarnation: opened.own, durable })
-  await Promise.all([opened.store.close(), opened.replicaStore.close()])
-  writeFileSync(join(directory, 'boot_id'), 'boot-1')
-  writeFileSync(join(directory, 'key'), 'k3y-of-a-test-with-enough-different-bytes-0123456789', { mode: 0o600 })
-  writeFileSync(
-    join(directory, 'kubeconfig'),
-    stringify({
-      clusters: [
-        { name: 'c', cluster: { server: server.url, 'certificate-authority-data': Buffer.from(server.caPem).toString('base64') } },
-      ],
-      users: [{ name: 'u', user: { token } }],
-      contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
-      'current-context': 'x',
-    }),
-  )
-  const file = join(directory, 'agent.yaml')
-  writeFileSync(
-    file,
-    stringify({
-      node: 'a1',
-      cluster: { kubeconfig: join(directory, 'kubeconfig') },
-      paths: [{ name: 'node', listenHost: '127.0.0.1', listenPort: await freeUdpPort('127.0.0.1') }],
-      keys: { file: join(directory, 'key') },
-      stateDirectory: state,
-      containment: { form: 'processGroup', kubeletDirectory: join(directory, 'kubelet'), rebootMethod: 'none' },
-      drbd: { procDrbd: join(directory, 'no-drbd') },
-      bootIdFile: join(directory, 'boot_id'),
-      failover: { capacityEveryMs: 1_000 },
-      observe: { host: '127.0.0.1', port: await freeTcpPort('127.0.0.1') },
-      log: { level: 'fatal' },
-    }),
-  )
+  const { file, remove } = await createNodeOnDisk({
+    node: 'a1',
+    server: { ...server, token },
+    more: { failover: { capacityEveryMs: 1_000 } },
+    membership: (own): Membership => {
+      const all = genesis(
+        clusterId('capacity'),
+        [member('a1', 'room-a', own), member('b1', 'room-b', absent), member('b2', 'room-b', absent)],
+        room('room-a'),
+        null,
+      )
+      return {
+        ...all,
+        members: withStanding(all, [nodeId('b1'), nodeId('b2')], 'observing'),
+        fencingPausedBy: 'ada',
+        votesBefore: all.votesBefore.filter(([voter]) => voter.startsWith('a1/')),
+      }
+    },
+  })
+  endings.push(remove)
   const agent = await runAgent(loadConfiguration(file, {}))
   endings.push(() => agent.stop())
   return async () => (await fetch(`http://127.0.0.1:${agent.observePort}/metrics`)).text()

@@ -1,18 +1,15 @@
 /** The agent that is left when the preferred room has gone, there is no witness and no API server: paused, until a person speaks. */
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { statSync } from 'node:fs'
 import fetch from 'node-fetch'
 import { afterEach, expect, test } from 'vitest'
-import { stringify } from 'yaml'
 import { runAgent } from '../../src/agent/agent.ts'
 import { controlSocket } from '../../src/agent/control.ts'
-import { openState } from '../../src/agent/kept-state.ts'
 import { ask } from '../../src/cli/demands.ts'
 import { loadConfiguration } from '../../src/config/load.ts'
-import { freeTcpPort, freeUdpPort } from '../../src/demo/link/ports.ts'
-import { bootId, clusterId, incarnation, nodeId, room } from '../../src/protocol/ids.ts'
+import { freeUdpPort } from '../../src/demo/link/ports.ts'
+import { clusterId, incarnation, nodeId, room } from '../../src/protocol/ids.ts'
 import { FORCED_STEP, genesis } from '../../src/protocol/membership.ts'
+import { createNodeOnDisk } from './node-on-disk.ts'
 
 const endings: (() => void | Promise<void>)[] = []
 afterEach(async () => {
@@ -21,52 +18,22 @@ afterEach(async () => {
 
 /** Node b1 of a cluster of a1 (preferred room a, never there) and b1, without a witness. */
 async function leftAlone() {
-  const directory = mkdtempSync(join(tmpdir(), 'roomfence-left-'))
-  endings.push(() => rmSync(directory, { recursive: true, force: true }))
-  const state = join(directory, 'state')
-  const opened = await openState(state)
-  const port = await freeUdpPort('127.0.0.1')
   const at = (listening: number) => [{ path: 'node', host: '127.0.0.1', port: listening }]
-  const membership = genesis(
-    clusterId('left'),
-    [
-      { node: nodeId('a1'), room: room('a'), incarnation: incarnation('a1-1'), addresses: at(await freeUdpPort('127.0.0.1')) },
-      { node: nodeId('b1'), room: room('b'), incarnation: opened.own, addresses: at(port) },
-    ],
-    room('a'),
-    null,
-  )
-  const durable = { membership, promised: null, accepted: null, round: 0, killedEpoch: -1, witnessSeen: null, bootId: bootId('boot-1') }
-  await opened.store.save({ incarnation: opened.own, durable })
-  await Promise.all([opened.store.close(), opened.replicaStore.close()])
-  writeFileSync(join(directory, 'boot_id'), 'boot-1')
-  writeFileSync(join(directory, 'key'), 'k3y-of-a-test-with-enough-different-bytes-0123456789', { mode: 0o600 })
-  writeFileSync(
-    join(directory, 'kubeconfig'),
-    stringify({
-      clusters: [{ name: 'c', cluster: { server: 'https://127.0.0.1:1' } }],
-      users: [{ name: 'u', user: { token: 'none' } }],
-      contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
-      'current-context': 'x',
-    }),
-  )
-  const file = join(directory, 'agent.yaml')
-  writeFileSync(
-    file,
-    stringify({
-      node: 'b1',
-      cluster: { kubeconfig: join(directory, 'kubeconfig') },
-      paths: [{ name: 'node', listenHost: '127.0.0.1', listenPort: port }],
-      keys: { file: join(directory, 'key') },
-      stateDirectory: state,
-      containment: { form: 'processGroup', kubeletDirectory: join(directory, 'kubelet'), rebootMethod: 'none' },
-      drbd: { procDrbd: join(directory, 'no-drbd') },
-      bootIdFile: join(directory, 'boot_id'),
-      observe: { host: '127.0.0.1', port: await freeTcpPort('127.0.0.1') },
-      log: { level: 'fatal' },
-    }),
-  )
-  return { file, state }
+  const made = await createNodeOnDisk({
+    node: 'b1',
+    membership: async (own, port) =>
+      genesis(
+        clusterId('left'),
+        [
+          { node: nodeId('a1'), room: room('a'), incarnation: incarnation('a1-1'), addresses: at(await freeUdpPort('127.0.0.1')) },
+          { node: nodeId('b1'), room: room('b'), incarnation: own, addresses: at(port) },
+        ],
+        room('a'),
+        null,
+      ),
+  })
+  endings.push(made.remove)
+  return made
 }
 
 test("goes on by a person's word on its control socket, without API server and witness, and says what it does", async () => {

@@ -7,6 +7,7 @@ import { createKubeClient, type KubeClient } from '../../src/kubernetes/client.t
 import { pause } from '../../src/kubernetes/watch.ts'
 import { clusterId, epoch, nodeId, room } from '../../src/protocol/ids.ts'
 import { type Failover, type FailoverInput, startFailover } from '../../src/failover/failover.ts'
+import { startUnfence, type UnfenceInput } from '../../src/failover/start-unfence.ts'
 import { defaultFailoverConfig, type FailoverClock, type FailoverEvent, type FenceOrder, type Proofs } from '../../src/failover/order.ts'
 
 export interface FailoverBed extends Testbed {
@@ -97,5 +98,21 @@ export async function createFailoverBed(
     },
   }
 }
+
+/** An operator's un-fence of room b that its agents have killed for and whose epoch is chosen. */
+export const startUnfenceOfRoomB = ({ client }: Pick<FailoverBed, 'client'>, more: Partial<UnfenceInput> = {}) =>
+  startUnfence({
+    fenceId: roomB.id,
+    fencedByEpoch: roomB.epoch,
+    nodes: roomB.nodes,
+    by: 'operator',
+    force: false,
+    client,
+    clock: testClock,
+    agentReport: () => ({ killedUnderEpoch: roomB.epoch, resources: [] }),
+    chooseEpoch: async () => ({ chosen: true, epoch: epoch(8) }),
+    freshnessMs: 5_000,
+    ...more,
+  })
 
 export { eventually }

@@ -1,9 +1,7 @@
 /** A Manual VM that the losing side kills itself, on the embedded cluster: it ran before the fence, so it runs after it, elsewhere or, where it was held, at home. */
 import { afterEach, describe, expect, test } from 'vitest'
 import { createVm, demoNamespace, requestStart } from '../../src/demo/cluster/fixtures.ts'
-import { startUnfence } from '../../src/failover/start-unfence.ts'
-import { epoch } from '../../src/protocol/ids.ts'
-import { createFailoverBed, eventually, type FailoverBed, roomB, testClock } from './bed.ts'
+import { createFailoverBed, eventually, type FailoverBed, startUnfenceOfRoomB } from './bed.ts'
 
 let bed: FailoverBed
 afterEach(async () => {
@@ -46,19 +44,7 @@ describe('a Manual VM that its fenced node killed before the failover looked', (
     await failover.done
     expect(instance('manual')?.metadata.uid).toBe(before)
     const started: string[] = []
-    const result = await startUnfence({
-      fenceId: roomB.id,
-      fencedByEpoch: roomB.epoch,
-      nodes: roomB.nodes,
-      by: 'operator',
-      force: false,
-      client: bed.client,
-      clock: testClock,
-      agentReport: () => ({ killedUnderEpoch: roomB.epoch, resources: [] }),
-      chooseEpoch: async () => ({ chosen: true, epoch: epoch(8) }),
-      freshnessMs: 5_000,
-      onProgress: (event) => event.kind === 'vm-started' && started.push(event.vm),
-    }).done
+    const result = await startUnfenceOfRoomB(bed, { onProgress: (event) => event.kind === 'vm-started' && started.push(event.vm) }).done
     expect(result).toMatchObject({ outcome: 'unfenced' })
     expect(started).toEqual([`${demoNamespace}/manual`])
     await eventually('it runs in room-b again', () => runsIn('manual', 'b') && instance('manual')?.metadata.uid !== before)

@@ -2,9 +2,9 @@
 import { afterEach, expect, test } from 'vitest'
 import { createVm, demoNamespace, requestStart } from '../../src/demo/cluster/fixtures.ts'
 import { rbacRules } from '../../src/failover/rbac.ts'
-import { finishUnfence, startUnfence } from '../../src/failover/start-unfence.ts'
+import { finishUnfence } from '../../src/failover/start-unfence.ts'
 import { epoch } from '../../src/protocol/ids.ts'
-import { createFailoverBed, eventually, type FailoverBed, roomB, testClock, testConfig } from './bed.ts'
+import { createFailoverBed, eventually, type FailoverBed, roomB, startUnfenceOfRoomB, testClock, testConfig } from './bed.ts'
 
 let bed: FailoverBed
 afterEach(async () => {
@@ -51,18 +51,7 @@ test('a ServiceAccount with these rights and no others carries out a fence and u
     host.setPower(true)
     bed.cluster.hostChanged(host.name)
   }
-  const unfenced = await startUnfence({
-    fenceId: roomB.id,
-    fencedByEpoch: roomB.epoch,
-    nodes: roomB.nodes,
-    by: 'operator',
-    force: false,
-    client: bed.client,
-    clock: testClock,
-    agentReport: () => ({ killedUnderEpoch: roomB.epoch, resources: [] }),
-    chooseEpoch: async () => ({ chosen: true, epoch: epoch(8) }),
-    freshnessMs: 5_000,
-  }).done
+  const unfenced = await startUnfenceOfRoomB(bed).done
   expect(unfenced.outcome).toBe('unfenced')
   // Every field that was written is in the schema: nothing was pruned.
   const fence = bed.store.get('fences', undefined, roomB.id)

@@ -1,10 +1,9 @@
 /** Un-fencing on the embedded cluster. */
 import { afterEach, describe, expect, test } from 'vitest'
 import { createVm, demoNamespace } from '../../src/demo/cluster/fixtures.ts'
-import { type AgentReport } from '../../src/failover/unfence.ts'
-import { startUnfence, type UnfenceInput } from '../../src/failover/start-unfence.ts'
+import type { UnfenceInput } from '../../src/failover/start-unfence.ts'
 import { epoch } from '../../src/protocol/ids.ts'
-import { createFailoverBed, eventually, type FailoverBed, roomB, testClock } from './bed.ts'
+import { createFailoverBed, eventually, type FailoverBed, roomB, startUnfenceOfRoomB } from './bed.ts'
 
 let bed: FailoverBed
 afterEach(async () => {
@@ -17,21 +16,7 @@ const node = (name: string) =>
     | undefined
 const ourTaints = (name: string) =>
   (node(name)?.spec?.taints ?? []).filter(({ key }) => key.includes('fenced') || key.includes('out-of-service'))
-const killed = (): AgentReport => ({ killedUnderEpoch: roomB.epoch, resources: [] })
-const unfence = (more: Partial<UnfenceInput> = {}) =>
-  startUnfence({
-    fenceId: roomB.id,
-    fencedByEpoch: roomB.epoch,
-    nodes: roomB.nodes,
-    by: 'operator',
-    force: false,
-    client: bed.client,
-    clock: testClock,
-    agentReport: killed,
-    chooseEpoch: async () => ({ chosen: true, epoch: epoch(8) }),
-    freshnessMs: 5_000,
-    ...more,
-  }).done
+const unfence = (more: Partial<UnfenceInput> = {}) => startUnfenceOfRoomB(bed, more).done
 
 async function failedOver(): Promise<void> {
   bed = await createFailoverBed()

@@ -26,6 +26,7 @@ import {
   wordKept,
 } from './directed-schedules.ts'
 import type { Edit } from './mutant.ts'
+import { editsOf } from './mutations.ts'
 
 export interface DirectedMutation {
   readonly name: string
@@ -50,7 +51,7 @@ const noKillBeforeUnfence: readonly Edit[] = [
 export const directed: readonly DirectedMutation[] = [
   {
     name: 'permits last twice as long as the voters believe',
-    edits: [edit('protocol/permit.ts', 'const untilMs = sentAtMs + permitMs', 'const untilMs = sentAtMs + 2 * permitMs')],
+    edits: editsOf('permits last twice as long as the voters believe'),
     caughtBy: 'P1 single writer',
     schedule: lastPetOfLostRoom,
   },
@@ -94,13 +95,7 @@ export const directed: readonly DirectedMutation[] = [
   },
   {
     name: 'a register that went back is believed',
-    edits: [
-      edit(
-        'protocol/witness-view.ts',
-        'if (seen?.incarnation === register.incarnation && register.version < seen.version) {',
-        'if (seen && register.version < 0) {',
-      ),
-    ],
+    edits: editsOf('a register that went back is believed'),
     caughtBy: 'P2 single survivor',
     schedule: registerWentBack,
   },
@@ -128,59 +123,37 @@ export const directed: readonly DirectedMutation[] = [
   {
     // A pause in the epoch before the fence is no kill under the fence; so the mutant also pauses where it should kill.
     name: 'a fenced node pauses, and says that it killed',
-    edits: [
-      edit('protocol/running.ts', "  if (mustKill(state)) return 'kill'\n", "  if (mustKill(state)) return 'pause'\n"),
-      edit('protocol/running.ts', "if (level === 'kill' && isVerified) noteKilled", "if (level !== 'none' && isVerified) noteKilled"),
-    ],
+    edits: editsOf('a node that is told of its fence pauses, and says that it killed'),
     caughtBy: 'P1 single writer',
     schedule: backWithItsPaused,
   },
   {
     name: 'permits are carried over without a cap',
-    edits: [edit('protocol/learning.ts', 'Math.min(mayRunUntilMs(state), nowMs + state.timings.permitMs)', 'mayRunUntilMs(state)')],
+    edits: editsOf('permits are carried over without a cap'),
     caughtBy: 'P1 single writer',
     schedule: onlyVoterNoMore,
   },
   {
     name: 'the register swaps without comparing',
-    edits: [edit('sim/witness.ts', 'request.expectedVersion !== register.version', 'request.expectedVersion < 0')],
+    edits: editsOf('the register swaps without comparing'),
     caughtBy: 'P2 single survivor',
     schedule: bothSwap,
   },
   {
     name: 'a witness read that was no ack grants',
-    edits: [
-      edit('protocol/witness-view.ts', 'answer.isCounted) onCountedRead', 'answer.id > 0) onCountedRead'),
-      edit(
-        'protocol/witness-view.ts',
-        "  if (register.membership.epoch !== membership.epoch || digestOf(register.membership) !== digestOf(membership)) return\n  if (register.accepted && memberOf(register.accepted.membership, state.self.node)?.standing === 'fenced') return\n",
-        '',
-      ),
-    ],
+    edits: editsOf('a witness read that was no ack grants'),
     caughtBy: 'P1 single writer',
     schedule: readsOnAfterSwap,
   },
   {
     name: 'a heartbeat that was received extends the permit, not only an echo',
-    edits: [
-      edit(
-        'protocol/step.ts',
-        '  noteInstalled(state, nowMs)\n  if (!mayAck',
-        '  noteInstalled(state, nowMs)\n  if (votesOf(membership).has(nodeVoter(from, incarnation))) addGrant(state.grants, nodeVoter(from, incarnation), nowMs, state.timings.permitMs)\n  if (!mayAck',
-      ),
-    ],
+    edits: editsOf('a heartbeat that was received extends the permit, not only an echo'),
     caughtBy: 'P1 single writer',
     schedule: deafEars,
   },
   {
     name: 'an ack counts from its arrival, not from the heartbeat that it echoes: a paused workload goes on with a stale one',
-    edits: [
-      edit(
-        'protocol/step.ts',
-        'addGrant(state.grants, voter, sentAtMs, state.timings.permitMs)',
-        'addGrant(state.grants, voter, nowMs, state.timings.permitMs)',
-      ),
-    ],
+    edits: editsOf('an ack counts from its arrival, not from the heartbeat that it echoes'),
     caughtBy: 'P1 single writer',
     schedule: lateAcks,
   },
@@ -215,17 +188,13 @@ export const directed: readonly DirectedMutation[] = [
   },
   {
     name: 'a voter promises to a lower ballot',
-    edits: [
-      edit('protocol/acceptor.ts', "if (promised && compareBallots(ballot, promised) < 0) return refuse({ code: 'ballot', promised })", ''),
-    ],
+    edits: editsOf('a voter promises to a lower ballot'),
     caughtBy: 'P2 single survivor',
     schedule: lowerBallotAfterHigher,
   },
   {
     name: 'a register swap may lower the ballot',
-    edits: [
-      edit('protocol/proposer.ts', 'if (compareBallots(accepted.ballot, attempt.ballot) >= 0) {', 'if (accepted.ballot.round < 0) {'),
-    ],
+    edits: editsOf('a register swap may lower the ballot'),
     caughtBy: 'P2 single survivor',
     schedule: slowReader,
   },

@@ -326,3 +326,10 @@ export const mutations: readonly Mutation[] = [
     firstSeed: 2,
   },
 ]
+
+/** The rule that an ordinary mutation takes out, for the schedule that was written for it as well. */
+export function editsOf(name: string): readonly Edit[] {
+  const mutation = mutations.find((one) => one.name === name)
+  if (!mutation) throw new Error(`there is no mutation "${name}"`)
+  return mutation.edits
+}

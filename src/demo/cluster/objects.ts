@@ -319,6 +319,16 @@ export function splitKey(key: string): { namespace: string; name: string } {
 export const controllerOf = (object: KubeObject): OwnerReference | undefined =>
   object.metadata.ownerReferences?.find(({ controller }) => controller === true)
 
+/** The reference with which a controller owns what it makes. */
+export const ownedBy = ({ apiVersion, kind, metadata: { name, uid } }: KubeObject): OwnerReference => ({
+  apiVersion,
+  kind,
+  name,
+  uid,
+  controller: true,
+  blockOwnerDeletion: true,
+})
+
 export const conditionOf = (object: { status?: { conditions?: Condition[] } }, type: string): Condition | undefined =>
   object.status?.conditions?.find((condition) => condition.type === type)
 

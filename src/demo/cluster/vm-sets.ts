@@ -1,17 +1,20 @@
 /** Stand-ins of virt-controller's two controllers of many: VirtualMachineInstanceReplicaSet (instances) and VirtualMachinePool (VMs), in their thinnest form. */
 import type { KubeObject } from '../apiserver/store.ts'
-import { controllerOf, isTerminating, isVmiFinal, keyOf, locationOf, amend, readAll, read, splitKey, type VmSet } from './objects.ts'
+import {
+  controllerOf,
+  isTerminating,
+  isVmiFinal,
+  keyOf,
+  locationOf,
+  ownedBy,
+  amend,
+  readAll,
+  read,
+  splitKey,
+  type VmSet,
+} from './objects.ts'
 import { controllerLatencyMs } from './vmi-controller.ts'
 import { type ClusterContext, createWorkQueue, type Stop, stopAll, watch } from './work-queue.ts'
-
-const ownedBy = (owner: VmSet) => ({
-  apiVersion: owner.apiVersion,
-  kind: owner.kind,
-  name: owner.metadata.name,
-  uid: owner.metadata.uid,
-  controller: true,
-  blockOwnerDeletion: true,
-})
 
 const isOf =
   (owner: VmSet) =>

@@ -9,6 +9,7 @@ import {
   keyOf,
   locationOf,
   type Node,
+  ownedBy,
   type Pod,
   read,
   readAll,
@@ -23,15 +24,6 @@ const latencyMs = 50
 const jobFinalizer = 'batch.kubernetes.io/job-tracking'
 
 type WorkloadPlural = 'deployments' | 'replicasets' | 'statefulsets' | 'daemonsets' | 'jobs'
-
-const ownedBy = (owner: Workload) => ({
-  apiVersion: owner.apiVersion,
-  kind: owner.kind,
-  name: owner.metadata.name,
-  uid: owner.metadata.uid,
-  controller: true,
-  blockOwnerDeletion: true,
-})
 
 export function startWorkloads(context: ClusterContext): Stop {
   const { store } = context
