@@ -1,5 +1,5 @@
 /** A person's word for the death of a fenced node, given to one agent: written on the Node, where every other survivor looks for it. */
-import { confirmDeadAnnotation } from '../failover/order.ts'
+import { confirmDeadAnnotation, fenceId } from '../failover/order.ts'
 import type { KubeClient } from '../kubernetes/client.ts'
 import { isKubeError } from '../kubernetes/errors.ts'
 import { pause } from '../kubernetes/watch.ts'
@@ -36,8 +36,8 @@ export async function tellOnNode(
   while (fencedIn() === epoch && !signal.aborted) {
     try {
       const { annotations } = nodeView(await client.get(paths.node(node), { signal }))
-      const word = `fence-${epoch},${by.replaceAll(/[\s,]+/g, '-')}`
-      const isThere = confirmedBy(annotations[confirmDeadAnnotation] ?? '', `fence-${epoch}`) !== undefined
+      const word = `${fenceId(epoch)},${by.replaceAll(/[\s,]+/g, '-')}`
+      const isThere = confirmedBy(annotations[confirmDeadAnnotation] ?? '', fenceId(epoch)) !== undefined
       if (!isThere) await client.patchMerge(paths.node(node), { metadata: { annotations: { [confirmDeadAnnotation]: word } } }, { signal })
       return
     } catch (error) {

@@ -3,8 +3,11 @@ import type { FenceStatus } from '../failover/fence-object.ts'
 import { type UnfenceBackoff, waitsForMs } from '../failover/flapping.ts'
 import type { Metrics } from '../observe/metrics.ts'
 
-/** All zero for an agent that carries out nothing: the coordinator alone knows. */
-/** @param isoTime wall-clock time */
+/**
+ * All zero for an agent that carries out nothing: the coordinator alone knows.
+ *
+ * @param isoTime wall-clock time
+ */
 export function showFences(metrics: Metrics, statuses: Iterable<FenceStatus>, backoff: UnfenceBackoff, isoTime: string): void {
   let held = 0
   let unplaced = 0

@@ -5,6 +5,7 @@ import type { FenceStatus } from '../failover/fence-object.ts'
 import { startFailover, type Failover } from '../failover/failover.ts'
 import {
   confirmDeadAnnotation,
+  fenceId,
   type FailoverEvent,
   type FenceOrder,
   type ProofAnswer,
@@ -60,8 +61,6 @@ export interface Fences {
 const LOOK_EVERY_MS = 1_000
 const LOOK_ELSEWHERE_MS = 3_000
 const CHOOSE_WITHIN_MS = 20_000
-
-const fenceId = (epoch: number): string => `fence-${epoch}`
 
 export function createFences(options: FencesOptions): Fences {
   const { client, nowMs, log, metrics, configuration } = options
@@ -354,7 +353,6 @@ export function createFences(options: FencesOptions): Fences {
       if (cause.kind === 'fence' || cause.kind === 'forced') {
         causes.set(membership.epoch, cause.kind === 'fence' ? cause.reason : `${cause.by} confirmed ${cause.nodes.join(', ')} dead`)
         learnedAtMs.set(membership.epoch, nowMs())
-        metrics.held.set(0)
       }
       if (!before || configuration.isDryRun) return
       // Whoever coordinates finishes what an un-fence leaves to do, also when the agent that began it died right after the choice.

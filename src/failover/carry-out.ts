@@ -249,6 +249,9 @@ async function carryOutStep(step: Step, { client, epoch, signal, config, clock }
   }
 }
 
+/** virt-api's answer to a start of a VM that somebody has asked to start already. */
+export const isStartUnderWay = (error: unknown): boolean => isKubeError(error, 'server-error') && error.message.includes('already underway')
+
 type CallLimits = { readonly signal: AbortSignal; readonly timeoutMs: number }
 
 /** 404: it is gone, which is what was wanted. 409 to a uid precondition: another object has its name, and that one is not ours to touch. */
@@ -303,7 +306,7 @@ async function carryOutVmStep(
         await client.putSubresource(paths.startVirtualMachine(namespace, name), {}, call)
         return 'done'
       } catch (error) {
-        if (isKubeError(error, 'server-error') && error.message.includes('already underway')) return 'done'
+        if (isStartUnderWay(error)) return 'done'
         if (isKubeError(error, 'conflict') && error.message.includes('already running')) return 'done'
         throw error
       }

@@ -11,6 +11,7 @@ import {
   virtualMachineInstanceView,
   virtualMachineView,
 } from '../kubernetes/resources.ts'
+import { isStartUnderWay } from './carry-out.ts'
 import type { RecordedWorkload } from './fence-object.ts'
 import type { FailoverClock } from './order.ts'
 import { isFinal, stoppingPhase } from './vm.ts'
@@ -64,8 +65,7 @@ export async function startLeftManual(
         started.push(`${workload.namespace}/${workload.name}`)
       } catch (error) {
         // Started meanwhile by somebody else, or gone.
-        const isUnderWay = isKubeError(error, 'server-error') && error.message.includes('already underway')
-        if (!isUnderWay && !isKubeError(error, 'conflict', 'not-found')) throw error
+        if (!isStartUnderWay(error) && !isKubeError(error, 'conflict', 'not-found')) throw error
       }
     }
     open = later

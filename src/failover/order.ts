@@ -1,6 +1,9 @@
 /** What the failover is told: which nodes a committed fence names, and what is known about their having stopped (docs/protocol.md, "Proof" and "Carrying it out"). */
 import type { ClusterId, Epoch, NodeId, Room } from '../protocol/ids.ts'
 
+/** The name of a fence: its Fence object's, and the one that people write. */
+export const fenceId = (epoch: number): string => `fence-${epoch}`
+
 export interface FenceOrder {
   /** Name of the Fence object, DNS-1123: `fence-7`. */
   readonly id: string
