@@ -50,6 +50,8 @@ export function parseKeptState(value: unknown): KeptState {
       accepted: fields['accepted'] === null ? null : parseAccepted(fields['accepted']),
       round: whole(fields, 'round'),
       killedEpoch: whole(fields, 'killedEpoch'),
+      // A state written before there was such a wait: who runs by it is not paused anew.
+      freedEpoch: whole(fields, 'freedEpoch' in fields ? 'freedEpoch' : 'killedEpoch'),
       witnessSeen: seen && { incarnation: text(seen, 'incarnation'), version: whole(seen, 'version') },
       bootId: bootId(text(fields, 'bootId')),
     },

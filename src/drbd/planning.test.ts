@@ -262,7 +262,7 @@ describe('whatever the state, a planner', () => {
     volumes: fc.tuple(volume),
     connections: fc.tuple(connection('b1', 1), connection('b2', 2), connection('a2', 3)),
   })
-  const view: fc.Arbitrary<SurvivorView> = resource.chain((drawn) =>
+  const anything: fc.Arbitrary<SurvivorView> = resource.chain((drawn) =>
     fc.record({
       resource: fc.constant(drawn),
       shown: fc.option(
@@ -281,6 +281,36 @@ describe('whatever the state, a planner', () => {
       nowMs: fc.constant(100),
     }),
   )
+  /** Everything is as an unlock or a thaw asks for, but for one thing that chance put there: each condition is what stands in the way now and then. */
+  const almostReady = fc
+    .tuple(
+      anything,
+      fc.constantFrom('resource', 'shown', 'fenced', 'rejoining', 'statedFreezeMode', 'memory', 'staleReadsUntilMs', 'nowMs'),
+    )
+    .map(([drawn, odd]): SurvivorView => {
+      const fenced = drawn.fenced.size > 0 ? drawn.fenced : new Set(['b1'])
+      const ready: Resource = {
+        ...drawn.resource,
+        suspended: { user: false, noData: false, fencing: drawn.resource.role === 'Primary', quorum: false },
+        volumes: drawn.resource.volumes.map((one) => ({ ...one, diskState: 'UpToDate', isClient: false })),
+        connections: drawn.resource.connections.map((one) => ({
+          ...one,
+          connectionState: fenced.has(one.peer) ? 'StandAlone' : 'Connected',
+        })),
+      }
+      return {
+        ...drawn,
+        resource: ready,
+        shown: shownAs(ready, 'resource-and-stonith'),
+        fenced,
+        rejoining: new Set(),
+        statedFreezeMode: fenced,
+        memory: new Map(peers.map((peer) => [peer, { wasUpToDate: true, readAtMs: 1 }])),
+        staleReadsUntilMs: undefined,
+        [odd]: drawn[odd],
+      }
+    })
+  const view = fc.oneof(anything, almostReady)
   const runs = (of: SurvivorView): readonly DrbdCommand[] => {
     const step = planSurvivor(of)
     return step.kind === 'run' ? [step.command] : []

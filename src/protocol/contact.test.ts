@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { contactOf, coordinator, rankOf, suspects } from './contact.ts'
-import { agent, type Agent, fencing, first, heartbeat } from './fixtures/states.ts'
+import { agent, type Agent, fencing, first, heartbeat, unfencing } from './fixtures/states.ts'
 import { nodeId } from './ids.ts'
 import type { Statement } from './messages.ts'
 
@@ -77,6 +77,16 @@ it('the turn of an agent is its place by name among the unfenced that it hears, 
 })
 
 describe('the coordinator', () => {
+  it('has a vote where anyone who reaches an API server has one: who was let back may not hold its permit yet', () => {
+    const fence = fencing(first, 'a1')
+    const made = agent('b1', { durable: { membership: unfencing(fence, 'a1') } })
+    made.give({ kind: 'api', isReachable: true }, 1_000)
+    made.hear('a1', heartbeat(unfencing(fence, 'a1')), 1_000)
+    expect(coordinator(made.state, 1_100)).toBe('b1')
+    made.give({ kind: 'api', isReachable: false }, 1_200)
+    expect(coordinator(made.state, 1_300)).toBe('a1')
+  })
+
   it('is the first by name that is in contact and reaches an API server', () => {
     const made = listening('b1', 5_000, { a1: 5_000, a2: 5_000 })
     expect(coordinator(made.state, 5_000)).toBe('a1')

@@ -99,7 +99,8 @@ export function coordinator(state: State, nowMs: number): NodeId | null {
   const reaching = inContact.filter(({ node }) =>
     node === state.self.node ? state.isApiReachable : contactOf(state, node).statement?.isApiReachable === true,
   )
-  return (reaching[0] ?? inContact[0])?.node ?? null
+  // Who was let back may not have its permit yet, without which it carries nothing out.
+  return (reaching.find(({ standing }) => standing === 'voting') ?? reaching[0] ?? inContact[0])?.node ?? null
 }
 
 export function isMember(membership: Membership, node: NodeId, incarnation: string | null): boolean {

@@ -3,6 +3,7 @@ import { agent, type Agent, type AgentOptions, fencing, first, heartbeat, unfenc
 import { digestOf, type Membership } from './membership.ts'
 import { holdsPermit, mayCloseWatchdog, mayPet, mayRunUntilMs } from './running.ts'
 import type { Effect } from './state.ts'
+import { defaultTimings, permitElsewhereMs } from './timings.ts'
 
 const fenced = fencing(first, 'b1', 'b2')
 
@@ -76,8 +77,59 @@ describe('a node', () => {
     acked(made, 4_100, 4_500, ['a1', 'a2'])
     expect(holdsPermit(made.state, 4_500)).toBe(false)
     made.give({ kind: 'contained', level: 'kill', isVerified: true }, 4_600)
-    acked(made, 4_700, 5_200, ['a1', 'a2'])
-    expect(holdsPermit(made.state, 5_200)).toBe(true)
+    acked(made, 4_700, 15_000, ['a1', 'a2'])
+    expect(holdsPermit(made.state, 15_000)).toBe(true)
+  })
+
+  describe('that is let back', () => {
+    const back = unfencing(fenced, 'b1', 'b2')
+    const waitMs = permitElsewhereMs(defaultTimings)
+    const killed = (options: AgentOptions = {}): Agent => {
+      const made = agent('b1', { durable: { membership: fenced, killedEpoch: fenced.epoch }, ...options })
+      made.give({ kind: 'contained', level: 'kill', isVerified: true }, 50)
+      made.hear('a1', { kind: 'learn', membership: back }, 100)
+      return made
+    }
+
+    it('waits until whoever does not know of it has no permit left, and then runs', () => {
+      const made = killed()
+      acked(made, 200, waitMs + 100, ['a1', 'a2'])
+      expect([holdsPermit(made.state, waitMs + 100), made.state.desired]).toEqual([false, 'pause'])
+      acked(made, waitMs + 200, waitMs + 500, ['a1', 'a2'])
+      expect([holdsPermit(made.state, waitMs + 500), made.state.desired]).toEqual([true, 'none'])
+      expect(made.state.durable.freedEpoch).toBe(fenced.epoch)
+    })
+
+    it('counts from its first majority of acks: until then others may still be acked in the epoch before', () => {
+      const made = killed()
+      ticking(made, 200, 10_000)
+      acked(made, 10_100, waitMs + 10_000, ['a1', 'a2'])
+      expect(holdsPermit(made.state, waitMs + 10_000)).toBe(false)
+      acked(made, waitMs + 10_100, waitMs + 10_400, ['a1', 'a2'])
+      expect(holdsPermit(made.state, waitMs + 10_400)).toBe(true)
+    })
+
+    it('and whose agent is restarted meanwhile stays paused and waits anew', () => {
+      const made = agent('b1', { durable: { membership: back, killedEpoch: fenced.epoch } })
+      acked(made, 100, waitMs, ['a1', 'a2'])
+      expect([holdsPermit(made.state, waitMs), made.state.desired]).toEqual([false, 'pause'])
+      const over = agent('b1', { durable: { membership: back, killedEpoch: fenced.epoch, freedEpoch: fenced.epoch } })
+      acked(over, 100, 1_000, ['a1', 'a2'])
+      expect(holdsPermit(over.state, 1_000)).toBe(true)
+    })
+
+    it('waits again after the next fence', () => {
+      const made = killed()
+      acked(made, 200, waitMs + 500, ['a1', 'a2'])
+      const again = fencing(back, 'b1')
+      made.hear('a1', { kind: 'learn', membership: again }, waitMs + 600)
+      made.give({ kind: 'contained', level: 'kill', isVerified: true }, waitMs + 700)
+      made.hear('a1', { kind: 'learn', membership: unfencing(again, 'b1') }, waitMs + 800)
+      acked(made, waitMs + 900, 2 * waitMs + 700, ['a1', 'a2'])
+      expect(holdsPermit(made.state, 2 * waitMs + 700)).toBe(false)
+      acked(made, 2 * waitMs + 800, 2 * waitMs + 1_200, ['a1', 'a2'])
+      expect(holdsPermit(made.state, 2 * waitMs + 1_200)).toBe(true)
+    })
   })
 
   it('that sees two memberships of one number contains itself', () => {

@@ -3,9 +3,14 @@ import { isMajority, memberOf, nodeVoter, votesOf } from './membership.ts'
 import { changeDurable, contain, note, type Outbox } from './outbox.ts'
 import { permitUntilMs } from './permit.ts'
 import type { ContainmentLevel, State } from './state.ts'
+import { permitElsewhereMs } from './timings.ts'
 
 /** Until when this node may run, monotonic ms; `-Infinity`: it may not. */
 export function mayRunUntilMs(state: State): number {
+  return mustWaitOut(state) ? -Infinity : grantedUntilMs(state)
+}
+
+function grantedUntilMs(state: State): number {
   const membership = state.durable.membership
   if (!membership || state.hasConflict || mustKill(state)) return -Infinity
   const member = memberOf(membership, state.self.node)
@@ -23,12 +28,39 @@ export function mustKill(state: State): boolean {
   return member.standing === 'fenced' || (member.lastFence > 0 && member.lastFence > state.durable.killedEpoch)
 }
 
+/**
+ * Let back, but not yet for so long that everyone who does not know of it has lost its permit: such an agent still takes this node's word of its
+ * kill for a proof, and carries the fence out (hostile seed 7023220).
+ */
+function mustWaitOut(state: State): boolean {
+  const membership = state.durable.membership
+  const member = membership && memberOf(membership, state.self.node)
+  return !!member && member.standing !== 'fenced' && member.lastFence > 0 && member.lastFence > state.durable.freedEpoch
+}
+
+/**
+ * Counts from the first majority of acks, not from the learning: only then has a majority learned the un-fence, and nobody who has not can be
+ * acked by one any more.
+ */
+function waitOutOthers(state: State, out: Outbox, nowMs: number): void {
+  const membership = state.durable.membership
+  const member = membership && memberOf(membership, state.self.node)
+  if (!member || !mustWaitOut(state) || grantedUntilMs(state) <= nowMs) return
+  if (state.letBack?.lastFence !== member.lastFence) {
+    state.letBack = { lastFence: member.lastFence, ackedAtMs: nowMs }
+    const seconds = (permitElsewhereMs(state.timings) / 1_000).toFixed(1)
+    note(out, 'let-back', `waits ${seconds} s until whoever does not know of the un-fence has certainly no permit left`, [member.node])
+  }
+  if (nowMs - state.letBack.ackedAtMs >= permitElsewhereMs(state.timings)) changeDurable(state, out, { freedEpoch: member.lastFence })
+}
+
 function desiredLevel(state: State, nowMs: number): ContainmentLevel {
   if (mustKill(state)) return 'kill'
   if (!state.durable.membership) return state.isFreshBoot ? 'pause' : 'none'
   // A room that was declared dead and boots may have all the acks of its old epoch before it hears of the forced one.
   if (state.isFreshBoot && !state.hasHadPermit && nowMs - state.startedAtMs < state.timings.detectMs) return 'pause'
   if (holdsPermit(state, nowMs)) return 'none'
+  if (mustWaitOut(state)) return 'pause'
   // An agent that was restarted on a running node finds workloads whose permit it cannot know: it asks before it pauses, and does not pet.
   // Once contained it stays so until a permit: an un-fence within the grace must not free it (found by seed 13).
   const isStarting =
@@ -42,6 +74,7 @@ function desiredLevel(state: State, nowMs: number): ContainmentLevel {
 
 /** Brings containment in line with the permit. Called at every tick and after whatever may have changed it. */
 export function reviewContainment(state: State, out: Outbox, nowMs: number): void {
+  waitOutOthers(state, out, nowMs)
   const level = desiredLevel(state, nowMs)
   if (level === 'none' && !state.hasHadPermit && holdsPermit(state, nowMs)) {
     state.hasHadPermit = true

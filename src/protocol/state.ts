@@ -33,6 +33,8 @@ export interface Durable {
   readonly round: number
   /** Epoch under which this node's workloads were verified dead, -1: none. */
   readonly killedEpoch: number
+  /** Last fence of this node after whose end it waited until whoever did not know of that had no permit left, -1: none. */
+  readonly freedEpoch: number
   /** Highest register version seen, with the incarnation it belongs to. */
   readonly witnessSeen: { readonly incarnation: string; readonly version: number } | null
   /** Last boot in which a permit was held: another one at start means that nothing was ever allowed to run in this boot. */
@@ -96,6 +98,8 @@ export interface WitnessView {
   answeredAtMs: number
   /** Since when it answers and is current, Infinity: not. */
   currentSinceMs: number
+  /** When this process first knew of the highest version, from an answer or from a peer. */
+  seenAtMs: number
   isStale: boolean
   askedAtMs: number
   /** When this node first knew of a register value that closes the witness's door to the node. */
@@ -147,6 +151,8 @@ export interface State {
   desireKey: string
   desireSinceMs: number
   hasHadPermit: boolean
+  /** Since when a node that was let back has the acks of a majority again, and after which fence. */
+  letBack: { readonly lastFence: number; readonly ackedAtMs: number } | null
   registerAcceptedSinceMs: number
   /** Answers of voters whose door to a fenced node is closed, converted to this node's clock. */
   readonly doors: Map<VoterKey, Map<NodeId, { readonly ackedAtMs: number; readonly watchdogMs: number | null }>>
@@ -198,6 +204,7 @@ export type NoteCode =
   | 'finishing'
   | 'permit-lost'
   | 'permit-regained'
+  | 'let-back'
   | 'told-fenced'
   | 'conflict'
   | 'late'
@@ -248,6 +255,7 @@ export function start({ self, timings, brakes, durable, nowMs, seed }: StartOpti
       accepted: null,
       round: 0,
       killedEpoch: -1,
+      freedEpoch: -1,
       witnessSeen: null,
       bootId: self.bootId,
     },
@@ -275,6 +283,7 @@ export function start({ self, timings, brakes, durable, nowMs, seed }: StartOpti
       ackedAtMs: -Infinity,
       answeredAtMs: -Infinity,
       currentSinceMs: Infinity,
+      seenAtMs: -Infinity,
       isStale: false,
       askedAtMs: -Infinity,
       doorAtMs: new Map(),
@@ -289,6 +298,7 @@ export function start({ self, timings, brakes, durable, nowMs, seed }: StartOpti
     desireKey: '',
     desireSinceMs: nowMs,
     hasHadPermit: false,
+    letBack: null,
     registerAcceptedSinceMs: Infinity,
     doors: new Map(),
     doorsAskedAtMs: -Infinity,

@@ -225,7 +225,7 @@ function onHeartbeat(state: State, out: Outbox, from: NodeId, incarnation: Incar
   if (heartbeat.epoch < membership.epoch) return teach(state, out, from, nowMs)
   if (heartbeat.digest !== digestOf(membership)) return conflictWith(state, out, membership)
   // In the same epoch alone: another one may have another register, and its versions say nothing of this one's.
-  hearWitnessVersion(state, out, heartbeat.statement.witnessVersion)
+  hearWitnessVersion(state, out, heartbeat.statement.witnessVersion, nowMs)
   noteInstalled(state, nowMs)
   if (!mayAck(state, membership, from, incarnation)) return
   contact.ackedAtMs = nowMs

@@ -56,6 +56,9 @@ export const defaultTimings: Timings = {
   restartGraceMs: 2_000,
 }
 
+/** A permit that was extended last before this moment has certainly run out after so long, on another node's clock. */
+export const permitElsewhereMs = ({ clockRateError: r, permitMs }: Timings): number => ((1 + r) / (1 - r)) * permitMs
+
 /**
  * How long after its last ack a node is certainly silent, on another node's clock: the permit, the time to notice and pause, two watchdog
  * periods (one between checking the permit and petting, one until it fires), and I/O still in flight. A third period where the agent is killed

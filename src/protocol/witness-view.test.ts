@@ -62,6 +62,18 @@ describe("the witness's ack", () => {
     expect(told.made.state.witness.isStale).toBe(true)
     expect(told.grant()).toBeUndefined()
   })
+
+  it('is none, and accuses nobody, from a read that was asked before a newer version was told of', () => {
+    const { made, tick, read, grant } = reading('a1')
+    const [asking] = asked(tick(1_000), 'read')
+    made.hear('a2', heartbeat(first, 1, { witnessVersion: 5 }), 1_005)
+    const answer: WitnessAnswer = { kind: 'register', id: asking?.id ?? 0, register: register(4), isCounted: true }
+    const effects = made.give({ kind: 'witness', answer }, 1_010)
+    expect(effects.filter((effect) => effect.kind === 'note')).toEqual([])
+    expect([made.state.witness.isStale, grant()]).toEqual([false, undefined])
+    read(2_000, register(5))
+    expect(grant()).toBe(2_000 + made.state.timings.permitMs)
+  })
 })
 
 describe('a register that is behind', () => {

@@ -33,10 +33,22 @@ export function onWitness(state: State, out: Outbox, answer: WitnessAnswer, nowM
     state.witness.answeredAtMs = Math.max(state.witness.answeredAtMs, request.sentAtMs)
   }
   if (answer.kind === 'register' || answer.kind === 'conflict') {
-    see(state, out, answer.register, nowMs)
-    if (answer.kind === 'register' && answer.isCounted) onCountedRead(state, answer.register, request.sentAtMs)
-  } else if (answer.kind === 'swapped') rememberVersion(state, out, state.witness.register?.incarnation ?? '', answer.version)
+    if (isOvertaken(state, answer.register, request.sentAtMs)) state.witness.currentSinceMs = Math.min(state.witness.currentSinceMs, nowMs)
+    else {
+      see(state, out, answer.register, nowMs)
+      if (answer.kind === 'register' && answer.isCounted) onCountedRead(state, answer.register, request.sentAtMs)
+    }
+  } else if (answer.kind === 'swapped') rememberVersion(state, out, state.witness.register?.incarnation ?? '', answer.version, nowMs)
   if (request.purpose === 'attempt') onWitnessAnswer(state, out, answer, nowMs)
+}
+
+/**
+ * Asked before somebody told of a newer version: it was written meanwhile, or the register went back. The next read tells which; until then the
+ * answer neither counts nor accuses.
+ */
+function isOvertaken(state: State, register: Register, sentAtMs: number): boolean {
+  const seen = state.durable.witnessSeen
+  return seen?.incarnation === register.incarnation && register.version < seen.version && sentAtMs < state.witness.seenAtMs
 }
 
 function onCountedRead(state: State, register: Register, sentAtMs: number): void {
@@ -74,7 +86,7 @@ function see(state: State, out: Outbox, register: Register, nowMs: number): void
     if (register.membership.epoch > membership.epoch) learn(state, out, register.membership, nowMs)
     return
   }
-  rememberVersion(state, out, register.incarnation, register.version)
+  rememberVersion(state, out, register.incarnation, register.version, nowMs)
   state.witness.register = register
   if (state.witness.isStale) {
     state.witness.isStale = false
@@ -93,19 +105,18 @@ function see(state: State, out: Outbox, register: Register, nowMs: number): void
   else if (state.registerAcceptedSinceMs === Infinity) state.registerAcceptedSinceMs = nowMs
 }
 
-function rememberVersion(state: State, out: Outbox, incarnation: string, version: number): void {
+function rememberVersion(state: State, out: Outbox, incarnation: string, version: number, nowMs: number): void {
   const seen = state.durable.witnessSeen
   if (seen?.incarnation === incarnation && version <= seen.version) return
+  state.witness.seenAtMs = nowMs
   // Writing each version to disk would cost an fsync a swap; swaps are rare.
   changeDurable(state, out, { witnessSeen: { incarnation, version } })
 }
 
 /** What a peer remembers of the register counts as our own memory: a backup is told even by who never saw the newer version. */
-export function hearWitnessVersion(state: State, out: Outbox, version: number): void {
+export function hearWitnessVersion(state: State, out: Outbox, version: number, nowMs: number): void {
   const incarnation = state.durable.membership?.witness?.incarnation
-  if (incarnation === undefined || version < 0) return
-  const seen = state.durable.witnessSeen
-  if (seen?.incarnation !== incarnation || version > seen.version) changeDurable(state, out, { witnessSeen: { incarnation, version } })
+  if (incarnation !== undefined && version >= 0) rememberVersion(state, out, incarnation, version, nowMs)
 }
 
 /** Tells the register the epoch that this node has learned; the first by name sooner, so that one swap is enough. */

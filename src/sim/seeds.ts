@@ -42,6 +42,7 @@ export const rememberedSeeds: readonly RememberedSeed[] = [
   hostile(2070893, "a person's word proved something of a node that had come back (P1)"),
   hostile(3029132, 'who learned a new epoch waited for its first ack of the witness, and paused'),
   hostile(5036349, 'a forced attempt took the place of a chosen value in the register, and an ordinary one its place (P2)'),
+  hostile(7023220, 'a node ran with its first acks after an un-fence, and one that did not know of it declared it out of service (P1)'),
   hostile(4012872, 'the simulator itself: its failover went on at the taint of another fence'),
   hostile(5040274, 'the simulator itself: its failover went on without a permit'),
   hostile(5037042, 'the observer itself: an epoch that was learned from the register alone needs one more read for its first ack'),

@@ -38,6 +38,7 @@ export async function createNodeOnDisk({ node, server, more = {}, membership }: 
       accepted: null,
       round: 0,
       killedEpoch: -1,
+      freedEpoch: -1,
       witnessSeen: null,
       bootId: bootId('boot-1'),
     }

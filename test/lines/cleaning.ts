@@ -51,20 +51,26 @@ export async function clearNamespace(api: ApiClient, namespace: string): Promise
     }
   }
   const pods = inNamespace('/api/v1', 'pods')
-  await until(
-    `nothing is left in ${namespace}`,
-    90_000,
-    async () => {
-      let left = 0
-      for (const path of makers) left += await collectionGone(path)
-      left += await collectionGone(pods, { gracePeriodSeconds: 0 })
-      if (left > 0) throw new Error(`${String(left)} objects`)
-      return true
-    },
-    300,
-  )
-  await collectionGone(inNamespace('/api/v1', 'persistentvolumeclaims'))
-  await collectionGone('/api/v1/persistentvolumes')
+  const allGone = async (what: string, collections: () => Promise<number>): Promise<void> => {
+    await until(
+      `no ${what} is left in ${namespace}`,
+      90_000,
+      async () => {
+        const left = await collections()
+        if (left > 0) throw new Error(`${String(left)} objects`)
+        return true
+      },
+      300,
+    )
+  }
+  await allGone('workload', async () => {
+    let left = 0
+    for (const path of makers) left += await collectionGone(path)
+    return left + (await collectionGone(pods, { gracePeriodSeconds: 0 }))
+  })
+  // Waited for: a protected volume stays until its controller has seen its claim go, and the next stage may want the name.
+  await allGone('claim', () => collectionGone(inNamespace('/api/v1', 'persistentvolumeclaims')))
+  await allGone('volume', () => collectionGone('/api/v1/persistentvolumes'))
 }
 
 async function removeOne(

@@ -162,6 +162,24 @@ export const backWithItsPaused: DirectedSchedule = (seed) =>
   })
 
 /**
+ * Fenced while the API server was away, room b said its kill and is let back. In that moment a2 is cut off from all but the API server: for the rest of
+ * its permit it carries out a fence that it does not know to be over.
+ */
+export const letBackUnheard: DirectedSchedule = (seed) =>
+  scheduleOf(seed, {
+    planned: [
+      [4_000, { kind: 'api', how: 'down' }],
+      [5_000 + 10 * seed, ...cut('b', 'a', 'witness')],
+      [13_000, ...mend('b', 'a', 'witness'), ...cut('a', 'api')],
+      [15_000, { kind: 'unfence', target: 'b' }],
+      [15_900, ...cut('b', 'api')],
+      [16_000, ...mend('a2', 'api')],
+    ],
+    strikes: [['decided', 2, ...cut('a2', 'a1', 'b', 'witness'), { kind: 'api', how: 'up' }]],
+    untilMs: 22_000,
+  })
+
+/**
  * A room that was lost, a witness, and one node that had the only vote: it gets a voter beside it, and is cut off.
  */
 export const onlyVoterNoMore: DirectedSchedule = (seed) =>

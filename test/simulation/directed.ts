@@ -13,6 +13,7 @@ import {
   hostStoodStill,
   killedAtTheBrink,
   killedWithWritesInFlight,
+  letBackUnheard,
   lastPetOfLostRoom,
   lateAcks,
   lowerBallotAfterHigher,
@@ -26,7 +27,7 @@ import {
   wordKept,
 } from './directed-schedules.ts'
 import type { Edit } from './mutant.ts'
-import { editsOf } from './mutations.ts'
+import { editsOf, noWaitAfterUnfence } from './mutations.ts'
 
 export interface DirectedMutation {
   readonly name: string
@@ -119,6 +120,12 @@ export const directed: readonly DirectedMutation[] = [
     ],
     caughtBy: 'P1 single writer',
     schedule: backWithItsPaused,
+  },
+  {
+    name: 'a node that is let back does not wait for the permits of those who do not know',
+    edits: noWaitAfterUnfence,
+    caughtBy: 'P1 single writer',
+    schedule: letBackUnheard,
   },
   {
     // A pause in the epoch before the fence is no kill under the fence; so the mutant also pauses where it should kill.

@@ -15,6 +15,11 @@ export interface Mutation {
 
 const edit = (file: string, find: string, replace: string): Edit => ({ file, find, replace })
 
+/** A node that was let back runs with its first acks. */
+export const noWaitAfterUnfence: readonly Edit[] = [
+  edit('protocol/running.ts', 'member.lastFence > 0 && member.lastFence > state.durable.freedEpoch', 'member.lastFence < 0'),
+]
+
 export const mutations: readonly Mutation[] = [
   {
     name: 'promises and accepted values are forgotten on restart',
@@ -171,8 +176,12 @@ export const mutations: readonly Mutation[] = [
     firstSeed: 14,
   },
   {
+    // Who is let back waits in any case, so the mutant does not.
     name: 'the restart grace frees a contained node',
-    edits: [edit('protocol/running.ts', "    state.desired === 'none' &&\n    !state.hasHadPermit &&\n", '    !state.hasHadPermit &&\n')],
+    edits: [
+      edit('protocol/running.ts', "    state.desired === 'none' &&\n    !state.hasHadPermit &&\n", '    !state.hasHadPermit &&\n'),
+      ...noWaitAfterUnfence,
+    ],
     caughtBy: 'P1 single writer',
     firstSeed: 139,
   },
