@@ -1,8 +1,9 @@
 /** Runs one schedule: the faults, the repair, and then what must follow from it (docs/simulation.md, "Liveness"). */
-import { isMajority, memberOf, nodeVoter, votesOf, witnessVoter } from '../protocol/membership.ts'
+import { memberOf } from '../protocol/membership.ts'
 import { silentAfterMs } from '../protocol/timings.ts'
 import type { Checkpoint } from './expectation.ts'
 import { applyFault, lostAmidChoice } from './faults.ts'
+import { hasMajority, isRegisterRemembered } from './lost.ts'
 import { describeCause, type Violation } from './observer.ts'
 import type { Fault, Schedule } from './schedule.ts'
 import { mayPromote } from './storage.ts'
@@ -109,17 +110,6 @@ function applyUnfence(world: World): void {
   }
 }
 
-/** Whether the nodes of the last epoch still exist in the incarnations that vote: dead disks may have taken too many. */
-function hasMajority(world: World): boolean {
-  const latest = world.observer.latest ?? world.genesis
-  const alive = new Set<string>(world.nodes.map((node) => nodeVoter(node.name, node.incarnation)))
-  const isWitnessCurrent = world.nodes.every(({ state }) => state?.witness.isStale !== true)
-  if (world.options.hasWitness && isWitnessCurrent) alive.add(witnessVoter(world.witness.register.incarnation))
-  // Who is fenced has no vote; before the epoch is installed the votes before it count as well.
-  const ofBefore = new Map(latest.votesBefore)
-  return isMajority(votesOf(latest), (voter) => alive.has(voter)) && isMajority(ofBefore, (voter) => alive.has(voter))
-}
-
 function unrest(world: World): string | null {
   const latest = world.observer.latest ?? world.genesis
   const { register } = world.witness
@@ -175,12 +165,7 @@ function notBack(world: World): string | null {
   if (world.options.hasWitness && latest.witness?.isVoting !== true) return 'the witness has no vote'
   const { register } = world.witness
   const isRegisterCurrent =
-    register.incarnation === latest.witness?.incarnation &&
-    register.membership.epoch === latest.epoch &&
-    world.nodes.every(({ state }) => {
-      const seen = state?.durable.witnessSeen
-      return seen?.incarnation !== register.incarnation || seen.version <= register.version
-    })
+    register.incarnation === latest.witness?.incarnation && register.membership.epoch === latest.epoch && isRegisterRemembered(world)
   if (world.options.hasWitness && !isRegisterCurrent) return 'the register is an old one'
   if (world.api.taints.size > 0) return 'a taint is left'
   for (const { vm } of world.volumes) {

@@ -1,0 +1,58 @@
+/** What a dead disk or a restored register takes with it: what is left to a person, and what is not. */
+import { describe, expect, it } from 'vitest'
+import { runSchedule } from './run.ts'
+import { type Fault, hostileTimings, hostileWatchdogMs, type Planned, type Schedule, type Strike, type WorldOptions } from './schedule.ts'
+
+const diskDies = (target: string): Fault => ({ kind: 'disk', target, how: 'dead' })
+
+function countsOf(options: Partial<WorldOptions>, planned: readonly Planned[], strikes: readonly Strike[]): ReadonlyMap<string, number> {
+  const schedule: Schedule = {
+    options: {
+      seed: 1,
+      nodesOfRooms: [3, 1],
+      hasWitness: false,
+      paths: 1,
+      vms: 4,
+      isFreezeMode: false,
+      timings: hostileTimings,
+      watchdogMs: hostileWatchdogMs,
+      tickMs: 50,
+      rebootMs: [1_500, 2_000],
+      ...options,
+    },
+    planned,
+    strikes,
+    untilMs: 14_000,
+    finale: null,
+  }
+  const { violations, counts } = runSchedule(schedule)
+  expect(violations).toEqual([])
+  return counts
+}
+
+describe('a disk that died and a register that was restored', () => {
+  const lostWith = (restored: readonly Planned[]): ReadonlyMap<string, number> =>
+    countsOf(
+      { nodesOfRooms: [1, 1], hasWitness: true, vms: 2 },
+      [
+        { atMs: 2_000, fault: { kind: 'brake', isPaused: true } },
+        // Else it is a member again before the restore.
+        { atMs: 5_000, fault: { kind: 'filter', from: 'a1', to: 'b1', message: 'join', lateMs: null } },
+        { atMs: 5_100, fault: diskDies('a1') },
+        ...restored,
+        { atMs: 13_900, fault: { kind: 'power-off', target: 'a' } },
+        { atMs: 13_900, fault: { kind: 'power-off', target: 'b' } },
+      ],
+      [],
+    )
+
+  it('are no majority any more, also where nobody was up to notice', () => {
+    const counts = lostWith([{ atMs: 13_800, fault: { kind: 'witness', how: 'restore' } }])
+    expect(counts.get('witness restores')).toBe(1)
+    expect(counts.get('majority lost with its disks')).toBe(1)
+  })
+
+  it('are one while the register is the one that was known', () => {
+    expect(lostWith([]).get('majority lost with its disks')).toBeUndefined()
+  })
+})
