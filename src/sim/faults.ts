@@ -3,6 +3,7 @@ import { memberOf } from '../protocol/membership.ts'
 import type { Durable } from '../protocol/state.ts'
 import { crashAgent, feed, loseDisk, noteWell, resetNode, stopAgent } from './agent.ts'
 import { changeRate } from './clock.ts'
+import { noteLostPromise } from './lost.ts'
 import type { Fault, Moment, Strike } from './schedule.ts'
 import { freshLink } from './network.ts'
 import { restoreBackup } from './witness.ts'
@@ -120,6 +121,7 @@ export function applyFault(world: World, fault: Fault, at: SimNode | null): void
           // The dead disk may have held what others hold still.
           const isHeld = world.nodes.some(({ state, disk }) => (state?.durable ?? disk.synced)?.accepted || disk.inFlight?.accepted)
           if (isChoosing || isHeld) world.count(lostAmidChoice)
+          noteLostPromise(world, node)
           loseDisk(world, node)
         } else {
           node.disk.how = fault.how

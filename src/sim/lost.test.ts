@@ -30,6 +30,21 @@ function countsOf(options: Partial<WorldOptions>, planned: readonly Planned[], s
   return counts
 }
 
+describe('a disk that dies between its promise and the first accepted value', () => {
+  const fenceOfNode: readonly Planned[] = [{ atMs: 5_000, fault: { kind: 'power-off', target: 'a2' } }]
+  const asItAccepts = (target: string): readonly Strike[] => [{ moment: 'accept', nth: 1, fault: diskDies(target) }]
+
+  it('leaves a value to a person that those who are left can neither choose nor rule out', () => {
+    expect(countsOf({}, fenceOfNode, asItAccepts('b1')).get('left to a person')).toBe(1)
+  })
+
+  it('leaves nothing to a person where the others finish it', () => {
+    const counts = countsOf({}, fenceOfNode, asItAccepts('a3'))
+    expect(counts.get('fault disk')).toBe(1)
+    expect(counts.get('left to a person')).toBeUndefined()
+  })
+})
+
 describe('a disk that died and a register that was restored', () => {
   const lostWith = (restored: readonly Planned[]): ReadonlyMap<string, number> =>
     countsOf(

@@ -3,7 +3,7 @@ import { memberOf } from '../protocol/membership.ts'
 import { silentAfterMs } from '../protocol/timings.ts'
 import type { Checkpoint } from './expectation.ts'
 import { applyFault, lostAmidChoice } from './faults.ts'
-import { hasMajority, isRegisterRemembered } from './lost.ts'
+import { hasMajority, isRegisterRemembered, isUndecidable } from './lost.ts'
 import { describeCause, type Violation } from './observer.ts'
 import type { Fault, Schedule } from './schedule.ts'
 import { mayPromote } from './storage.ts'
@@ -79,7 +79,13 @@ function afterwards(world: World): number {
       return 0
     }
   }
-  if (await_(world, calmMs, 'after the last fault', () => unrest(world)) === null) return 0
+  if (await_(world, calmMs, 'after the last fault', () => (isUndecidable(world) ? null : unrest(world))) === null) return 0
+  if (isUndecidable(world)) {
+    // What is left to a person must be safe all the same.
+    world.timeline.runUntil(world.timeline.nowMs + calmMs)
+    world.count('left to a person')
+    return 0
+  }
   const proofMs = watchdogMs === null ? 20_000 : silentAfterMs(timings, watchdogMs)
   if (await_(world, proofMs + 20_000, 'every fence is carried out', () => notCarriedOut(world)) === null) return 0
   const unfence = (): void => applyUnfence(world)

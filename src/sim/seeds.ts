@@ -47,4 +47,8 @@ export const rememberedSeeds: readonly RememberedSeed[] = [
   hostile(5040274, 'the simulator itself: its failover went on without a permit'),
   hostile(5037042, 'the observer itself: an epoch that was learned from the register alone needs one more read for its first ack'),
   hostile(6039498, 'the simulator itself: a restored witness was counted for a majority, since no node was up that had read it'),
+  hostile(
+    2074794,
+    'a disk dead between its promise and the first accepted value, which nobody could then choose or rule out: a person decides',
+  ),
 ]
