@@ -3,14 +3,14 @@ import { memberOf } from '../protocol/membership.ts'
 import type { Durable } from '../protocol/state.ts'
 import { crashAgent, feed, loseDisk, noteWell, resetNode, stopAgent } from './agent.ts'
 import { changeRate } from './clock.ts'
-import { noteLostPromise } from './lost.ts'
+import { noteLostMemory } from './lost.ts'
 import type { Fault, Moment, Strike } from './schedule.ts'
 import { freshLink } from './network.ts'
 import { restoreBackup } from './witness.ts'
 import { isLive, migrate } from './workloads.ts'
 import { type SimNode, type World } from './world.ts'
 
-/** A witness restored, or a disk dead, that held an accepted value: it may then be neither finished nor replaced, a person's case (docs/simulation.md). */
+/** A witness restored while somebody held an accepted value, which may then be neither finished nor replaced: a person's case (docs/simulation.md). */
 export const lostAmidChoice = 'memory lost amid a choice'
 
 /** Sites that a target names. */
@@ -116,12 +116,7 @@ export function applyFault(world: World, fault: Fault, at: SimNode | null): void
     case 'disk':
       for (const node of nodesOf(world, fault.target, at)) {
         if (fault.how === 'dead') {
-          const { register } = world.witness
-          const isChoosing = register.accepted !== null && register.accepted.membership.epoch > register.membership.epoch
-          // The dead disk may have held what others hold still.
-          const isHeld = world.nodes.some(({ state, disk }) => (state?.durable ?? disk.synced)?.accepted || disk.inFlight?.accepted)
-          if (isChoosing || isHeld) world.count(lostAmidChoice)
-          noteLostPromise(world, node)
+          noteLostMemory(world, node)
           loseDisk(world, node)
         } else {
           node.disk.how = fault.how

@@ -6,6 +6,7 @@ import {
   isMajority,
   isSuccessor,
   memberOf,
+  type Membership,
   nodeVoter,
   type VoterKey,
   votesOf,
@@ -15,20 +16,20 @@ import type { Ballot } from '../protocol/messages.ts'
 import type { Durable } from '../protocol/state.ts'
 import type { SimNode, World } from './world.ts'
 
-/** A promise that died with its disk: the voter may have accepted what was proposed with that ballot, or with a lower one. */
-export interface LostPromise {
+/** What died with a disk: the voter may have accepted what was proposed with the ballot that it promised or a lower one, or have learned more than the others. */
+export interface LostMemory {
   readonly voter: VoterKey
   readonly epoch: number
-  readonly ballot: Ballot
+  readonly promised: Ballot | null
 }
 
 const durableOf = ({ state, disk }: SimNode): Durable | null => state?.durable ?? disk.synced
 
-/** To be called before the disk is gone. A promise that was still being written was never answered, so nobody counts on it. */
-export function noteLostPromise(world: World, node: SimNode): void {
+/** To be called before the disk is gone. What was still being written was never said, so nobody counts on it. */
+export function noteLostMemory(world: World, node: SimNode): void {
   const { promised, membership } = node.disk.synced ?? {}
-  if (promised && membership)
-    world.lostPromises.push({ voter: nodeVoter(node.name, node.incarnation), epoch: membership.epoch, ballot: promised })
+  if (membership)
+    world.lostMemories.push({ voter: nodeVoter(node.name, node.incarnation), epoch: membership.epoch, promised: promised ?? null })
 }
 
 /** Whether no node remembers a newer register: by what is true, since nodes that are down have not read it yet (hostile seed 6039498). */
@@ -55,14 +56,20 @@ export function hasMajority(world: World): boolean {
   return isMajority(votesOf(latest), (voter) => voters.has(voter)) && isMajority(ofBefore, (voter) => voters.has(voter))
 }
 
+/** The last epoch that anybody still knows, which is not the last one chosen where its only learner lost its disk. */
+function lastKnown(world: World): Membership {
+  const known = [world.witness.register.membership, ...world.nodes.flatMap((node) => durableOf(node)?.membership ?? [])]
+  return known.reduce((last, membership) => (membership.epoch > last.epoch ? membership : last))
+}
+
 /**
  * Whether a value that is half accepted can neither be finished nor ruled out: those who are left cannot choose it, and those who hold it could have,
- * together with voters that promised and lost their disk.
+ * together with voters that promised it, or learned it alone, and lost their disk (hostile seeds 2074794, 9009073).
  */
 export function isUndecidable(world: World): boolean {
-  if (world.lostPromises.length === 0) return false
-  const latest = world.observer.latest ?? world.genesis
+  if (world.lostMemories.length === 0) return false
   const { register } = world.witness
+  const known = lastKnown(world)
   const held = world.nodes.flatMap((node) => {
     const accepted = durableOf(node)?.accepted
     return accepted ? [{ voter: nodeVoter(node.name, node.incarnation), accepted }] : []
@@ -70,15 +77,17 @@ export function isUndecidable(world: World): boolean {
   if (world.options.hasWitness && register.accepted) held.push({ voter: witnessVoter(register.incarnation), accepted: register.accepted })
   const [highest] = held
     .map(({ accepted }) => accepted)
-    .filter(({ membership }) => isSuccessor(latest, membership))
+    .filter(({ membership }) => isSuccessor(known, membership))
     .toSorted((a, b) => compareBallots(b.ballot, a.ballot))
   if (!highest) return false
   const value = highest.membership
   const mayHaveAccepted = new Set<VoterKey>()
   for (const { voter, accepted } of held) if (digestOf(accepted.membership) === digestOf(value)) mayHaveAccepted.add(voter)
-  for (const { voter, epoch, ballot } of world.lostPromises)
-    if (epoch === latest.epoch && compareBallots(highest.ballot, ballot) <= 0) mayHaveAccepted.add(voter)
+  for (const { voter, epoch, promised } of world.lostMemories) {
+    const hasPromised = epoch === known.epoch && promised !== null && compareBallots(highest.ballot, promised) <= 0
+    if (hasPromised || epoch > known.epoch) mayHaveAccepted.add(voter)
+  }
   const left = new Set(survivingVoters(world))
   for (const node of world.nodes) if (memberOf(value, node.name)?.standing === 'fenced') left.delete(nodeVoter(node.name, node.incarnation))
-  return isDecidedBy(latest, value, (voter) => mayHaveAccepted.has(voter)) && !isDecidedBy(latest, value, (voter) => left.has(voter))
+  return isDecidedBy(known, value, (voter) => mayHaveAccepted.has(voter)) && !isDecidedBy(known, value, (voter) => left.has(voter))
 }

@@ -51,4 +51,5 @@ export const rememberedSeeds: readonly RememberedSeed[] = [
     2074794,
     'a disk dead between its promise and the first accepted value, which nobody could then choose or rule out: a person decides',
   ),
+  hostile(9009073, 'the only node that had learned a chosen epoch lost its disk, while another held its value: a person decides'),
 ]

@@ -7,7 +7,7 @@ import { startAgent } from './agent.ts'
 import { type Clock, rateOf } from './clock.ts'
 import { createDisk, type SimDisk } from './disk.ts'
 import { strikeAt } from './faults.ts'
-import type { LostPromise } from './lost.ts'
+import type { LostMemory } from './lost.ts'
 import { createNetwork, type Network } from './network.ts'
 import { createObserver, type Observer } from './observer.ts'
 import { type Random, randomFrom } from './random.ts'
@@ -94,7 +94,7 @@ export interface World {
   readonly genesis: Membership
   readonly counts: Map<string, number>
   readonly log: string[] | null
-  readonly lostPromises: LostPromise[]
+  readonly lostMemories: LostMemory[]
   /** Faults are over: nothing strikes any more. */
   isRepaired: boolean
   readonly moments: Map<Moment, number>
@@ -141,7 +141,7 @@ export function createWorld(schedule: Schedule, isTracing: boolean): World {
     genesis: first,
     counts,
     log,
-    lostPromises: [],
+    lostMemories: [],
     isRepaired: false,
     moments: planned,
     strikeCounts: new Map(),
