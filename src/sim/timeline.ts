@@ -8,6 +8,8 @@ export interface Timeline {
   runUntil(untilMs: number): void
 }
 
+type Mutable = { -readonly [Key in keyof Timeline]: Timeline[Key] }
+
 interface Planned {
   readonly timeMs: number
   readonly order: number
@@ -18,7 +20,6 @@ const isBefore = (a: Planned, b: Planned): boolean => a.timeMs < b.timeMs || (a.
 
 export function createTimeline(): Timeline {
   const heap: Planned[] = []
-  let nowMs = 0
   let order = 0
   const push = (item: Planned): void => {
     let i = heap.length
@@ -50,21 +51,20 @@ export function createTimeline(): Timeline {
     heap[i] = last
     return top
   }
-  return {
-    get nowMs() {
-      return nowMs
-    },
-    at: (timeMs, act) => push({ timeMs: Math.max(timeMs, nowMs), order: order++, act }),
-    in: (delayMs, act) => push({ timeMs: nowMs + Math.max(0, delayMs), order: order++, act }),
+  const timeline: Mutable = {
+    nowMs: 0,
+    at: (timeMs, act) => push({ timeMs: Math.max(timeMs, timeline.nowMs), order: order++, act }),
+    in: (delayMs, act) => push({ timeMs: timeline.nowMs + Math.max(0, delayMs), order: order++, act }),
     runUntil: (untilMs) => {
       for (;;) {
         const next = heap[0]
         if (!next || next.timeMs > untilMs) break
         pop()
-        nowMs = next.timeMs
+        timeline.nowMs = next.timeMs
         next.act()
       }
-      nowMs = untilMs
+      timeline.nowMs = untilMs
     },
   }
+  return timeline
 }
