@@ -54,9 +54,16 @@ export interface Suspects {
   readonly rooms: readonly Room[]
 }
 
+const nobody: Suspects = { nodes: [], rooms: [] }
+
 /** What to fence: every silent room whole, else the nodes that were silent for the longer time. Empty: nobody. */
 export function suspects(state: State, membership: Membership, nowMs: number): Suspects {
   const { detectMs, detectNodeMs } = state.timings
+  const shortestMs = Math.min(detectMs, detectNodeMs)
+  const isCandidate = ({ node, standing, isInMaintenance }: Member): boolean =>
+    node !== state.self.node && standing !== 'fenced' && !isInMaintenance
+  // Nearly always: nobody was silent for long enough to be told from the others of its room.
+  if (!membership.members.some((member) => isCandidate(member) && silentForMs(state, member.node, nowMs) >= shortestMs)) return nobody
   const running = new Map<Room, Member[]>()
   for (const member of membership.members) {
     if (member.standing === 'fenced' || member.isInMaintenance) continue

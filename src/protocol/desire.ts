@@ -61,6 +61,7 @@ export function pursue(state: State, out: Outbox, nowMs: number): void {
 
 /** What a person or a brake keeps from being fenced is told: who forgot it must find it in the log. */
 function tellOfHeld(state: State, out: Outbox, now: Membership, { nodes: silent, rooms }: Suspects): void {
+  if (silent.length === 0) return
   const isPaused = now.fencingPausedBy !== null
   const nodes = isPaused ? silent : silent.filter((node) => !isWithinBrake(state, now, silent, rooms, node))
   if (nodes.length === 0) return
@@ -151,6 +152,7 @@ function wantsPause(state: State, now: Membership, nowMs: number): Membership | 
 
 /** One direction and one person's word at a time; the rest follows in the next epoch. */
 function wantsMaintenance(state: State, now: Membership, nowMs: number): Membership | null {
+  if (state.maintenanceAsked.size === 0) return null
   const open = now.members.flatMap(({ node, isInMaintenance }) => {
     const word = state.maintenanceAsked.get(node)
     return word && isFresh(state, word, nowMs) && word.isOn !== isInMaintenance ? [{ node, word }] : []

@@ -114,7 +114,18 @@ export function votesOf(membership: Membership): Votes {
   return votes
 }
 
-export const votesBeforeOf = (membership: Membership): Votes => new Map(membership.votesBefore)
+const weightsCache = new WeakMap<Membership['votesBefore'], Votes>()
+
+/** Votes as they are stored, by voter. */
+export function weightsOf(votes: Membership['votesBefore']): Votes {
+  const known = weightsCache.get(votes)
+  if (known) return known
+  const weights = new Map(votes)
+  weightsCache.set(votes, weights)
+  return weights
+}
+
+export const votesBeforeOf = (membership: Membership): Votes => weightsOf(membership.votesBefore)
 
 /** More than half of all weights, present or not: two majorities always share a voter. */
 export function isMajority(votes: Votes, has: (voter: VoterKey) => boolean): boolean {
@@ -131,8 +142,15 @@ export function memberOf(membership: Membership, node: NodeId): Member | undefin
   return membership.members.find((member) => member.node === node)
 }
 
-export const fencedNodes = (membership: Membership): readonly NodeId[] =>
-  membership.members.filter((member) => member.standing === 'fenced').map((member) => member.node)
+const fencedCache = new WeakMap<Membership, readonly NodeId[]>()
+
+export function fencedNodes(membership: Membership): readonly NodeId[] {
+  const known = fencedCache.get(membership)
+  if (known) return known
+  const fenced = membership.members.filter((member) => member.standing === 'fenced').map((member) => member.node)
+  fencedCache.set(membership, fenced)
+  return fenced
+}
 
 /** Nodes that `next` fences and `now` does not. */
 export function newlyFenced(now: Membership, next: Membership): readonly NodeId[] {

@@ -1,6 +1,6 @@
 /** Proof that a fenced node has stopped (docs/protocol.md, "Proof that the other side has stopped"). Pure; this node's monotonic ms. */
 import type { NodeId } from './ids.ts'
-import { isMajority, memberOf, type VoterKey } from './membership.ts'
+import { fencedNodes, isMajority, memberOf, type VoterKey, weightsOf } from './membership.ts'
 import type { DoorStatement } from './messages.ts'
 import { contactOf, lastLifeMs } from './contact.ts'
 import type { State } from './state.ts'
@@ -62,7 +62,7 @@ function timedProof(state: State, node: NodeId, fenceEpoch: number, nowMs: numbe
   const floorMs = state.floorMs.get(node)
   if (!votes || floorMs === undefined)
     return { isHeld: false, reason: `the votes before epoch ${fenceEpoch} are not known here`, readyAtMs: null }
-  const weights = new Map(votes)
+  const weights = weightsOf(votes)
   const closed: { voter: VoterKey; ackedAtMs: number; watchdogMs: number }[] = []
   let unprotected = 0
   for (const voter of weights.keys()) {
@@ -108,13 +108,13 @@ function timedProof(state: State, node: NodeId, fenceEpoch: number, nowMs: numbe
 /** Whether more answers of voters are wanted for a timed proof of any fenced node. */
 export function wantsDoors(state: State): boolean {
   const membership = state.durable.membership
-  if (!membership) return false
+  if (!membership || fencedNodes(membership).length === 0) return false
   return membership.members.some((member) => {
     if (member.standing !== 'fenced') return false
     const votes = membership.fenceVotes.find((fence) => fence.epoch === member.lastFence)?.votes
     if (!votes) return false
     const has = (voter: VoterKey): boolean =>
       state.doors.get(voter)?.has(member.node) === true || (voter.startsWith('witness/') && state.witness.doorAtMs.has(member.node))
-    return !isMajority(new Map(votes), has)
+    return !isMajority(weightsOf(votes), has)
   })
 }

@@ -3,7 +3,7 @@
  * too; one call to the API a tick, so that everything else may happen between two of them.
  */
 import { coordinator } from '../protocol/contact.ts'
-import type { Member } from '../protocol/membership.ts'
+import { fencedNodes, type Member } from '../protocol/membership.ts'
 import { nodeProof } from '../protocol/proof.ts'
 import { holdsPermit, mustKill } from '../protocol/running.ts'
 import { localMs } from './agent.ts'
@@ -19,7 +19,7 @@ export function carryOutFences(world: World, node: SimNode): void {
   const { state } = node
   const membership = state?.durable.membership
   if (!state || !membership || state.persistedVersion < state.durableVersion || mustKill(state)) return
-  if (world.api.taints.size === 0 && membership.members.every(({ standing }) => standing !== 'fenced')) return
+  if (world.api.taints.size === 0 && fencedNodes(membership).length === 0) return
   const nowMs = localMs(world, node)
   // Who has no permit may have been fenced itself, and what it knows of others undone (hostile seed 5040274).
   if (!holdsPermit(state, nowMs)) return
@@ -31,6 +31,7 @@ export function carryOutFences(world: World, node: SimNode): void {
     const index = world.nodeByName.get(member.node)?.index ?? -1
     // Un-fenced by others since, or fenced anew: its taint is gone or another one, and this fence does nothing more to it (hostile seed 4012872).
     if (world.api.taints.get(index) !== member.lastFence) continue
+    if (world.api.outOfService.has(index) && !world.api.placement.includes(index)) continue
     const isProved = nodeProof(state, member.node, nowMs).isHeld
     if (isProved && !world.api.outOfService.has(index)) {
       world.api.outOfService.add(index)

@@ -1,6 +1,6 @@
 /** What the observer holds agents to between the outcomes: proofs that are true, promises and ballots that never go back, doors that stay closed. */
 import { compareBallots } from '../protocol/acceptor.ts'
-import { type Membership, memberOf } from '../protocol/membership.ts'
+import { fencedNodes, type Membership, memberOf } from '../protocol/membership.ts'
 import type { Register } from '../protocol/messages.ts'
 import { nodeProof } from '../protocol/proof.ts'
 import type { Durable, Effect } from '../protocol/state.ts'
@@ -14,7 +14,7 @@ export function checkProofs(world: World, node: SimNode): void {
   const { state } = node
   const membership = state?.durable.membership
   const { latest } = world.observer
-  if (!state || !membership || !latest) return
+  if (!state || !membership || !latest || fencedNodes(membership).length === 0) return
   for (const copy of world.copies) {
     const holder = world.nodes[copy.node]
     const member = holder && memberOf(membership, holder.name)
