@@ -254,14 +254,15 @@ export function startAgent(world: World, node: SimNode): void {
   }
   // A stopped process finds each of its timers due once, however long it was stopped.
   let isTickWaiting = false
+  const tickNow = (): void => {
+    isTickWaiting = false
+    tick()
+  }
   const nextTick = (): void => {
     if (node.life !== life) return
     if (!isTickWaiting) {
       isTickWaiting = true
-      whenAwake(world, node, () => {
-        isTickWaiting = false
-        tick()
-      })
+      whenAwake(world, node, tickNow)
     }
     timeline.in(options.tickMs / node.clock.rate, nextTick)
   }
@@ -294,8 +295,10 @@ function pet(world: World, node: SimNode, life: number, watchdogMs: number): voi
     return whenAwake(world, node, () => pet(world, node, life, watchdogMs))
   }
   if (!mayPet(node.state, localMs(world, node))) return
-  const leftMs = mayRunUntilMs(node.state) - localMs(world, node)
-  if (world.moments.size > 0) {
+  // Nearly always nobody waits for this pet, and then nobody needs to know how much of the permit is left.
+  const isWaitedFor = node.starveLeft > 0 || world.moments.has('petting') || world.moments.has('last-pet')
+  const leftMs = isWaitedFor ? mayRunUntilMs(node.state) - localMs(world, node) : Infinity
+  if (isWaitedFor) {
     world.strike('petting', node)
     if (leftMs > 0 && leftMs < petEveryMs(world, watchdogMs) + 100 && node.life === life) world.strike('last-pet', node)
   }

@@ -35,29 +35,32 @@ export function takeOverVolumes(world: World, node: SimNode): void {
   const { state } = node
   const membership = state?.durable.membership
   if (!state || !membership || state.persistedVersion < state.durableVersion) return
+  // As the agent: without a vote nothing is trusted anew.
+  const mayTrust = memberOf(membership, node.name)?.standing === 'voting'
+  const isKilling = mustKill(state)
   for (const volume of world.volumes) {
     const side = sideOn(volume, node.index)
     if (!side) continue
     if (side.connection === 'Connected') {
-      // As the agent: without a vote nothing is trusted anew.
-      const mayTrust = memberOf(membership, node.name)?.standing === 'voting'
       side.wasUpToDate = side.state === 'UpToDate' && (mayTrust || side.wasUpToDate)
       if (world.options.isFreezeMode) exchangeStatement(world, node, volume, side)
     }
     // The others have written since: what it remembers says nothing any more.
-    if (mustKill(state)) side.wasUpToDate = false
-    if (!world.options.isFreezeMode || mustKill(state)) continue
+    if (isKilling) side.wasUpToDate = false
+    if (!world.options.isFreezeMode || isKilling) continue
     const peer = world.nodes[otherSide(volume, side).node]
     const member = peer && memberOf(membership, peer.name)
     if (!peer || !member) continue
     if (member.standing !== 'fenced' && side.isLocked && side.connection !== 'StandAlone') continue
+    const isFreezeStated = isStated(side, member, membership)
     const step = planSurvivor({
       resource: resourceOf(world, volume, side),
       shown: shownOf(world, volume, side),
       fenced: new Set(member.standing === 'fenced' ? [peer.name] : []),
       rejoining: new Set(),
-      statedFreezeMode: new Set(isStated(side, member, membership) ? [peer.name] : []),
-      provedStopped: new Set(nodeProof(state, peer.name, localMs(world, node)).isHeld ? [peer.name] : []),
+      statedFreezeMode: new Set(isFreezeStated ? [peer.name] : []),
+      // Asked for only where freeze mode was not stated, and it is the dearest to know.
+      provedStopped: new Set(!isFreezeStated && nodeProof(state, peer.name, localMs(world, node)).isHeld ? [peer.name] : []),
       confirmedSecondary: new Set(isConfirmedSecondary(node, membership, peer.name) ? [peer.name] : []),
       touched: new Set(side.takenOverEpoch >= 0 ? [peer.name] : []),
       memory: new Map([[peer.name, { wasUpToDate: side.wasUpToDate, readAtMs: 0 }]]),
