@@ -45,6 +45,8 @@ export function createGuard(options: GuardOptions): Guard {
   let watchdog: Watchdog | undefined
   let watchdogTriedAtMs = -Infinity
   let petTimer: NodeJS.Timeout | undefined
+  // Refused when it was due: tried again at each tick, or a permit that comes and goes in step with the timer ends in a reset (hostile seed 10033965).
+  let isPetDue = false
   let isReleased = false
   let isRebooting = false
   let isSayingLate = false
@@ -127,7 +129,9 @@ export function createGuard(options: GuardOptions): Guard {
   }
 
   const pet = (): void => {
-    if (!watchdog || !mayPet(state(), nowMs())) return
+    if (!watchdog) return
+    isPetDue = !mayPet(state(), nowMs())
+    if (isPetDue) return
     const written = watchdog.pet()
     if (written.kind === 'failed') {
       metrics.watchdogFailures.inc()
@@ -165,6 +169,7 @@ export function createGuard(options: GuardOptions): Guard {
     },
     review: () => {
       openWithPermit()
+      if (isPetDue) pet()
       metrics.watchdogArmed.set(watchdog ? 1 : 0)
       if (!isReleased && state().desired === 'none' && state().durable.membership && holdsPermit(state(), nowMs())) contain('none')
     },

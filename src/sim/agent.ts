@@ -139,6 +139,7 @@ function carryOutOne(world: World, node: SimNode, effect: Effect): void {
         if (node.life !== life || !node.isPowered) return
         if (isWritten) {
           node.disk.synced = effect.durable
+          if (effect.durable.membership) world.observer.remembered(effect.durable.membership)
           if (node.disk.inFlight === effect.durable) node.disk.inFlight = null
           world.strike('persisted', node)
           if (node.life === life) feed(world, node, { kind: 'persisted', version: effect.version })
@@ -214,8 +215,10 @@ export function startAgent(world: World, node: SimNode): void {
   node.backlog = []
   node.hasRest = false
   node.isStarving = false
+  node.isPetDue = false
   node.startedAtMs = timeline.nowMs
   const { life } = node
+  if (node.disk.synced?.membership) world.observer.remembered(node.disk.synced.membership)
   node.state = start({
     self: {
       node: node.name,
@@ -251,6 +254,7 @@ export function startAgent(world: World, node: SimNode): void {
     warnOfPermit(world, node)
     takeOverVolumes(world, node)
     if (node.life === life) carryOutFences(world, node)
+    if (node.life === life && node.isPetDue) pet(world, node, life, options.watchdogMs ?? 0)
   }
   // A stopped process finds each of its timers due once, however long it was stopped.
   let isTickWaiting = false
@@ -294,7 +298,8 @@ function pet(world: World, node: SimNode, life: number, watchdogMs: number): voi
     stopToBrink(world, node)
     return whenAwake(world, node, () => pet(world, node, life, watchdogMs))
   }
-  if (!mayPet(node.state, localMs(world, node))) return
+  node.isPetDue = !mayPet(node.state, localMs(world, node))
+  if (node.isPetDue) return
   // Nearly always nobody waits for this pet, and then nobody needs to know how much of the permit is left.
   const isWaitedFor = node.starveLeft > 0 || world.moments.has('petting') || world.moments.has('last-pet')
   const leftMs = isWaitedFor ? mayRunUntilMs(node.state) - localMs(world, node) : Infinity

@@ -54,6 +54,11 @@ export interface Observer {
   longestStallMs: number
   violate(world: World, property: Property, text: string): void
   learned(world: World, node: SimNode, membership: Membership): void
+  /**
+   * On a disk. A forced epoch counts as the last one only from then on: it was chosen by the few that were left, and where they died before they learned
+   * it, an ordinary one takes its place, and nothing has come of it (hostile seeds 10031976, 10037774).
+   */
+  remembered(membership: Membership): void
   accepted(world: World, node: SimNode, accepted: Accepted): void
   decided(world: World, node: SimNode, effects: readonly Effect[]): void
   registerWritten(world: World, before: Register): void
@@ -108,6 +113,9 @@ export function createObserver(): Observer {
       const before = chosen.get(membership.epoch - (isForced(membership) ? FORCED_STEP : 1))
       if (before) checkChosen(observer, world, before, membership)
       if (before && !isForced(membership)) checkSuccession(observer, world, before, membership)
+      if (!isForced(membership)) observer.remembered(membership)
+    },
+    remembered: (membership) => {
       if (membership.epoch > (observer.latest?.epoch ?? -1)) observer.latest = membership
     },
     accepted: (world, node, accepted) => {

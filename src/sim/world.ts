@@ -43,6 +43,8 @@ export interface SimNode {
   /** How many more times an adversary starves this process to the brink of its watchdog, and whether that has begun. */
   starveLeft: number
   isStarving: boolean
+  /** A pet was refused when it was due. */
+  isPetDue: boolean
   /** The rest of the effects that were being carried out waits at the head of `backlog`. */
   hasRest: boolean
   readonly clock: Clock
@@ -189,6 +191,7 @@ function createNodes(options: WorldOptions, random: Random): SimNode[] {
         stallAgainMs: 0,
         starveLeft: 0,
         isStarving: false,
+        isPetDue: false,
         hasRest: false,
         clock: { sinceMs: 0, localMs: random.between(0, 1e6), rate: rate() },
         watchdogPlan: 0,

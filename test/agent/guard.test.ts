@@ -1,11 +1,13 @@
 /** The guard of one node: what it says of its containment, also when that came true late. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { closeSync, constants, mkdirSync, mkdtempSync, openSync, readSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { stringify } from 'yaml'
 import { createGuard } from '../../src/agent/guard.ts'
 import { parseConfiguration } from '../../src/config/load.ts'
+import type { Configuration } from '../../src/config/schema.ts'
 import type { Drbd } from '../../src/drbd/drbdsetup.ts'
 import { createLog } from '../../src/observe/log.ts'
 import { createMetrics } from '../../src/observe/metrics.ts'
@@ -27,6 +29,26 @@ const noDrbd: Drbd = {
   stop: () => undefined,
 }
 
+const configurationOf = (directory: string, watchdog: object): Configuration =>
+  parseConfiguration(
+    stringify({
+      node: 'b1',
+      cluster: { kubeconfig: '/nonexistent' },
+      paths: [{ name: 'node', listenHost: '127.0.0.1', listenPort: 1 }],
+      keys: { file: '/nonexistent' },
+      timings: { killMs: 500 },
+      watchdog,
+      containment: { form: 'processGroup', kubeletDirectory: join(directory, 'kubelet'), rebootMethod: 'none' },
+    }),
+  )
+const optionsOf = (configuration: Configuration) => ({
+  configuration,
+  drbd: noDrbd,
+  distrustReplicas: () => Promise.resolve(),
+  log: createLog('fatal', 'guard'),
+  metrics: createMetrics(),
+})
+
 /** A fenced node with one pod whose process group cannot be read, so no kill of it is verified; its state takes what the guard feeds. */
 function fencedNode(distrustReplicas: () => Promise<void>) {
   const directory = mkdtempSync(join(tmpdir(), 'roomfence-guard-'))
@@ -34,23 +56,12 @@ function fencedNode(distrustReplicas: () => Promise<void>) {
   const pod = join(directory, 'kubelet', 'pods', '11111111-2222-3333-4444-555555555555')
   mkdirSync(join(pod, 'volumeDevices', 'kubernetes.io~csi', 'pv-1'), { recursive: true })
   writeFileSync(join(pod, 'pgid'), 'nobody knows')
-  const configuration = parseConfiguration(
-    stringify({
-      node: 'b1',
-      cluster: { kubeconfig: '/nonexistent' },
-      paths: [{ name: 'node', listenHost: '127.0.0.1', listenPort: 1 }],
-      keys: { file: '/nonexistent' },
-      timings: { killMs: 500 },
-      watchdog: { kind: 'none' },
-      containment: { form: 'processGroup', kubeletDirectory: join(directory, 'kubelet'), rebootMethod: 'none' },
-    }),
-  )
+  const configuration = configurationOf(directory, { kind: 'none' })
   const made = agent('b1', { durable: { membership: fencing(first, 'b1', 'b2') } })
   made.give({ kind: 'tick' }, 0)
   const said: boolean[] = []
   const guard = createGuard({
-    configuration,
-    drbd: noDrbd,
+    ...optionsOf(configuration),
     nowMs: () => performance.now(),
     state: () => made.state,
     feed: (input: Input) => {
@@ -58,12 +69,48 @@ function fencedNode(distrustReplicas: () => Promise<void>) {
       made.give(input, 100)
     },
     distrustReplicas,
-    log: createLog('fatal', 'guard'),
-    metrics: createMetrics(),
   })
   endings.push(() => guard.stop())
   return { made, guard, said, removePod: () => rmSync(pod, { recursive: true }) }
 }
+
+describe('a pet that was refused when it was due', () => {
+  test('is made up for at the next tick that may, not only when the next one is due', () => {
+    const directory = mkdtempSync(join(tmpdir(), 'roomfence-guard-'))
+    endings.push(() => rmSync(directory, { recursive: true, force: true }))
+    const device = join(directory, 'watchdog')
+    execFileSync('mkfifo', [device])
+    const reader = openSync(device, constants.O_RDONLY | constants.O_NONBLOCK)
+    endings.push(() => closeSync(reader))
+    writeFileSync(join(directory, 'timeout'), '10')
+    const made = agent('b1')
+    const configuration = configurationOf(directory, { kind: 'device', device, timeoutFile: join(directory, 'timeout') })
+    vi.useFakeTimers()
+    endings.push(() => vi.useRealTimers())
+    const guard = createGuard({ ...optionsOf(configuration), nowMs: () => 100, state: () => made.state, feed: () => undefined })
+    endings.push(() => guard.stop())
+    const pets = (): number => {
+      try {
+        return readSync(reader, Buffer.alloc(100))
+      } catch {
+        return 0
+      }
+    }
+    const permitUntil = (ms: number): void => void (made.state.carriedUntilMs = ms)
+    permitUntil(1_000)
+    guard.review()
+    guard.review()
+    expect(pets()).toBe(1)
+    permitUntil(-Infinity)
+    vi.advanceTimersByTime(500)
+    guard.review()
+    expect(pets()).toBe(0)
+    permitUntil(1_000)
+    guard.review()
+    guard.review()
+    expect(pets()).toBe(1)
+  })
+})
 
 describe('a kill that could not be verified in time', () => {
   test('is said as soon as a later look has verified it, and counts as the proof of the fence', async () => {
