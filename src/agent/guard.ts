@@ -38,6 +38,7 @@ export interface Guard {
 }
 
 const LOOK_EVERY_MS = 500
+const RELEASE_AGAIN_MS = 100
 
 export function createGuard(options: GuardOptions): Guard {
   const { configuration, drbd, nowMs, state, feed, log, metrics } = options
@@ -47,7 +48,8 @@ export function createGuard(options: GuardOptions): Guard {
   let petTimer: NodeJS.Timeout | undefined
   // Refused when it was due: tried again at each tick, or a permit that comes and goes in step with the timer ends in a reset (hostile seed 10033965).
   let isPetDue = false
-  let isReleased = false
+  /** When what runs here is let go, again where it was not or not wholly; Infinity: done. */
+  let releaseAtMs = -Infinity
   let isRebooting = false
   let isSayingLate = false
 
@@ -106,11 +108,14 @@ export function createGuard(options: GuardOptions): Guard {
     metrics.containment.reset()
     metrics.containment.set({ level }, 1)
     if (level === 'none') {
-      isReleased = true
+      releaseAtMs = Infinity
       void containment
         .resume(() => state().desired === 'none' && holdsPermit(state(), nowMs()))
         .then((result) => {
-          for (const { podUid, reason } of result.failed) log.error({ podUid }, `a workload could not be resumed: ${reason}`)
+          for (const { podUid, reason } of result.failed)
+            log.error({ podUid }, `a workload could not be resumed, it is tried again: ${reason}`)
+          // The protocol asks once: a permit that was away for a moment, unseen by its ticks, must not leave all paused for ever (hostile seed 10079992).
+          if (!result.resumed || result.failed.length > 0) releaseAtMs = nowMs() + RELEASE_AGAIN_MS
         })
       return
     }
@@ -171,7 +176,8 @@ export function createGuard(options: GuardOptions): Guard {
       openWithPermit()
       if (isPetDue) pet()
       metrics.watchdogArmed.set(watchdog ? 1 : 0)
-      if (!isReleased && state().desired === 'none' && state().durable.membership && holdsPermit(state(), nowMs())) contain('none')
+      if (nowMs() >= releaseAtMs && state().desired === 'none' && state().durable.membership && holdsPermit(state(), nowMs()))
+        contain('none')
     },
     isArmed: () => watchdog !== undefined,
     leave: async (withinMs) => {

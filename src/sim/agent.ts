@@ -254,6 +254,8 @@ export function startAgent(world: World, node: SimNode): void {
     warnOfPermit(world, node)
     takeOverVolumes(world, node)
     if (node.life === life) carryOutFences(world, node)
+    if (node.life === life && node.isReleaseDue && node.state.desired === 'none' && holdsPermit(node.state, localMs(world, node)))
+      containNode(world, node, 'none')
     if (node.life === life && node.isPetDue) pet(world, node, life, options.watchdogMs ?? 0)
   }
   // A stopped process finds each of its timers due once, however long it was stopped.

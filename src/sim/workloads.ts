@@ -55,6 +55,7 @@ function kill(world: World, copy: Copy, why: string): void {
 export function containNode(world: World, node: SimNode, level: ContainmentLevel): void {
   const { life, boot, timings } = { ...node, timings: world.options.timings }
   const plan = ++node.containment
+  node.isReleaseDue = false
   const isStale = (): boolean => node.boot !== boot || node.life !== life || node.containment !== plan || !node.state
   const later = (lowMs: number, highMs: number, act: () => void): void =>
     world.timeline.in(world.random.between(lowMs, highMs), () => {
@@ -65,7 +66,7 @@ export function containNode(world: World, node: SimNode, level: ContainmentLevel
     })
   const next = (done: number): void => {
     if (level !== 'none' && node.stuckUntilMs > world.timeline.nowMs) return later(150, 250, () => next(done))
-    if (level === 'none' && (!node.state || !holdsPermit(node.state, localMs(world, node)))) return
+    if (level === 'none' && (!node.state || !holdsPermit(node.state, localMs(world, node)))) return letGoLater(node)
     const copy = world.copies.find((one) => one.node === node.index && needs(one, level))
     if (!copy || done > world.options.vms) {
       if (level === 'kill') demoteAll(world, node)
@@ -83,10 +84,15 @@ export function containNode(world: World, node: SimNode, level: ContainmentLevel
     later(1, 15, () => next(done + 1))
   }
   later(1, Math.min(20, timings.killMs / 50), () => {
-    if (level === 'none' && (!node.state || !holdsPermit(node.state, localMs(world, node)))) return
+    if (level === 'none' && (!node.state || !holdsPermit(node.state, localMs(world, node)))) return letGoLater(node)
     node.guard = level
     next(0)
   })
+}
+
+/** The permit was away for a moment, perhaps unseen by the protocol's ticks, which then asks for nothing more. */
+function letGoLater(node: SimNode): void {
+  node.isReleaseDue = true
 }
 
 function needs(copy: Copy, level: ContainmentLevel): boolean {

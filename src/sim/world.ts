@@ -57,6 +57,8 @@ export interface SimNode {
   /** What the kernel enforces now (frozen cgroups outlive the agent), and how often that was ordered. */
   guard: ContainmentLevel
   containment: number
+  /** What it has contained was not let go, or not wholly, and is asked again. */
+  isReleaseDue: boolean
   /** A task in uninterruptible sleep: no pause and no kill is verified until then. */
   stuckUntilMs: number
   /** Since when power, agent, disk and timers have been as they should, Infinity: they are not. */
@@ -192,6 +194,7 @@ function createNodes(options: WorldOptions, random: Random): SimNode[] {
         starveLeft: 0,
         isStarving: false,
         isPetDue: false,
+        isReleaseDue: false,
         hasRest: false,
         clock: { sinceMs: 0, localMs: random.between(0, 1e6), rate: rate() },
         watchdogPlan: 0,

@@ -1,6 +1,6 @@
 /** The guard of one node: what it says of its containment, also when that came true late. */
-import { execFileSync } from 'node:child_process'
-import { closeSync, constants, mkdirSync, mkdtempSync, openSync, readSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawn } from 'node:child_process'
+import { closeSync, constants, mkdirSync, mkdtempSync, openSync, readFileSync, readSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test, vi } from 'vitest'
@@ -109,6 +109,43 @@ describe('a pet that was refused when it was due', () => {
     guard.review()
     guard.review()
     expect(pets()).toBe(1)
+  })
+})
+
+describe('a release that came while the permit was away for a moment', () => {
+  test('is made up for, although the protocol saw no loss and asks for nothing more', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'roomfence-guard-'))
+    endings.push(() => rmSync(directory, { recursive: true, force: true }))
+    const pod = join(directory, 'kubelet', 'pods', '11111111-2222-3333-4444-555555555555')
+    mkdirSync(join(pod, 'volumeDevices', 'kubernetes.io~csi', 'pv-1'), { recursive: true })
+    const workload = spawn('sleep', ['60'], { detached: true, stdio: 'ignore' })
+    endings.push(() => void workload.kill('SIGKILL'))
+    writeFileSync(join(pod, 'pgid'), String(workload.pid))
+    const stateOf = (): string | undefined => /\) (\w) /.exec(readFileSync(`/proc/${workload.pid}/stat`, 'utf8'))?.[1]
+    const made = agent('b1')
+    const configuration = configurationOf(directory, { kind: 'none' })
+    const guard = createGuard({
+      ...optionsOf(configuration),
+      nowMs: () => performance.now(),
+      state: () => made.state,
+      feed: () => undefined,
+    })
+    endings.push(() => guard.stop())
+    guard.contain('pause')
+    await vi.waitFor(() => expect(stateOf()).toBe('T'), { timeout: 30_000 })
+    made.state.carriedUntilMs = -Infinity
+    guard.contain('none')
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    guard.review()
+    expect(stateOf()).toBe('T')
+    made.state.carriedUntilMs = Infinity
+    await vi.waitFor(
+      () => {
+        guard.review()
+        expect(stateOf()).toBe('S')
+      },
+      { timeout: 30_000 },
+    )
   })
 })
 
