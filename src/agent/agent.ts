@@ -61,7 +61,7 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
   const client: KubeClient = createKubeClient({
     credentials:
       configuration.cluster.kubeconfig === '' ? serviceAccountCredentials() : kubeconfigCredentials(configuration.cluster.kubeconfig),
-    timeoutMs: configuration.failover.requestTimeoutMs,
+    timeoutMs: configuration.timings.apiCallMs,
     userAgent: 'roomfence',
     onCall: ({ method, outcome }) => metrics.kubernetesCalls.inc({ method, outcome }),
   })

@@ -92,6 +92,11 @@ const timings = group(
       0.5,
     ),
     ioResidueMs: milliseconds(1000, 'I/O that may still be under way after a node was reset (R).', 0),
+    apiCallMs: milliseconds(
+      15_000,
+      'How long one call to the API server may take: then this agent and the server give it up. A node that is let back waits so long beside the permit.',
+      100,
+    ),
     restartGraceMs: milliseconds(2000, 'An agent restarted in the same boot has so long to get a permit before it pauses what runs.', 0),
     lateMs: milliseconds(
       1000,
@@ -250,7 +255,6 @@ const failover = group(
     unfenceBackoffMs: milliseconds(300_000, 'The first such wait, from the fence on; twice as long with every further round.', 0),
     unfenceBackoffMaxMs: milliseconds(3_600_000, 'The longest such wait. `force` in the request overrides it.', 0, 86_400_000),
     maxConcurrency: whole(24, 'Calls to the API server under way at once.', 1, 500),
-    requestTimeoutMs: milliseconds(15_000, 'How long one call to the API server may take.', 100),
     lookEveryMs: milliseconds(5000, 'The longest pause between two looks at the cluster while something waits.', 100),
     events: yesOrNo(true, 'Whether Kubernetes Events are written.'),
     capacityEveryMs: milliseconds(

@@ -83,6 +83,15 @@ interface Call {
 const defaultTimeoutMs = 10_000
 const probeTimeoutMs = 2_000
 
+/**
+ * What is given up here is given up by the server as well, counted from when it came there (`timeout` of every request, kube-apiserver's
+ * WithRequestDeadline): a write must not be done when nobody counts on it any more (docs/protocol.md, "Permit").
+ */
+function withDeadline(call: Call, limitMs: number): Call {
+  if (call.method === 'GET') return call
+  return { ...call, path: `${call.path}${call.path.includes('?') ? '&' : '?'}timeout=${String(Math.ceil(limitMs))}ms` }
+}
+
 export function createKubeClient(options: KubeClientOptions): KubeClient {
   const { credentials } = options
   const agent = agentOf(credentials, { keepAlive: true, maxSockets: 48, maxFreeSockets: 8, scheduling: 'lifo' })
@@ -123,7 +132,7 @@ export function createKubeClient(options: KubeClientOptions): KubeClient {
     const limit = AbortSignal.timeout(limitMs)
     const signal = callOptions?.signal === undefined ? limit : AbortSignal.any([limit, callOptions.signal])
     try {
-      const answer = await send(call, signal)
+      const answer = await send(withDeadline(call, limitMs), signal)
       const text = await answer.text()
       if (answer.status >= 400) throw errorOfAnswer(call, answer.status, text, answer.headers.get('retry-after'))
       finished('ok')

@@ -3,7 +3,7 @@ import { agent, type Agent, type AgentOptions, fencing, first, heartbeat, unfenc
 import { digestOf, type Membership } from './membership.ts'
 import { holdsPermit, mayCloseWatchdog, mayPet, mayRunUntilMs } from './running.ts'
 import type { Effect } from './state.ts'
-import { defaultTimings, permitElsewhereMs } from './timings.ts'
+import { defaultTimings, lastOrderElsewhereMs } from './timings.ts'
 
 const fenced = fencing(first, 'b1', 'b2')
 
@@ -77,13 +77,13 @@ describe('a node', () => {
     acked(made, 4_100, 4_500, ['a1', 'a2'])
     expect(holdsPermit(made.state, 4_500)).toBe(false)
     made.give({ kind: 'contained', level: 'kill', isVerified: true }, 4_600)
-    acked(made, 4_700, 15_000, ['a1', 'a2'])
-    expect(holdsPermit(made.state, 15_000)).toBe(true)
+    acked(made, 4_700, 30_000, ['a1', 'a2'])
+    expect(holdsPermit(made.state, 30_000)).toBe(true)
   })
 
   describe('that is let back', () => {
     const back = unfencing(fenced, 'b1', 'b2')
-    const waitMs = permitElsewhereMs(defaultTimings)
+    const waitMs = lastOrderElsewhereMs(defaultTimings)
     const killed = (options: AgentOptions = {}): Agent => {
       const made = agent('b1', { durable: { membership: fenced, killedEpoch: fenced.epoch }, ...options })
       made.give({ kind: 'contained', level: 'kill', isVerified: true }, 50)

@@ -3,7 +3,7 @@ import { isMajority, memberOf, nodeVoter, votesOf } from './membership.ts'
 import { changeDurable, contain, note, type Outbox } from './outbox.ts'
 import { permitUntilMs } from './permit.ts'
 import type { ContainmentLevel, State } from './state.ts'
-import { permitElsewhereMs } from './timings.ts'
+import { lastOrderElsewhereMs } from './timings.ts'
 
 /** Until when this node may run, monotonic ms; `-Infinity`: it may not. */
 export function mayRunUntilMs(state: State): number {
@@ -29,8 +29,8 @@ export function mustKill(state: State): boolean {
 }
 
 /**
- * Let back, but not yet for so long that everyone who does not know of it has lost its permit: such an agent still takes this node's word of its
- * kill for a proof, and carries the fence out (hostile seed 7023220).
+ * Let back, but not yet for so long that everyone who does not know of it has lost its permit, and what it last ordered is done: such an agent
+ * still takes this node's word of its kill for a proof, and carries the fence out (hostile seed 7023220).
  */
 function mustWaitOut(state: State): boolean {
   const membership = state.durable.membership
@@ -48,10 +48,10 @@ function waitOutOthers(state: State, out: Outbox, nowMs: number): void {
   if (!member || !mustWaitOut(state) || grantedUntilMs(state) <= nowMs) return
   if (state.letBack?.lastFence !== member.lastFence) {
     state.letBack = { lastFence: member.lastFence, ackedAtMs: nowMs }
-    const seconds = (permitElsewhereMs(state.timings) / 1_000).toFixed(1)
-    note(out, 'let-back', `waits ${seconds} s until whoever does not know of the un-fence has certainly no permit left`, [member.node])
+    const seconds = (lastOrderElsewhereMs(state.timings) / 1_000).toFixed(1)
+    note(out, 'let-back', `waits ${seconds} s until whatever is still done for its fence has certainly ended`, [member.node])
   }
-  if (nowMs - state.letBack.ackedAtMs >= permitElsewhereMs(state.timings)) changeDurable(state, out, { freedEpoch: member.lastFence })
+  if (nowMs - state.letBack.ackedAtMs >= lastOrderElsewhereMs(state.timings)) changeDurable(state, out, { freedEpoch: member.lastFence })
 }
 
 function desiredLevel(state: State, nowMs: number): ContainmentLevel {

@@ -32,6 +32,8 @@ export interface Timings {
   readonly ioResidueMs: number
   /** An agent whose own tick came this late accuses nobody. */
   readonly lateMs: number
+  /** A call to the API server that was not answered within this is given up, by the server as well. */
+  readonly apiCallMs: number
   /** A restarted agent (same boot) has this long to get a permit before it pauses what runs. */
   readonly restartGraceMs: number
 }
@@ -53,11 +55,13 @@ export const defaultTimings: Timings = {
   clockRateError: 0.09,
   ioResidueMs: 1_000,
   lateMs: 1_000,
+  apiCallMs: 15_000,
   restartGraceMs: 2_000,
 }
 
-/** A permit that was extended last before this moment has certainly run out after so long, on another node's clock. */
-export const permitElsewhereMs = ({ clockRateError: r, permitMs }: Timings): number => ((1 + r) / (1 - r)) * permitMs
+/** What was ordered on a permit that was extended last before this moment has certainly been done or given up after so long, on another node's clock. */
+export const lastOrderElsewhereMs = ({ clockRateError: r, permitMs, apiCallMs }: Timings): number =>
+  ((1 + r) / (1 - r)) * (permitMs + apiCallMs)
 
 /**
  * How long after its last ack a node is certainly silent, on another node's clock: the permit, the time to notice and pause, two watchdog

@@ -216,6 +216,7 @@ export function startAgent(world: World, node: SimNode): void {
   node.hasRest = false
   node.isStarving = false
   node.isPetDue = false
+  node.isCalling = false
   node.startedAtMs = timeline.nowMs
   const { life } = node
   if (node.disk.synced?.membership) world.observer.remembered(node.disk.synced.membership)

@@ -7,6 +7,7 @@ import { fencedNodes, type Member } from '../protocol/membership.ts'
 import { nodeProof } from '../protocol/proof.ts'
 import { holdsPermit, mustKill } from '../protocol/running.ts'
 import { localMs } from './agent.ts'
+import { bindPod, nodeAsRead, noteNodeWritten, podAsRead, writeToApi } from './api-call.ts'
 import { mayPromote, otherSide } from './storage.ts'
 import { hasStorageProof } from './takeover.ts'
 import type { SimNode, World } from './world.ts'
@@ -23,7 +24,7 @@ export function carryOutFences(world: World, node: SimNode): void {
   const nowMs = localMs(world, node)
   // Who has no permit may have been fenced itself, and what it knows of others undone (hostile seed 5040274).
   if (!holdsPermit(state, nowMs)) return
-  if (coordinator(state, nowMs) !== node.name || !reachesApi(world, node)) return
+  if (node.isCalling || coordinator(state, nowMs) !== node.name || !reachesApi(world, node)) return
   const fenced = membership.members.filter((member) => member.standing === 'fenced')
   if (taintOne(world, node, fenced)) return
   if (untaintOne(world, node, membership.epoch, fenced)) return
@@ -34,9 +35,15 @@ export function carryOutFences(world: World, node: SimNode): void {
     if (world.api.outOfService.has(index) && !world.api.placement.includes(index)) continue
     const isProved = nodeProof(state, member.node, nowMs).isHeld
     if (isProved && !world.api.outOfService.has(index)) {
-      world.api.outOfService.add(index)
-      world.note(`${node.name} sets ${member.node} out of service`)
-      world.observer.declaredStopped(world, index)
+      writeToApi(world, node, {
+        isAsRead: nodeAsRead(world, index),
+        apply: () => {
+          world.api.outOfService.add(index)
+          noteNodeWritten(world, index)
+          world.note(`${node.name} sets ${member.node} out of service`)
+          world.observer.declaredStopped(world, index)
+        },
+      })
       return
     }
     for (const volume of world.volumes) {
@@ -52,8 +59,14 @@ function taintOne(world: World, node: SimNode, fenced: readonly Member[]): boole
     const index = world.nodeByName.get(name)?.index ?? -1
     if ((world.api.taints.get(index) ?? -1) >= lastFence || (world.api.unfenced.get(index) ?? -1) > lastFence) continue
     world.strike('tainting', node)
-    world.api.taints.set(index, lastFence)
-    world.note(`${node.name} taints ${name}`)
+    writeToApi(world, node, {
+      isAsRead: nodeAsRead(world, index),
+      apply: () => {
+        world.api.taints.set(index, lastFence)
+        noteNodeWritten(world, index)
+        world.note(`${node.name} taints ${name}`)
+      },
+    })
     return true
   }
   return false
@@ -64,10 +77,16 @@ function untaintOne(world: World, node: SimNode, epoch: number, fenced: readonly
   for (const [index, taint] of world.api.taints) {
     const name = world.nodes[index]?.name
     if (taint > epoch || fenced.some((member) => member.node === name)) continue
-    world.api.taints.delete(index)
-    world.api.outOfService.delete(index)
-    world.api.unfenced.set(index, Math.max(epoch, world.api.unfenced.get(index) ?? -1))
-    world.note(`${node.name} removes the taint of ${name}`)
+    writeToApi(world, node, {
+      isAsRead: nodeAsRead(world, index),
+      apply: () => {
+        world.api.taints.delete(index)
+        world.api.outOfService.delete(index)
+        world.api.unfenced.set(index, Math.max(epoch, world.api.unfenced.get(index) ?? -1))
+        noteNodeWritten(world, index)
+        world.note(`${node.name} removes the taint of ${name}`)
+      },
+    })
     return true
   }
   return false
@@ -83,10 +102,15 @@ function moveOne(world: World, node: SimNode, vm: number, from: number): boolean
   if (otherSide(volume, side).isPrimary && side.connection === 'Connected') return false
   if (!mayPromote(volume, side)) return false
   world.strike('ordering', node)
-  world.api.placement[vm] = null
-  world.count('failovers')
-  world.note(`${node.name} deletes the pod of vm${vm} on ${world.nodes[from]?.name}`)
-  world.observer.ordered(world, vm)
+  writeToApi(world, node, {
+    isAsRead: podAsRead(world, vm),
+    apply: () => {
+      world.api.placement[vm] = null
+      world.count('failovers')
+      world.note(`${node.name} deletes the pod of vm${vm} on ${world.nodes[from]?.name}`)
+      world.observer.ordered(world, vm)
+    },
+  })
   return true
 }
 
@@ -101,6 +125,6 @@ export function schedulePods(world: World): void {
         node?.isPowered === true && node.hasBooted && reachesApi(world, node) && !world.api.taints.has(one.node) && mayPromote(volume, one)
       )
     })
-    if (side) world.api.placement[volume.vm] = side.node
+    if (side) bindPod(world, volume.vm, side.node)
   }
 }

@@ -1,4 +1,5 @@
 /** What can go wrong, done to the world: each fault of a schedule, and the adversary's strikes at the protocol's own moments. */
+import { noteNodeWritten } from './api-call.ts'
 import { memberOf } from '../protocol/membership.ts'
 import type { Durable } from '../protocol/state.ts'
 import { crashAgent, feed, loseDisk, noteWell, resetNode, stopAgent } from './agent.ts'
@@ -231,7 +232,7 @@ function witnessFault(world: World, how: 'down' | 'up' | 'slow' | 'quick' | 'res
   witness.goodSinceMs = witness.isUp && !witness.isSlow ? world.timeline.nowMs : Infinity
 }
 
-function apiFault(world: World, how: 'down' | 'up' | 'rollback'): void {
+function apiFault(world: World, how: 'down' | 'up' | 'slow' | 'quick' | 'rollback'): void {
   const { api } = world
   if (how === 'rollback') {
     if (!api.backup) {
@@ -241,12 +242,14 @@ function apiFault(world: World, how: 'down' | 'up' | 'rollback'): void {
     // Placements stay: a kubelet that knows newer pods of its own is outside of this model (docs/simulation.md).
     api.taints.clear()
     for (const [index, epoch] of api.backup.taints) api.taints.set(index, epoch)
+    for (const { index } of world.nodes) noteNodeWritten(world, index)
     api.outOfService.clear()
     api.backup = null
     world.count('api rollbacks')
     return
   }
-  api.isUp = how === 'up'
+  if (how === 'down' || how === 'up') api.isUp = how === 'up'
+  else api.isSlow = how === 'slow'
 }
 
 /**
@@ -292,6 +295,7 @@ function repair(world: World): void {
   witness.isSlow = false
   witness.goodSinceMs = timeline.nowMs
   api.isUp = true
+  api.isSlow = false
   for (const node of world.nodes) {
     node.stuckUntilMs = -Infinity
     node.stallAgainMs = 0

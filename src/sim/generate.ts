@@ -67,6 +67,7 @@ export function generate(seed: number, profile: Profile): Schedule {
   })
   if (profile === 'hostile') untilMs = addEpisodes({ random, options, rooms, nodes, planned, strikes, startMs, untilMs })
   if (random.chance(0.2)) declareDead(random, rooms, planned, startMs, untilMs)
+  if (profile === 'hostile') slowApi(seed, planned, startMs, untilMs)
   planned.sort((a, b) => a.atMs - b.atMs)
   return {
     options,
@@ -75,6 +76,21 @@ export function generate(seed: number, profile: Profile): Schedule {
     untilMs: Math.round(untilMs),
     finale: finaleOf(random, rooms),
     finaleHow: profile === 'hostile' && random.chance(0.6) ? 'cut' : 'power',
+  }
+}
+
+/** Spells in which each write to the API server is under way for a while, often around an un-fence. Drawn apart: other schedules stay as they are. */
+function slowApi(seed: number, planned: Planned[], startMs: number, untilMs: number): void {
+  const random = randomFrom(Math.imul(seed, 104_729) + 7)
+  if (!random.chance(0.25)) return
+  const unfences = planned.filter(({ fault }) => fault.kind === 'unfence')
+  for (let left = random.integer(1, 3); left > 0; left--) {
+    const fromMs =
+      unfences.length > 0 && random.chance(0.6) ? random.pick(unfences).atMs - random.between(0, 2_500) : random.between(startMs, untilMs)
+    planned.push(
+      { atMs: Math.round(Math.max(0, fromMs)), fault: { kind: 'api', how: 'slow' } },
+      { atMs: Math.round(fromMs + random.between(500, 8_000)), fault: { kind: 'api', how: 'quick' } },
+    )
   }
 }
 

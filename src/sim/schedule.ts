@@ -69,7 +69,7 @@ export type Fault =
   | { readonly kind: 'disk'; readonly target: string; readonly how: 'slow' | 'full' | 'good' | 'dead' }
   | { readonly kind: 'stuck'; readonly target: string; readonly forMs: number }
   | { readonly kind: 'witness'; readonly how: 'down' | 'up' | 'slow' | 'quick' | 'restore' }
-  | { readonly kind: 'api'; readonly how: 'down' | 'up' | 'rollback' }
+  | { readonly kind: 'api'; readonly how: 'down' | 'up' | 'slow' | 'quick' | 'rollback' }
   | { readonly kind: 'unfence'; readonly target: string }
   | { readonly kind: 'confirm-dead'; readonly target: string }
   /** All fencing is paused by a person, or resumed. `at`: only the agents named hear of it. */
@@ -153,6 +153,7 @@ export const hostileTimings: Timings = {
   witnessReturnMs: 2_000,
   clockRateError: 0.02,
   settleMs: 1_000,
+  apiCallMs: 1_500,
 }
 
 export const hostileWatchdogMs = 1_200

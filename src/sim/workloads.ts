@@ -2,6 +2,7 @@
 import { holdsPermit } from '../protocol/running.ts'
 import type { ContainmentLevel } from '../protocol/state.ts'
 import { feed, localMs, whenAwake } from './agent.ts'
+import { bindPod } from './api-call.ts'
 import { reachesApi, schedulePods } from './failover.ts'
 import { demote, mayPromote, otherSide, rebootSide, type Side, sideOn, turnVolume, type Volume, writeOnce } from './storage.ts'
 import type { SimNode, World } from './world.ts'
@@ -274,7 +275,7 @@ export function migrate(world: World, vm: number): void {
     setCopy(world, outgoing, 'dead', 'moved')
     forget(world, outgoing)
     demote(from)
-    world.api.placement[vm] = to.node
+    bindPod(world, vm, to.node)
     world.count('migrations done')
     setCopy(world, incoming, 'running', 'moved')
   })

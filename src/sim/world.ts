@@ -57,6 +57,8 @@ export interface SimNode {
   /** What the kernel enforces now (frozen cgroups outlive the agent), and how often that was ordered. */
   guard: ContainmentLevel
   containment: number
+  /** A write of its to the API server is under way. */
+  isCalling: boolean
   /** What it has contained was not let go, or not wholly, and is asked again. */
   isReleaseDue: boolean
   /** A task in uninterruptible sleep: no pause and no kill is verified until then. */
@@ -70,6 +72,12 @@ export interface SimNode {
 /** What the API server holds. */
 export interface SimApi {
   isUp: boolean
+  /** Each write may take as long as a call may. */
+  isSlow: boolean
+  /** By node index. */
+  readonly nodeVersions: number[]
+  /** By VM: how many pods it has had, this one included. */
+  readonly pods: number[]
   /** By VM: the index of the node its pod is bound to, null: pending. */
   placement: (number | null)[]
   /** Fenced taint by node index: the epoch. */
@@ -138,7 +146,17 @@ export function createWorld(schedule: Schedule, isTracing: boolean): World {
     witness: createWitness(first),
     witnessSite: nodes.length,
     apiSite: nodes.length + 1,
-    api: { isUp: true, placement: [], taints: new Map(), outOfService: new Set(), unfenced: new Map(), backup: null },
+    api: {
+      isUp: true,
+      isSlow: false,
+      nodeVersions: [],
+      pods: [],
+      placement: [],
+      taints: new Map(),
+      outOfService: new Set(),
+      unfenced: new Map(),
+      backup: null,
+    },
     volumes: createVolumes(options, nodes),
     copies: [],
     observer: createObserver(),
@@ -195,6 +213,7 @@ function createNodes(options: WorldOptions, random: Random): SimNode[] {
         isStarving: false,
         isPetDue: false,
         isReleaseDue: false,
+        isCalling: false,
         hasRest: false,
         clock: { sinceMs: 0, localMs: random.between(0, 1e6), rate: rate() },
         watchdogPlan: 0,

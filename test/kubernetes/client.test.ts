@@ -69,6 +69,36 @@ describe('a call', () => {
     await client.probe()
   })
 
+  test('that writes tells the server to give up when this client does', async () => {
+    const asked: string[] = []
+    const plain = createServer((request, response) => {
+      asked.push(`${request.method ?? ''} ${request.url ?? ''}`)
+      response.end('{}')
+    })
+    await new Promise<void>((resolve) => plain.listen(0, '127.0.0.1', resolve))
+    const telling = createKubeClient({
+      credentials: {
+        server: `http://127.0.0.1:${String((plain.address() as AddressInfo).port)}`,
+        skipTlsVerify: false,
+        authorization: async () => undefined,
+      },
+      timeoutMs: 7_000,
+    })
+    await telling.get(paths.node('n1'))
+    await telling.create(paths.nodes, node('n1'))
+    await telling.patchMerge(paths.node('n1'), {}, { dryRun: true })
+    await telling.delete(paths.node('n1'), { uid: 'u', timeoutMs: 500 })
+    expect(asked).toEqual([
+      'GET /api/v1/nodes/n1',
+      'POST /api/v1/nodes?timeout=7000ms',
+      'PATCH /api/v1/nodes/n1?dryRun=All&timeout=7000ms',
+      'DELETE /api/v1/nodes/n1?timeout=500ms',
+    ])
+    telling.close()
+    plain.closeAllConnections()
+    await new Promise((resolve) => plain.close(resolve))
+  })
+
   test('survives that its kept-alive connection was closed', async () => {
     await client.create(paths.nodes, node('n1'))
     server.faults.dropConnections()

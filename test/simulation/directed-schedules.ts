@@ -180,6 +180,23 @@ export const letBackUnheard: DirectedSchedule = (seed) =>
   })
 
 /**
+ * As above, with a slow API server and no proof but the word of a kill: what a2 orders at the very end of its permit is still under way when room b runs.
+ */
+export const letBackWhileUnderWay: DirectedSchedule = (seed) =>
+  scheduleOf(seed, {
+    options: { watchdogMs: null },
+    planned: [
+      [5_000 + 10 * seed, ...cut('b', 'a', 'witness')],
+      [12_000, ...cut('a', 'api')],
+      [13_000, ...mend('b', 'a', 'witness')],
+      [15_000, { kind: 'unfence', target: 'b' }, { kind: 'api', how: 'slow' }],
+      [16_750, ...mend('a2', 'api')],
+    ],
+    strikes: [['decided', 2, ...cut('a2', 'a1', 'b', 'witness')]],
+    untilMs: 22_000,
+  })
+
+/**
  * A room that was lost, a witness, and one node that had the only vote: it gets a voter beside it, and is cut off.
  */
 export const onlyVoterNoMore: DirectedSchedule = (seed) =>

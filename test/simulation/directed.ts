@@ -14,6 +14,7 @@ import {
   killedAtTheBrink,
   killedWithWritesInFlight,
   letBackUnheard,
+  letBackWhileUnderWay,
   lastPetOfLostRoom,
   lateAcks,
   lowerBallotAfterHigher,
@@ -126,6 +127,13 @@ export const directed: readonly DirectedMutation[] = [
     edits: noWaitAfterUnfence,
     caughtBy: 'P1 single writer',
     schedule: letBackUnheard,
+  },
+  {
+    name: 'a node that is let back does not wait for what is under way to the API server',
+    edits: [edit('protocol/timings.ts', '(permitMs + apiCallMs)', 'permitMs')],
+    caughtBy: 'P1 single writer',
+    schedule: letBackWhileUnderWay,
+    seeds: 40,
   },
   {
     // A pause in the epoch before the fence is no kill under the fence; so the mutant also pauses where it should kill.

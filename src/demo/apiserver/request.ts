@@ -1,6 +1,7 @@
 /** Requests of the Kubernetes REST API: what a method, path and query ask for. Pure. */
 import type { Attempt } from './authorize.ts'
 import type { Resource } from './resources.ts'
+import { badRequest } from './status.ts'
 import type { Store } from './store.ts'
 
 /** A request about one resource, as far as its path and query tell. */
@@ -69,4 +70,15 @@ export function attemptOf(method: string, path: string, target: Target | undefin
   }
   const { verb, group, plural, subresource, namespace, name } = target
   return { verb, path, group, plural, subresource, namespace, name }
+}
+
+const unitsMs: { readonly [unit: string]: number } = { ns: 1e-6, us: 1e-3, ms: 1, s: 1_000, m: 60_000 }
+
+/** How long the caller lets the server take over a request (`timeout`, a duration of Go with one unit); Infinity where it says nothing. */
+export function timeoutMsOf(query: URLSearchParams): number {
+  const text = query.get('timeout')
+  if (text === null || text === '') return Infinity
+  const [, amount, unit] = /^(\d+(?:\.\d+)?)(ns|us|ms|s|m)$/.exec(text) ?? []
+  if (amount === undefined || unit === undefined) throw badRequest(`invalid timeout specified in the request URL: "${text}"`)
+  return Number(amount) * (unitsMs[unit] ?? Infinity)
 }

@@ -16,8 +16,8 @@ import { describe } from './discovery.ts'
 import { createFaults, type Fault, type Faults } from './faults.ts'
 import { collectGarbage } from './garbage.ts'
 import { createPages, listText } from './listing.ts'
-import { attemptOf, resourceOf, targetOf } from './request.ts'
-import { noSuchResource, notFound, statusOf, StoreError } from './status.ts'
+import { attemptOf, resourceOf, targetOf, timeoutMsOf } from './request.ts'
+import { noSuchResource, notFound, statusOf, StoreError, timedOut } from './status.ts'
 import { createStore, type Store } from './store.ts'
 import { type Answer, answer, answerVirtualMachine, type Call, reviewAccess, tokenAnswer } from './verbs.ts'
 import { startWatch, type Watch } from './watching.ts'
@@ -199,9 +199,12 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { method = 'GET', headers } = request
     const { pathname: path, searchParams: query } = new URL(request.url ?? '/', 'https://api')
+    const limitMs = timeoutMsOf(query)
+    const cameMs = performance.now()
     const bodyText = await bodyOf(request)
     const user = userOf(request, tokens)
     if (!(await undergoFaults(method, path, user)) || response.destroyed) return
+    if (performance.now() - cameMs >= limitMs) throw timedOut()
     const target = targetOf(method, path, query)
     const attempt = attemptOf(method, path, target)
     const isReview = target?.plural === 'selfsubjectaccessreviews' && user !== anonymous

@@ -115,3 +115,6 @@ export const badRequest = (message: string): StoreError => new StoreError(400, '
 
 /** What kube-apiserver says of a path that it does not serve. */
 export const noSuchResource = (): StoreError => new StoreError(404, 'NotFound', 'the server could not find the requested resource', {})
+
+/** Given up before it had any effect, because the caller allowed no more time. */
+export const timedOut = (): StoreError => new StoreError(504, 'Timeout', 'request did not complete within the allotted timeout')

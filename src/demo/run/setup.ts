@@ -80,6 +80,8 @@ const demoTimings = {
   settleMs: 1_500,
   clockRateError: 0.001,
   ioResidueMs: 200,
+  // A node that is let back waits so long beside its permit.
+  apiCallMs: 3_000,
   restartGraceMs: 2_000,
   lateMs: 800,
 }

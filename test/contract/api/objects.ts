@@ -197,6 +197,16 @@ export function objectContract(connect: () => Connection): void {
       expect((await call(connect(), 'DELETE', `${configmaps}/${name}`, { body: { preconditions: right } })).status).toBe(200)
     })
 
+    test('a write that may take no time is given up and not done, and a time that is none is refused', async () => {
+      const name = uniqueName('cm')
+      await call(connect(), 'POST', configmaps, { body: configMap({ name }) })
+      const late = await call(connect(), 'DELETE', `${configmaps}/${name}?timeout=1ns`)
+      expect(late.status).toBe(504)
+      expect((await call(connect(), 'DELETE', `${configmaps}/${name}?timeout=soon`)).status).toBe(400)
+      expect((await call(connect(), 'GET', `${configmaps}/${name}`)).status).toBe(200)
+      expect((await call(connect(), 'DELETE', `${configmaps}/${name}?timeout=15000ms`)).status).toBe(200)
+    })
+
     test('a finalizer holds a deleted object until it is removed, and none can be added meanwhile', async () => {
       const name = uniqueName('cm')
       await call(connect(), 'POST', configmaps, { body: configMap({ name, finalizers: ['roomfence.test/hold'] }) })
