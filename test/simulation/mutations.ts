@@ -42,7 +42,7 @@ export const mutations: readonly Mutation[] = [
         '  const membership = state?.attempt?.value ?? state?.durable.membership\n  if (!state || !membership || state.persistedVersion',
       ),
     ],
-    caughtBy: 'P1 single writer',
+    caughtBy: 'lost-write',
     firstSeed: 11,
   },
   {
@@ -109,8 +109,8 @@ export const mutations: readonly Mutation[] = [
         'if (state.persistedVersion < 0) state.held.push',
       ),
     ],
-    caughtBy: 'P2 single survivor',
-    firstSeed: 87,
+    caughtBy: 'P6 it ends',
+    firstSeed: 151,
   },
   {
     name: 'evidence of life is no veto',
