@@ -1,8 +1,8 @@
 /** The rights in src/failover/rbac.ts are enough for a whole failover and un-fence, and deploy's CRD is the one the code writes. */
 import { afterEach, expect, test } from 'vitest'
 import { createVm, demoNamespace, requestStart } from '../../src/demo/cluster/fixtures.ts'
-import { rbacRules } from '../../src/failover/rbac.ts'
-import { finishUnfence } from '../../src/failover/start-unfence.ts'
+import { rbacRules, type RbacRule } from '../../src/failover/rbac.ts'
+import { finishUnfence, type UnfenceEvent } from '../../src/failover/start-unfence.ts'
 import { epoch } from '../../src/protocol/ids.ts'
 import { createFailoverBed, eventually, type FailoverBed, roomB, startUnfenceOfRoomB, testClock, testConfig } from './bed.ts'
 
@@ -11,14 +11,18 @@ afterEach(async () => {
   await bed.close()
 })
 
-test('a ServiceAccount with these rights and no others carries out a fence and un-fences', async () => {
-  bed = await createFailoverBed({ token: { name: 'system:serviceaccount:roomfence:agent', groups: [] } })
-  bed.store.create('clusterroles', { metadata: { name: 'roomfence' }, rules: rbacRules })
+const grant = (rules: readonly RbacRule[]): void => {
+  bed.store.create('clusterroles', { metadata: { name: 'roomfence' }, rules })
   bed.store.create('clusterrolebindings', {
     metadata: { name: 'roomfence' },
     roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'roomfence' },
     subjects: [{ kind: 'ServiceAccount', namespace: 'roomfence', name: 'agent' }],
   })
+}
+
+test('a ServiceAccount with these rights and no others carries out a fence and un-fences', async () => {
+  bed = await createFailoverBed({ token: { name: 'system:serviceaccount:roomfence:agent', groups: [] } })
+  grant(rbacRules)
   for (const [name, runStrategy] of [
     ['always', 'Always'],
     ['manual', 'Manual'],
@@ -65,17 +69,33 @@ test('a ServiceAccount with these rights and no others carries out a fence and u
   expect(bed.store.list('events').some((event) => event['reason'] === 'FenceRecovered')).toBe(true)
 })
 
+test('with them the un-fence starts a Manual VM that was held', async () => {
+  bed = await createFailoverBed({ token: { name: 'system:serviceaccount:roomfence:agent', groups: [] } })
+  grant(rbacRules)
+  createVm(bed.store, { name: 'manual', runStrategy: 'Manual', replicaNodes: ['a1', 'b1'], preferredRoom: 'room-b' })
+  requestStart(bed.store, 'manual')
+  const phase = () =>
+    (bed.store.get('virtualmachineinstances', demoNamespace, 'manual') as { status?: { phase?: string } } | undefined)?.status?.phase
+  await eventually('it runs', () => phase() === 'Running')
+  bed.powerOff('room-b')
+  const failover = bed.start({ dataGate: () => ({ open: false, reason: 'stale' }) })
+  await eventually('it is held', () => bed.events.some(({ kind }) => kind === 'held'))
+  failover.stop()
+  await failover.done
+  for (const host of bed.room('room-b')) {
+    host.setPower(true)
+    bed.cluster.hostChanged(host.name)
+  }
+  const told: UnfenceEvent[] = []
+  const result = await startUnfenceOfRoomB(bed, { onProgress: (event) => told.push(event) }).done
+  expect(result).toMatchObject({ outcome: 'unfenced' })
+  expect(told.filter(({ kind }) => kind === 'api-unavailable')).toEqual([])
+  expect(told).toContainEqual(expect.objectContaining({ kind: 'vm-started', vm: `${demoNamespace}/manual` }))
+})
+
 test('an un-fence that lacks a right names the rule and goes on when it has it', async () => {
   bed = await createFailoverBed({ token: { name: 'system:serviceaccount:roomfence:agent', groups: [] } })
-  bed.store.create('clusterroles', {
-    metadata: { name: 'roomfence' },
-    rules: rbacRules.map((rule) => (rule.resources.includes('nodes') ? { ...rule, verbs: ['get', 'list', 'watch'] } : rule)),
-  })
-  bed.store.create('clusterrolebindings', {
-    metadata: { name: 'roomfence' },
-    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'roomfence' },
-    subjects: [{ kind: 'ServiceAccount', namespace: 'roomfence', name: 'agent' }],
-  })
+  grant(rbacRules.map((rule) => (rule.resources.includes('nodes') ? { ...rule, verbs: ['get', 'list', 'watch'] } : rule)))
   const told: string[] = []
   const stopping = new AbortController()
   const done = finishUnfence({
