@@ -79,8 +79,8 @@ export function startFailover(input: FailoverInput): Failover {
     client: input.client,
     nodes: order.nodes,
     onChange: poke,
-    onNotSeen: (path, error) => {
-      input.onProgress({ kind: 'not-seen', path, reason: refusalReason(error), atMs: clock.nowMs() })
+    onNotSeen: (path, reason) => {
+      input.onProgress({ kind: 'not-seen', path, reason, atMs: clock.nowMs() })
     },
   })
   const events = startEventWriter({

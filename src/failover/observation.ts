@@ -16,6 +16,7 @@ import {
 import { type Collection, startCollection, type WatchEnding } from '../kubernetes/watch.ts'
 import type { FenceStatus } from './fence-object.ts'
 import { nodeLeaseNamespace } from './leases.ts'
+import { refusalReason } from './rbac.ts'
 import { fullName, type Snapshot } from './snapshot.ts'
 
 export interface Observation {
@@ -40,7 +41,7 @@ export function startObservation(options: {
   readonly nodes: readonly string[]
   readonly onChange: () => void
   /** What cannot be looked at, each reason once until it was seen again. */
-  readonly onNotSeen: (path: string, error: KubeError) => void
+  readonly onNotSeen: (path: string, reason: string) => void
 }): Observation {
   const { client, onChange } = options
   const nodes = new Set(options.nodes)
@@ -49,9 +50,11 @@ export function startObservation(options: {
     toldOf.delete(path)
   }
   const notSeen = (path: string, error: KubeError): void => {
-    if (toldOf.get(path) === error.message) return
-    toldOf.set(path, error.message)
-    options.onNotSeen(path, error)
+    // Pods are asked for node by node: of which node it was makes no other reason.
+    const reason = refusalReason(error).replace(error.path, path)
+    if (toldOf.get(path) === reason) return
+    toldOf.set(path, reason)
+    options.onNotSeen(path, reason)
   }
   const collect = <T>(
     path: string,
