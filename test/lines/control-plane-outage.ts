@@ -9,6 +9,7 @@ import { addDeadPods, countPods } from './dead-pods.ts'
 import type { Line } from './lines.ts'
 import { createPod } from './objects.ts'
 import type { ProxiedRequest } from './proxy.ts'
+import type { Write } from './recording.ts'
 import { livingRoom } from './world.ts'
 
 interface NodeObject {
@@ -44,6 +45,7 @@ export interface OutagePlayed {
   readonly slow: { readonly deletes: readonly ProxiedRequest[]; readonly left: number; readonly outcome: string }
   readonly silent: {
     readonly events: readonly FailoverEvent[]
+    readonly writes: readonly Write[]
     readonly left: number
     readonly outcome: string
     readonly hung: readonly string[]
@@ -165,8 +167,8 @@ async function playSilent(bed: Bed): Promise<OutagePlayed['silent']> {
       isFirst('delete', method === 'DELETE'),
     isHanging: true,
   })
-  const { result, events } = await bed.failedOver({ client, config: { requestTimeoutMs: 1_000 } })
-  return { events, outcome: result.outcome, left: await countPods(bed, 'silent'), hung }
+  const { result, events, writes } = await bed.failedOver({ client, config: { requestTimeoutMs: 1_000 } })
+  return { events, writes, outcome: result.outcome, left: await countPods(bed, 'silent'), hung }
 }
 
 export const outageLines: readonly Line<OutagePlayed>[] = [
@@ -208,7 +210,7 @@ export const outageLines: readonly Line<OutagePlayed>[] = [
     id: 'control-plane-silent-calls',
     part: 'control-plane/slow',
     says: 'a call that gets no answer is given up after the time-out and made again: of the record, of a taint, and of a delete; no pod is deleted before the taint is there',
-    check: ({ silent }) => {
+    check: ({ silent }, bed) => {
       expect(silent.hung).toEqual(['record', 'taint', 'delete'])
       expect(silent).toMatchObject({ outcome: 'finished', left: 0 })
       expect(silent.events).toContainEqual(
@@ -221,6 +223,12 @@ export const outageLines: readonly Line<OutagePlayed>[] = [
           ['delete-pod', 'timeout'],
         ]),
       )
+      const firstDelete = silent.writes.findIndex(({ verb }) => verb === 'delete')
+      for (const node of bed.nodesOf()) {
+        const tainted = silent.writes.findIndex(({ path, outcome }) => path === nodePath(node) && outcome === 'ok')
+        expect(tainted).toBeGreaterThan(-1)
+        expect(tainted).toBeLessThan(firstDelete)
+      }
     },
   },
   {
