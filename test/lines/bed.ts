@@ -90,6 +90,8 @@ export interface Bed {
   failover(options?: FailoverOptions): PlayedFailover
   /** Starts a failover and waits for its end. */
   failedOver(options?: FailoverOptions): Promise<PlayedFailover & { readonly result: FailoverResult }>
+  /** Waits for its end, and says what the Fence says when there is none. */
+  ended(played: Pick<PlayedFailover, 'order' | 'done'>): Promise<FailoverResult>
   unfence(order: FenceOrder, options?: Partial<UnfenceInput>): Promise<UnfenceResult>
   /** A client of ServiceAccount `roomfence/<name>` with these rights alone. */
   clientWith(serviceAccount: 'few-rights' | 'other', rules: readonly RbacRule[]): Promise<KubeClient>
@@ -156,6 +158,9 @@ async function prepare(api: ApiClient, namespace: string): Promise<void> {
   await until('fences are served', 30_000, async () => api.list('/apis/roomfence.io/v1/fences').then(() => true), 50)
 }
 
+/** Far longer than a fence takes on a busy machine. In the real world a volume may stay attached for six minutes. */
+const longestFenceMs = { embedded: 60_000, real: 480_000 } as const
+
 /** @param namespace the stage's own, DNS-1123 */
 export async function openBed(world: World, namespace: string): Promise<Bed> {
   const api = apiClient(world.access)
@@ -218,6 +223,17 @@ export async function openBed(world: World, namespace: string): Promise<Bed> {
     return one
   }
 
+  const ended: Bed['ended'] = async ({ order, done }) => {
+    let isOver = false
+    const over = done.finally(() => {
+      isOver = true
+    })
+    const inTime = waitFor('the fence ends', () => isOver, longestFenceMs[world.name]).catch(async (error: unknown) => {
+      throw new Error(`${String(error)}: ${JSON.stringify((await fence(order.id)).status)}`)
+    })
+    return Promise.race([over, inTime.then(async () => done)])
+  }
+
   const fence: Bed['fence'] = async (id) => api.get<FenceObject>(`/apis/roomfence.io/v1/fences/${id}`)
   const podsOf: Bed['podsOf'] = async (app, name) =>
     (await api.list<AnyObject>(`/api/v1/namespaces/${namespace}/pods?labelSelector=app%3D${app}`)).filter(({ metadata, spec, status }) => {
@@ -240,9 +256,10 @@ export async function openBed(world: World, namespace: string): Promise<Bed> {
       world.embedded?.testbed.cluster.stopController('taint-eviction')
     },
     failover,
+    ended,
     failedOver: async (options) => {
       const one = failover(options)
-      const result = await one.done
+      const result = await ended(one)
       await log.settled()
       return { ...one, result }
     },

@@ -41,8 +41,8 @@ async function playTwo(bed: Bed): Promise<CarriersPlayed['two']> {
   const one = bed.failover({ order: { carriedOutBy: nodeId(first) } })
   const other = bed.failover({ order: { ...one.order, carriedOutBy: nodeId(second) } })
   const carriers = [
-    { ...one, result: await one.done },
-    { ...other, result: await other.done },
+    { ...one, result: await bed.ended(one) },
+    { ...other, result: await bed.ended(other) },
   ]
   return { carriers, left: await countPods(bed, 'two'), fence: await bed.fence(one.order.id) }
 }
@@ -52,8 +52,8 @@ async function playLater(bed: Bed): Promise<Pick<CarriersPlayed, 'older' | 'late
   const one = bed.failover({ dataGate: () => ({ open: false, reason: 'Outdated on every survivor' }) })
   await bed.until('it holds its pods', () => one.events.some(({ kind }) => kind === 'held'))
   const other = bed.failover()
-  const later = { ...other, result: await other.done }
-  const older = { ...one, result: await one.done }
+  const later = { ...other, result: await bed.ended(other) }
+  const older = { ...one, result: await bed.ended(one) }
   const nodes = await Promise.all(
     bed
       .nodesOf()

@@ -95,7 +95,7 @@ async function playFrozen(bed: Bed): Promise<StaleReads | undefined> {
   )
   await sleep(2 * bed.world.config.lookEveryMs)
   faults.thaw()
-  const { outcome } = await one.done
+  const { outcome } = await bed.ended(one)
   return {
     outcome,
     events: one.events,
@@ -117,7 +117,7 @@ async function playAway(bed: Bed): Promise<OutagePlayed['away']> {
   await bed.until('it has tried four times', () => one.events.filter(isAway).length >= 4)
   const told = one.events.filter(isAway)
   await proxy.accept()
-  const { outcome } = await one.done
+  const { outcome } = await bed.ended(one)
   return { told, outcome, left: await countPods(bed, 'away'), again: one }
 }
 
@@ -137,7 +137,7 @@ async function playDropped(bed: Bed): Promise<OutagePlayed['dropped']> {
   const one = bed.failover({ client, config: { maxConcurrency: 2 } })
   await bed.until('it has been told of the outage', () => one.events.some(({ kind }) => kind === 'api-unavailable'))
   await proxy.accept()
-  const { outcome } = await one.done
+  const { outcome } = await bed.ended(one)
   return { events: one.events, outcome, left: await countPods(bed, 'dropped') }
 }
 

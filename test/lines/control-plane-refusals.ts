@@ -190,7 +190,7 @@ async function playWebhook(bed: Bed): Promise<RefusalsPlayed['webhook']> {
   const guarded = await countPods(bed, 'guarded')
   const free = await countPods(bed, 'unguarded')
   await stop()
-  const { outcome } = await one.done
+  const { outcome } = await bed.ended(one)
   return { events: one.events, guarded, free, outcome, leftAfter: await countPods(bed, 'guarded') }
 }
 

@@ -107,7 +107,7 @@ async function play(bed: Bed): Promise<Held> {
 
   isOver = true
   one.failover.poke()
-  await one.done
+  await bed.ended(one)
   await bed.log.settled()
   return { ...one, nodes: { inService, outOfService }, before, fence, pods, taints, last, releasedAt }
 }

@@ -40,7 +40,7 @@ async function play(bed: Bed): Promise<ControlAway> {
   const toldWhileAway = [...played.events]
   await control.startController()
   control.startApi()
-  const result = await played.done
+  const result = await bed.ended(played)
   await bed.log.settled()
   return { ...played, result, uids, phasesWhileAway, toldWhileAway, fenceWhileAway }
 }

@@ -74,7 +74,7 @@ async function play(bed: Bed): Promise<ControlLost> {
   const toldWhileHanging = played.events.map(({ kind }) => kind)
   // What a cluster network does when the endpoint is gone: calls reach the virt-api that lives.
   control.answerAgain()
-  const result = await played.done
+  const result = await bed.ended(played)
   await bed.log.settled()
   return {
     ...played,

@@ -74,7 +74,7 @@ async function play(bed: Bed): Promise<Played> {
   const holderWhileWaiting = await holder()
   isProved = true
   started.failover.poke()
-  const result = await started.done
+  const result = await bed.ended(started)
   await bed.podsRun('late-db', livingRoom)
   await bed.log.settled()
   return {

@@ -136,7 +136,7 @@ async function play(bed: Bed): Promise<RolledBack> {
   )
   isHeld = false
   one.failover.poke()
-  const result = await one.done
+  const result = await bed.ended(one)
   return {
     ...one,
     result,

@@ -81,7 +81,7 @@ async function play(bed: Bed): Promise<Played> {
     return ours.length > 0 ? ours : undefined
   })
   await release()
-  const result = await started.done
+  const result = await bed.ended(started)
   await bed.podsRun('kept', livingRoom)
   await bed.log.settled()
   const deletedByUs = started.writes.filter(({ path }) => path.startsWith(attachmentsPath)).map(({ path }) => path)
