@@ -6,6 +6,7 @@ import { createLog } from '../../src/observe/log.ts'
 import { createMetrics } from '../../src/observe/metrics.ts'
 import { contactOf } from '../../src/protocol/contact.ts'
 import { agent, fencing, first, lifeOf, names } from '../../src/protocol/fixtures/states.ts'
+import { defaultTimings } from '../../src/protocol/timings.ts'
 import { createFailoverBed, eventually, type FailoverBed, testConfig } from '../failover/bed.ts'
 
 let bed: FailoverBed
@@ -29,7 +30,7 @@ function startCoordinator(): void {
   Object.assign(state, { isApiReachable: true, carriedUntilMs: Infinity })
   for (const node of names) Object.assign(contactOf(state, node), { heardAtMs: Infinity, incarnation: lifeOf(node) })
   fences = createFences({
-    configuration: { failover: { ...testConfig, events: false }, isDryRun: false } as unknown as Configuration,
+    configuration: { failover: { ...testConfig, events: false }, timings: defaultTimings, isDryRun: false } as unknown as Configuration,
     client: bed.client,
     nowMs: () => performance.now(),
     state: () => state,
