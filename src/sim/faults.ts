@@ -1,10 +1,10 @@
 /** What can go wrong, done to the world: each fault of a schedule, and the adversary's strikes at the protocol's own moments. */
 import { noteNodeWritten } from './api-call.ts'
-import { memberOf } from '../protocol/membership.ts'
+import { FORCED_STEP, memberOf } from '../protocol/membership.ts'
 import type { Durable } from '../protocol/state.ts'
 import { crashAgent, feed, loseDisk, noteWell, resetNode, stopAgent } from './agent.ts'
 import { changeRate } from './clock.ts'
-import { noteLostMemory } from './lost.ts'
+import { durableOf, noteLostMemory } from './lost.ts'
 import type { Fault, Moment, Strike } from './schedule.ts'
 import { freshLink } from './network.ts'
 import { restoreBackup } from './witness.ts'
@@ -252,6 +252,9 @@ function apiFault(world: World, how: 'down' | 'up' | 'slow' | 'quick' | 'rollbac
   else api.isSlow = how === 'slow'
 }
 
+/** How many forced epochs are in what this node knows. */
+const forcedTimes = (node: SimNode): number => Math.floor((durableOf(node)?.membership?.epoch ?? 0) / FORCED_STEP)
+
 /**
  * A person presses it at a bad moment, but is not wrong: nothing runs on those nodes, they have no power, and they had fenced nobody. They
  * get no power again before the rooms see each other (docs/protocol.md, "People").
@@ -262,6 +265,9 @@ function confirmDead(world: World, target: string, at: SimNode | null): void {
   )
   if (dead.length === 0) return
   const names = new Set(dead.map(({ name }) => name))
+  // Who went on by a forced epoch that nobody else knows has taken over (hostile seed 10318429).
+  const others = world.nodes.filter((node) => !dead.includes(node))
+  if (Math.max(...dead.map(forcedTimes)) > Math.max(0, ...others.map(forcedTimes))) return
   const { members } = world.observer.latest ?? world.genesis
   if (members.some(({ node, standing }) => standing !== 'fenced' && names.has(node))) {
     if (members.some(({ node, standing }) => standing === 'fenced' && !names.has(node))) return

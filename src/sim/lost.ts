@@ -23,7 +23,7 @@ export interface LostMemory {
   readonly promised: Ballot | null
 }
 
-const durableOf = ({ state, disk }: SimNode): Durable | null => state?.durable ?? disk.synced
+export const durableOf = ({ state, disk }: SimNode): Durable | null => state?.durable ?? disk.synced
 
 /** To be called before the disk is gone. What was still being written was never said, so nobody counts on it. */
 export function noteLostMemory(world: World, node: SimNode): void {

@@ -47,6 +47,7 @@ export const rememberedSeeds: readonly RememberedSeed[] = [
   hostile(10031976, 'the observer itself: a forced epoch that died with those who had chosen it counted as the last one'),
   hostile(10037774, 'the same, beside an ordinary epoch that was chosen before it'),
   hostile(10079992, 'a thaw that came while the permit was away for a moment was never tried again: paused for ever'),
+  hostile(10318429, 'the simulator itself: a person said that those are dead who had gone on by a forced epoch of their own (P2)'),
   hostile(4012872, 'the simulator itself: its failover went on at the taint of another fence'),
   hostile(5040274, 'the simulator itself: its failover went on without a permit'),
   hostile(5037042, 'the observer itself: an epoch that was learned from the register alone needs one more read for its first ack'),
