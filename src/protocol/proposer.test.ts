@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { agent, ballot, fencing, first, heartbeat, lifeOf } from './fixtures/states.ts'
-import { nodeId } from './ids.ts'
-import { digestOf, memberOf, type Membership } from './membership.ts'
+import { clusterId, nodeId, room } from './ids.ts'
+import { digestOf, genesis, memberOf, type Membership } from './membership.ts'
 import type { Accepted, Message, Register, WitnessRequest } from './messages.ts'
 import { nodeProof } from './proof.ts'
 import type { Effect } from './state.ts'
@@ -10,11 +10,12 @@ import { silentAfterMs } from './timings.ts'
 const isFence = (membership: Membership): boolean => memberOf(membership, nodeId('b1'))?.standing === 'fenced'
 
 /** a1 with its room in contact, and a register that nobody else writes; room b has been silent from the start. */
-function proposing(accepted: Accepted | null = null) {
-  const made = agent('a1')
-  const register: { now: Register; isAnswering: boolean } = {
-    now: { incarnation: 'w0', version: 7, membership: first, accepted },
+function proposing(accepted: Accepted | null = null, members: Membership = first, roomMates: readonly string[] = ['a2']) {
+  const made = agent('a1', { durable: { membership: members } })
+  const register: { now: Register; isAnswering: boolean; isSlow: boolean } = {
+    now: { incarnation: 'w0', version: 7, membership: members, accepted },
     isAnswering: true,
+    isSlow: false,
   }
   let sequence = 0
   const swaps: Extract<WitnessRequest, { kind: 'swap' }>[] = []
@@ -25,6 +26,7 @@ function proposing(accepted: Accepted | null = null) {
       return take(made.give({ kind: 'witness', answer: { kind: 'register', id, register: register.now, isCounted: true } }, nowMs), nowMs)
     swaps.push(request)
     register.now = { ...request.register, version: request.expectedVersion + 1 }
+    if (register.isSlow) return
     take(made.give({ kind: 'witness', answer: { kind: 'swapped', id, version: register.now.version } }, nowMs), nowMs)
   }
   const take = (effects: readonly Effect[], nowMs: number): void => {
@@ -35,23 +37,23 @@ function proposing(accepted: Accepted | null = null) {
       if (message.kind === 'accept' && to === 'a2') accepts.push({ message, held: register.now.accepted?.membership })
       // To itself at once, as the shell does; a2 answers as a voter that objects to nothing.
       if (to === 'a1') take(made.give({ kind: 'message', from: to, incarnation: lifeOf(to), message }, nowMs), nowMs)
-      if (to === 'a2' && message.kind === 'prepare' && made.state.durable.membership === first)
-        take(made.hear('a2', { kind: 'promise', ballot: message.ballot, epoch: message.proposal.epoch, accepted: null }, nowMs), nowMs)
-      if (to === 'a2' && message.kind === 'accept')
-        take(made.hear('a2', { kind: 'accepted', ballot: message.ballot, epoch: message.membership.epoch }, nowMs), nowMs)
+      if (roomMates.includes(to) && message.kind === 'prepare' && made.state.durable.membership === members)
+        take(made.hear(to, { kind: 'promise', ballot: message.ballot, epoch: message.proposal.epoch, accepted: null }, nowMs), nowMs)
+      if (roomMates.includes(to) && message.kind === 'accept')
+        take(made.hear(to, { kind: 'accepted', ballot: message.ballot, epoch: message.membership.epoch }, nowMs), nowMs)
     }
   }
   const run = (fromMs: number, toMs: number): void => {
     for (let nowMs = fromMs; nowMs <= toMs; nowMs += 100) {
-      const now = made.state.durable.membership ?? first
-      if (nowMs % 500 === 0) {
-        take(made.hear('a2', heartbeat(now, (sequence += 1)), nowMs), nowMs)
-        take(made.hear('a2', { kind: 'ack', sequence: made.state.sequence, epoch: now.epoch, digest: digestOf(now) }, nowMs), nowMs)
+      const now = made.state.durable.membership ?? members
+      for (const mate of nowMs % 500 === 0 ? roomMates : []) {
+        take(made.hear(mate, heartbeat(now, (sequence += 1)), nowMs), nowMs)
+        take(made.hear(mate, { kind: 'ack', sequence: made.state.sequence, epoch: now.epoch, digest: digestOf(now) }, nowMs), nowMs)
       }
       take(made.give({ kind: 'tick' }, nowMs), nowMs)
     }
   }
-  return { made, register, swaps, accepts, run }
+  return { made, register, swaps, accepts, run, take }
 }
 
 describe('a proposer that needs the witness', () => {
@@ -80,6 +82,50 @@ describe('a proposer that needs the witness', () => {
     const [swap] = swaps
     expect(swap?.register.accepted).toMatchObject({ membership: other })
     expect(swap?.register.accepted?.ballot.round).toBeGreaterThan(9)
+  })
+
+  it('has what it swapped accepted, whatever a promise tells that comes after the swap', () => {
+    const { made, register, swaps, accepts, run, take } = proposing()
+    register.isSlow = true
+    let nowMs = 100
+    for (; swaps.length === 0 && nowMs < 9_000; nowMs += 100) run(nowMs, nowMs)
+    const [swap] = swaps
+    if (!swap?.register.accepted) throw new Error('nothing was swapped')
+    const { ballot: mine, membership } = swap.register.accepted
+    const late = { ballot: ballot(0, 'b2'), membership: fencing(first, 'b1') }
+    take(made.hear('b2', { kind: 'promise', ballot: mine, epoch: membership.epoch, accepted: late }, nowMs), nowMs)
+    take(made.give({ kind: 'witness', answer: { kind: 'swapped', id: swap.id, version: register.now.version } }, nowMs), nowMs)
+    expect(accepts.map(({ message }) => message.membership)).toEqual([membership])
+  })
+
+  it('does not swap again what the register holds where those whom it fences would be needed to accept it', () => {
+    const wide = genesis(
+      clusterId('test'),
+      ['a1', 'a2', 'a3', 'b1', 'b2']
+        .map(nodeId)
+        .map((node) => ({ node, room: room(node.slice(0, 1)), incarnation: lifeOf(node), addresses: [] })),
+      room('a'),
+      'w0',
+    )
+    const { swaps, run } = proposing({ ballot: ballot(0, 'a2'), membership: fencing(wide, 'a2', 'a3') }, wide, ['a2', 'a3'])
+    run(100, 6_000)
+    expect(swaps).toEqual([])
+  })
+
+  it('swaps nothing on an answer that is older than what is known of the register: it may have been restored to that very version', () => {
+    const { made, register, swaps, run, take } = proposing()
+    let nowMs = 100
+    // It has its permit by then, and proposes a moment later.
+    for (; nowMs < 2_800; nowMs += 100) run(nowMs, nowMs)
+    register.isAnswering = false
+    for (; made.state.attempt?.phase !== 'witness-read' && nowMs < 9_000; nowMs += 100) run(nowMs, nowMs)
+    const { attempt } = made.state
+    if (!attempt) throw new Error('nothing is proposed')
+    take(made.hear('a2', heartbeat(first, 99, { witnessVersion: 8 }), nowMs), nowMs)
+    const answer = { kind: 'register', id: attempt.witnessRequestId, register: register.now, isCounted: true } as const
+    register.isAnswering = true
+    take(made.give({ kind: 'witness', answer }, nowMs), nowMs)
+    expect([swaps, made.state.attempt]).toEqual([[], null])
   })
 
   it("counts the witness's door from the swap of the fence that was chosen, though it never reads the register again", () => {

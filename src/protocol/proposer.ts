@@ -96,7 +96,9 @@ function end(state: State, out: Outbox, attempt: Attempt, reason: string, nowMs:
 
 export function onPromise(state: State, out: Outbox, voter: VoterKey, message: PromiseAnswer, nowMs: number): void {
   const { attempt } = state
-  if (!attempt || compareBallots(attempt.ballot, message.ballot) !== 0 || attempt.phase === 'accept') return
+  if (!attempt || compareBallots(attempt.ballot, message.ballot) !== 0) return
+  // The value stands from the swap on: another one accepted under the same ballot would be a second value of it.
+  if (attempt.phase === 'accept' || attempt.phase === 'witness-swap') return
   attempt.promises.add(voter)
   if (message.accepted) {
     adopt(attempt, message.accepted.ballot, message.accepted.membership)
@@ -153,9 +155,7 @@ function advancePrepare(state: State, out: Outbox, now: Membership, attempt: Att
       OTHERS_FINISH_LINGERS * state.timings.lingerMs,
     )
   // Who the value fences may promise, but will never accept it.
-  const never = new Set(
-    value.members.filter((member) => member.standing === 'fenced').map((member) => nodeVoter(member.node, member.incarnation)),
-  )
+  const never = fencedVoters(value)
   const has = (voter: VoterKey): boolean => promises.has(voter) && !never.has(voter)
   if (isDecidedBy(now, value, has)) return toAccept(state, out, now, attempt, nowMs)
   const seat = now.witness
@@ -172,6 +172,9 @@ function advancePrepare(state: State, out: Outbox, now: Membership, attempt: Att
   attempt.witnessRequestId = requestId(state, nowMs)
   askWitness(state, out, { kind: 'read', id: attempt.witnessRequestId, epoch: now.epoch, digest: digestOf(now) })
 }
+
+const fencedVoters = (value: Membership): ReadonlySet<VoterKey> =>
+  new Set(value.members.filter(({ standing }) => standing === 'fenced').map(({ node, incarnation }) => nodeVoter(node, incarnation)))
 
 const keyOf = (membership: Membership, node: NodeId): VoterKey => {
   const member = memberOf(membership, node)
@@ -212,6 +215,12 @@ export function onWitnessAnswer(state: State, out: Outbox, answer: WitnessAnswer
   if (attempt.phase === 'witness-read') swap(state, out, now, attempt, answer.register, nowMs)
 }
 
+/** Of a version before the highest that is known: read before that was written, or restored from a backup. */
+export function isOlderThanSeen(state: State, register: Register): boolean {
+  const seen = state.durable.witnessSeen
+  return seen?.incarnation === register.incarnation && register.version < seen.version
+}
+
 function swap(state: State, out: Outbox, now: Membership, attempt: Attempt, register: Register, nowMs: number): void {
   if (register.incarnation !== now.witness?.incarnation || state.witness.isStale)
     return end(state, out, attempt, 'the witness register is another one', nowMs)
@@ -219,6 +228,9 @@ function swap(state: State, out: Outbox, now: Membership, attempt: Attempt, regi
     learn(state, out, register.membership, nowMs)
     return
   }
+  // On a register that was restored to that very version the swap would hold (hostile seed 10423516).
+  if (isOlderThanSeen(state, register))
+    return end(state, out, attempt, 'the answer of the witness is older than what is known of it', nowMs)
   const accepted = register.accepted
   // What it holds may have been chosen: it is not exchanged for a value of an epoch before it (hostile seed 5036349).
   if (accepted && accepted.membership.epoch > attempt.proposal.epoch)
@@ -240,7 +252,9 @@ function swap(state: State, out: Outbox, now: Membership, attempt: Attempt, regi
       )
   }
   const witness = witnessVoter(register.incarnation)
-  const has = (voter: VoterKey): boolean => voter === witness || attempt.promises.has(voter)
+  // Whom it fences may have promised, but never accepts it: to be accepted by too few makes it undecidable (hostile seed 10356932).
+  const never = fencedVoters(attempt.value)
+  const has = (voter: VoterKey): boolean => voter === witness || (attempt.promises.has(voter) && !never.has(voter))
   if (!isDecidedBy(now, attempt.value, has)) return end(state, out, attempt, 'no majority for the value that the witness holds', nowMs)
   attempt.phase = 'witness-swap'
   attempt.phaseAtMs = nowMs

@@ -5,7 +5,7 @@ import { isHeard, rankOf } from './contact.ts'
 import { declareConflict, learn } from './learning.ts'
 import { askWitness, changeDurable, note, type Outbox } from './outbox.ts'
 import { addGrant } from './permit.ts'
-import { onWitnessAnswer, requestId } from './proposer.ts'
+import { isOlderThanSeen, onWitnessAnswer, requestId } from './proposer.ts'
 import type { State } from './state.ts'
 
 /** A request that is not answered within this many read periods is forgotten. */
@@ -46,10 +46,8 @@ export function onWitness(state: State, out: Outbox, answer: WitnessAnswer, nowM
  * Asked before somebody told of a newer version: it was written meanwhile, or the register went back. The next read tells which; until then the
  * answer neither counts nor accuses.
  */
-function isOvertaken(state: State, register: Register, sentAtMs: number): boolean {
-  const seen = state.durable.witnessSeen
-  return seen?.incarnation === register.incarnation && register.version < seen.version && sentAtMs < state.witness.seenAtMs
-}
+const isOvertaken = (state: State, register: Register, sentAtMs: number): boolean =>
+  isOlderThanSeen(state, register) && sentAtMs < state.witness.seenAtMs
 
 function onCountedRead(state: State, register: Register, sentAtMs: number): void {
   const membership = state.durable.membership
@@ -129,9 +127,7 @@ export function teachWitness(state: State, out: Outbox, nowMs: number): void {
   const isReborn = register.incarnation !== membership.witness.incarnation && membership.witness.isVoting
   // What was read before somebody saw a newer one: on a register restored to that very version the swap would hold, and count it up to what is
   // known of, as if it had never gone back (found by seed 850).
-  const seen = state.durable.witnessSeen
-  const isOutdated = seen?.incarnation === register.incarnation && register.version < seen.version
-  if (!isReborn && (isStale || isOutdated || register.membership.epoch >= membership.epoch)) return
+  if (!isReborn && (isStale || isOlderThanSeen(state, register) || register.membership.epoch >= membership.epoch)) return
   const rank = rankOf(state, membership, nowMs)
   if (nowMs - state.learnedAtMs < rank * state.timings.heartbeatMs) return
   const { accepted } = register

@@ -48,6 +48,8 @@ export const rememberedSeeds: readonly RememberedSeed[] = [
   hostile(10037774, 'the same, beside an ordinary epoch that was chosen before it'),
   hostile(10079992, 'a thaw that came while the permit was away for a moment was never tried again: paused for ever'),
   hostile(10318429, 'the simulator itself: a person said that those are dead who had gone on by a forced epoch of their own (P2)'),
+  hostile(10356932, 'a value was swapped anew that those whom it fences would have had to accept: undecidable from then on'),
+  hostile(10423516, 'a swap on an answer of the witness that was overtaken, after it was restored to that very version (P2)'),
   hostile(4012872, 'the simulator itself: its failover went on at the taint of another fence'),
   hostile(5040274, 'the simulator itself: its failover went on without a permit'),
   hostile(5037042, 'the observer itself: an epoch that was learned from the register alone needs one more read for its first ack'),

@@ -103,7 +103,7 @@ export const directed: readonly DirectedMutation[] = [
   },
   {
     name: 'the register is taught from what was read of it before others saw it newer',
-    edits: [edit('protocol/witness-view.ts', '(isStale || isOutdated || register', '(isStale || register')],
+    edits: [edit('protocol/witness-view.ts', '(isStale || isOlderThanSeen(state, register) || register', '(isStale || register')],
     caughtBy: 'P2 single survivor',
     schedule: rememberedFromBefore,
     seeds: 12,

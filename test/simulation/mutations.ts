@@ -153,7 +153,8 @@ export const mutations: readonly Mutation[] = [
     edits: [
       edit('protocol/acceptor.ts', " || memberOf(value, state.self.node)?.standing === 'fenced'", ''),
       edit('protocol/proposer.ts', " && memberOf(next, member.node)?.standing !== 'fenced') nodes.add", ') nodes.add'),
-      edit('protocol/proposer.ts', 'promises.has(voter) && !never.has(voter)', 'promises.has(voter)'),
+      edit('protocol/proposer.ts', '=> promises.has(voter) && !never.has(voter)', '=> promises.has(voter)'),
+      edit('protocol/proposer.ts', '(attempt.promises.has(voter) && !never.has(voter))', 'attempt.promises.has(voter)'),
       edit(
         'protocol/veto.ts',
         '  if (fenced.includes(state.self.node)) return `${state.self.node} is alive and never agrees to its own fence`\n',
@@ -324,6 +325,7 @@ export const mutations: readonly Mutation[] = [
         'if (seen?.incarnation === register.incarnation && register.version < seen.version) {',
         'if (seen && register.version < 0) {',
       ),
+      edit('protocol/proposer.ts', '  if (isOlderThanSeen(state, register))\n', '  if (register.version < 0)\n'),
     ],
     caughtBy: 'P6 it ends',
     firstSeed: 12,
