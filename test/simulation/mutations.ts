@@ -31,7 +31,7 @@ export const mutations: readonly Mutation[] = [
     name: 'values accepted under lower ballots are ignored',
     edits: [edit('protocol/proposer.ts', '    adopt(attempt, message.accepted.ballot, message.accepted.membership)\n', '')],
     caughtBy: 'P2 single survivor',
-    firstSeed: 36,
+    firstSeed: 110,
   },
   {
     name: 'freeze mode is thawed before the commit',
@@ -55,7 +55,7 @@ export const mutations: readonly Mutation[] = [
     name: 'there are no no-op epochs',
     edits: [edit('protocol/desire.ts', "    if (isTurn(state, membership, 'finish', nowMs))", '    if (nowMs < 0)')],
     caughtBy: 'P6 it ends',
-    firstSeed: 45,
+    firstSeed: 49,
   },
   {
     name: 'a room votes as soon as it is un-fenced',
@@ -98,7 +98,7 @@ export const mutations: readonly Mutation[] = [
       ),
     ],
     caughtBy: 'P2 single survivor',
-    firstSeed: 39,
+    firstSeed: 37,
   },
   {
     name: 'votes and promises are said before they are on disk',
@@ -116,13 +116,13 @@ export const mutations: readonly Mutation[] = [
     name: 'evidence of life is no veto',
     edits: [edit('protocol/veto.ts', '    if (life)\n', '    if (life && nowMs < 0)\n')],
     caughtBy: 'P3 no self-made outage',
-    firstSeed: 112,
+    firstSeed: 7,
   },
   {
     name: 'what the witness holds is overwritten, not adopted',
     edits: [edit('protocol/proposer.ts', '    adopt(attempt, accepted.ballot, accepted.membership)\n', '')],
     caughtBy: 'P2 single survivor',
-    firstSeed: 61,
+    firstSeed: 52,
   },
   {
     name: 'an agent with a conflict or a fence of its own still thaws: the kill is skipped',
@@ -134,13 +134,13 @@ export const mutations: readonly Mutation[] = [
     name: 'what a dead process paused is not thawed',
     edits: [edit('protocol/running.ts', "    if (state.desired === 'none') contain(out, 'none')\n", '')],
     caughtBy: 'P6 it ends',
-    firstSeed: 67,
+    firstSeed: 143,
   },
   {
     name: 'a failed write is not tried again',
     edits: [edit('protocol/step.ts', 'if (state.persistFailure !== null && state.held.length > 0)', 'if (nowMs < 0)')],
     caughtBy: 'P6 it ends',
-    firstSeed: 96,
+    firstSeed: 80,
   },
   {
     name: 'the witness never loses its vote',
@@ -162,7 +162,7 @@ export const mutations: readonly Mutation[] = [
       ),
     ],
     caughtBy: 'P3 no self-made outage',
-    firstSeed: 4,
+    firstSeed: 25,
   },
   {
     name: 'a change needs no majority of the new votes',
@@ -184,7 +184,7 @@ export const mutations: readonly Mutation[] = [
       ...noWaitAfterUnfence,
     ],
     caughtBy: 'P1 single writer',
-    firstSeed: 139,
+    firstSeed: 205,
   },
   {
     name: "the others accept before the witness's swap held",
@@ -260,7 +260,7 @@ export const mutations: readonly Mutation[] = [
       edit('protocol/proposer.ts', 'if (compareBallots(accepted.ballot, attempt.ballot) >= 0) {', 'if (accepted.ballot.round < 0) {'),
     ],
     caughtBy: 'P2 single survivor',
-    firstSeed: 18,
+    firstSeed: 250,
   },
   {
     name: 'the register swaps without comparing',
@@ -274,7 +274,7 @@ export const mutations: readonly Mutation[] = [
       edit('protocol/acceptor.ts', "return accepted === null || memberOf(accepted.membership, node)?.standing !== 'fenced'", 'return true'),
     ],
     caughtBy: 'P1 single writer',
-    firstSeed: 49,
+    firstSeed: 13,
   },
   {
     name: 'permits are carried over without a cap',
@@ -334,7 +334,7 @@ export const mutations: readonly Mutation[] = [
     name: 'permits last twice as long as the voters believe',
     edits: [edit('protocol/permit.ts', 'const untilMs = sentAtMs + permitMs', 'const untilMs = sentAtMs + 2 * permitMs')],
     caughtBy: 'P1 single writer',
-    firstSeed: 2,
+    firstSeed: 55,
   },
 ]
 
