@@ -17,7 +17,7 @@ describe('a configuration that says nothing', () => {
 
   test('has the failover’s own settings, every one of them', () => {
     const { maxFencedShare, maxFencedShareOfRoom, capacityEveryMs, ...rest } = configuration.failover
-    const failover: FailoverConfig = { ...rest, requestTimeoutMs: configuration.timings.apiCallMs }
+    const failover: FailoverConfig = { ...rest, apiCallMs: configuration.timings.apiCallMs }
     expect(failover).toEqual(defaultFailoverConfig)
     expect({ maxFencedShare, maxFencedShareOfRoom, capacityEveryMs }).toEqual({
       maxFencedShare: 0.5,

@@ -153,7 +153,7 @@ export function createFences(options: FencesOptions): Fences {
       client,
       proofs,
       dataGate: gate,
-      config: { ...configuration.failover, requestTimeoutMs: configuration.timings.apiCallMs },
+      config: { ...configuration.failover, apiCallMs: configuration.timings.apiCallMs },
       clock,
       onProgress: (event) => onProgress(epoch, event),
       onStatus: (status) => statuses.set(epoch, status),

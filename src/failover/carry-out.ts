@@ -213,7 +213,7 @@ async function drain(queue: Step[], isOver: () => boolean, room: () => number, o
 }
 
 async function carryOutStep(step: Step, { client, epoch, signal, config, clock }: CarryOutOptions): Promise<StepOutcome> {
-  const call = { signal, timeoutMs: config.requestTimeoutMs }
+  const call = { signal, timeoutMs: config.apiCallMs }
   switch (step.kind) {
     case 'taint':
       return taintNode(client, step.node, step.taint, epoch, call)
@@ -243,7 +243,7 @@ async function carryOutStep(step: Step, { client, epoch, signal, config, clock }
         client.delete(paths.pod(step.pod.namespace, step.pod.name), { uid: step.pod.uid, gracePeriodSeconds: 0, ...call }),
       )
     case 'vm':
-      return carryOutVmStep(client, step, clock.isoTime(), { signal, timeoutMs: Math.min(config.requestTimeoutMs, kubevirtTimeoutMs) })
+      return carryOutVmStep(client, step, clock.isoTime(), { signal, timeoutMs: Math.min(config.apiCallMs, kubevirtTimeoutMs) })
     default:
       return step satisfies never
   }

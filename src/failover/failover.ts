@@ -137,7 +137,7 @@ async function carryOut(input: FailoverInput, { observation, events, rest, poke,
     onProgress({ kind: 'refused', reason: refusal, atMs: clock.nowMs() })
     return { ...emptyResult, outcome: 'refused', reason: refusal }
   }
-  const call = { signal, timeoutMs: config.requestTimeoutMs }
+  const call = { signal, timeoutMs: config.apiCallMs }
   const tell = createTeller({ order, clock, onProgress, events })
   let backoffMs = firstBackoffMs
   const backOff = async (reason: string, askedMs: number | undefined): Promise<void> => {

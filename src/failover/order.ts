@@ -87,7 +87,7 @@ export interface FailoverConfig {
   readonly unfenceBackoffMs: number
   readonly unfenceBackoffMaxMs: number
   readonly maxConcurrency: number
-  readonly requestTimeoutMs: number
+  readonly apiCallMs: number
   /** Longest pause between two looks at the cluster while something waits. */
   readonly lookEveryMs: number
   readonly events: boolean
@@ -117,7 +117,7 @@ export const defaultFailoverConfig: FailoverConfig = {
   unfenceBackoffMs: 300_000,
   unfenceBackoffMaxMs: 3_600_000,
   maxConcurrency: 24,
-  requestTimeoutMs: 15_000,
+  apiCallMs: 15_000,
   lookEveryMs: 5_000,
   events: true,
 }

@@ -61,7 +61,6 @@ export function pursue(state: State, out: Outbox, nowMs: number): void {
 
 /** What a person or a brake keeps from being fenced is told: who forgot it must find it in the log. */
 function tellOfHeld(state: State, out: Outbox, now: Membership, { nodes: silent, rooms }: Suspects): void {
-  if (silent.length === 0) return
   const isPaused = now.fencingPausedBy !== null
   const nodes = isPaused ? silent : silent.filter((node) => !isWithinBrake(state, now, silent, rooms, node))
   if (nodes.length === 0) return

@@ -1,6 +1,6 @@
 /** Proof that a fenced node has stopped (docs/protocol.md, "Proof that the other side has stopped"). Pure; this node's monotonic ms. */
 import type { NodeId } from './ids.ts'
-import { fencedNodes, isMajority, memberOf, type VoterKey, weightsOf } from './membership.ts'
+import { isMajority, memberOf, type VoterKey, weightsOf } from './membership.ts'
 import type { DoorStatement } from './messages.ts'
 import { contactOf, lastLifeMs } from './contact.ts'
 import type { State } from './state.ts'
@@ -108,7 +108,7 @@ function timedProof(state: State, node: NodeId, fenceEpoch: number, nowMs: numbe
 /** Whether more answers of voters are wanted for a timed proof of any fenced node. */
 export function wantsDoors(state: State): boolean {
   const membership = state.durable.membership
-  if (!membership || fencedNodes(membership).length === 0) return false
+  if (!membership) return false
   return membership.members.some((member) => {
     if (member.standing !== 'fenced') return false
     const votes = membership.fenceVotes.find((fence) => fence.epoch === member.lastFence)?.votes

@@ -67,13 +67,12 @@ function see(state: State, out: Outbox, register: Register, nowMs: number): void
     state.witness.failure = 'it serves another cluster'
     return
   }
-  const seen = state.durable.witnessSeen
-  if (seen?.incarnation === register.incarnation && register.version < seen.version) {
+  if (isOlderThanSeen(state, register)) {
     if (!state.witness.isStale)
       note(
         out,
         'witness-stale',
-        `the witness went back from version ${seen.version} to ${register.version}: it was restored from a backup and loses its vote`,
+        `the witness went back from version ${state.durable.witnessSeen?.version} to ${register.version}: it was restored from a backup and loses its vote`,
       )
     // Counted anew after each failed read as well, or it never gets its vote back (found by seed 270).
     if (!state.witness.isStale || state.witness.currentSinceMs === Infinity) state.witness.currentSinceMs = nowMs

@@ -1,8 +1,8 @@
 /** What can go wrong, done to the world: each fault of a schedule, and the adversary's strikes at the protocol's own moments. */
-import { noteNodeWritten } from './api-call.ts'
 import { FORCED_STEP, memberOf } from '../protocol/membership.ts'
 import type { Durable } from '../protocol/state.ts'
 import { crashAgent, feed, loseDisk, noteWell, resetNode, stopAgent } from './agent.ts'
+import { noteNodeWritten } from './api-call.ts'
 import { changeRate } from './clock.ts'
 import { durableOf, noteLostMemory } from './lost.ts'
 import type { Fault, Moment, Strike } from './schedule.ts'
@@ -211,7 +211,7 @@ function witnessFault(world: World, how: 'down' | 'up' | 'slow' | 'quick' | 'res
   const { witness, options } = world
   if (!options.hasWitness) return
   if (how === 'restore') {
-    const seen = world.nodes.map(({ disk, state }) => (state?.durable ?? disk.synced)?.witnessSeen)
+    const seen = world.nodes.map((node) => durableOf(node)?.witnessSeen)
     const lowest = Math.min(...seen.map((one) => (one?.incarnation === witness.register.incarnation ? one.version : -1)))
     const onDisk = Math.min(
       ...world.nodes.map(({ disk }) =>
@@ -222,7 +222,7 @@ function witnessFault(world: World, how: 'down' | 'up' | 'slow' | 'quick' | 'res
     const backup = restoreBackup(witness, Math.min(lowest, onDisk))
     world.note(backup ? `the witness is restored to version ${backup.version}` : 'no backup that every node would recognise')
     if (backup) world.count('witness restores')
-    const isChoosing = register.accepted !== null || world.nodes.some(({ state, disk }) => (state?.durable ?? disk.synced)?.accepted)
+    const isChoosing = register.accepted !== null || world.nodes.some((node) => durableOf(node)?.accepted)
     if (backup && isChoosing) world.count(lostAmidChoice)
     witness.goodSinceMs = Infinity
     return

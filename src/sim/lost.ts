@@ -9,6 +9,7 @@ import {
   type Membership,
   nodeVoter,
   type VoterKey,
+  votesBeforeOf,
   votesOf,
   witnessVoter,
 } from '../protocol/membership.ts'
@@ -52,7 +53,7 @@ export function hasMajority(world: World): boolean {
   const latest = world.observer.latest ?? world.genesis
   const voters = survivingVoters(world)
   // Who is fenced has no vote; before the epoch is installed the votes before it count as well.
-  const ofBefore = new Map(latest.votesBefore)
+  const ofBefore = votesBeforeOf(latest)
   return isMajority(votesOf(latest), (voter) => voters.has(voter)) && isMajority(ofBefore, (voter) => voters.has(voter))
 }
 

@@ -9,6 +9,7 @@ import {
   memberOf,
   newlyFenced,
   nodeVoter,
+  votesBeforeOf,
   votesOf,
   witnessVoter,
 } from '../protocol/membership.ts'
@@ -17,6 +18,7 @@ import { holdsPermit } from '../protocol/running.ts'
 import type { Effect } from '../protocol/state.ts'
 import { readClock } from './clock.ts'
 import { checkRegister, checkUnfenced } from './invariants.ts'
+import { isRegisterRemembered } from './lost.ts'
 import { contains, otherSide, type Side, sideOn, type Volume } from './storage.ts'
 import type { SimNode, World } from './world.ts'
 import type { Copy } from './workloads.ts'
@@ -295,7 +297,8 @@ function checkOutage(observer: Observer, world: World, victim: SimNode, what: st
   const { witness } = world
   const isWitnessGood =
     witness.isUp &&
-    !isRestored(world) &&
+    // Where somebody has seen a newer version it grants nothing until it has lost its vote and got it back.
+    isRegisterRemembered(world) &&
     isSettled(witness.goodSinceMs) &&
     group.every((node) => isSettled(world.network.contactSinceMs(node.index, world.witnessSite)))
   if (isWitnessGood && membership.witness?.incarnation === witness.register.incarnation)
@@ -312,7 +315,7 @@ function checkOutage(observer: Observer, world: World, victim: SimNode, what: st
   // In an epoch that is just being learned the votes before it still count.
   const { state } = victim
   const isFresh = state !== null && readClock(victim.clock, nowMs) - state.learnedAtMs < 2 * world.options.timings.permitMs
-  if (isFresh && !isMajority(new Map(membership.votesBefore), (voter) => voters.has(voter))) return
+  if (isFresh && !isMajority(votesBeforeOf(membership), (voter) => voters.has(voter))) return
   // Its proposer died before it told: the others learned of the epoch from the register, a read later, and one more read is the witness's first ack in it.
   const justLearnedMs = world.options.timings.permitMs / 4
   if (what === 'paused' && state !== null && readClock(victim.clock, nowMs) - state.learnedAtMs < justLearnedMs) return
@@ -339,14 +342,5 @@ function isBlocked(world: World, membership: Membership, victim: SimNode, group:
       newlyFenced(membership, value).map((name) => nodeVoter(name, memberOf(value, name)?.incarnation ?? victim.incarnation)),
     )
     return !isDecidedBy(membership, value, (voter) => voters.has(voter) && !never.has(voter))
-  })
-}
-
-/** Whether anybody has seen a newer version of the register than it holds: then it grants nothing until it has lost its vote and got it back. */
-function isRestored({ nodes, witness }: World): boolean {
-  const { incarnation, version } = witness.register
-  return nodes.some(({ state, disk }) => {
-    const seen = (state?.durable ?? disk.synced)?.witnessSeen
-    return seen?.incarnation === incarnation && seen.version > version
   })
 }

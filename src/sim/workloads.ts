@@ -65,9 +65,14 @@ export function containNode(world: World, node: SimNode, level: ContainmentLevel
           if (!isStale()) act()
         })
     })
+  // The permit may be away for a moment, unseen by the protocol's ticks, which then asks for nothing more: the release stays due.
+  const isRefused = (): boolean => {
+    node.isReleaseDue = level === 'none' && (!node.state || !holdsPermit(node.state, localMs(world, node)))
+    return node.isReleaseDue
+  }
   const next = (done: number): void => {
     if (level !== 'none' && node.stuckUntilMs > world.timeline.nowMs) return later(150, 250, () => next(done))
-    if (level === 'none' && (!node.state || !holdsPermit(node.state, localMs(world, node)))) return letGoLater(node)
+    if (isRefused()) return
     const copy = world.copies.find((one) => one.node === node.index && needs(one, level))
     if (!copy || done > world.options.vms) {
       if (level === 'kill') demoteAll(world, node)
@@ -85,15 +90,10 @@ export function containNode(world: World, node: SimNode, level: ContainmentLevel
     later(1, 15, () => next(done + 1))
   }
   later(1, Math.min(20, timings.killMs / 50), () => {
-    if (level === 'none' && (!node.state || !holdsPermit(node.state, localMs(world, node)))) return letGoLater(node)
+    if (isRefused()) return
     node.guard = level
     next(0)
   })
-}
-
-/** The permit was away for a moment, perhaps unseen by the protocol's ticks, which then asks for nothing more. */
-function letGoLater(node: SimNode): void {
-  node.isReleaseDue = true
 }
 
 function needs(copy: Copy, level: ContainmentLevel): boolean {

@@ -29,6 +29,20 @@ const noDrbd: Drbd = {
   stop: () => undefined,
 }
 
+function createDirectory(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'roomfence-guard-'))
+  endings.push(() => rmSync(directory, { recursive: true, force: true }))
+  return directory
+}
+
+/** The directory of one pod with a CSI volume; `pgid` names its process group. */
+function createPod(directory: string, pgid: string): string {
+  const pod = join(directory, 'kubelet', 'pods', '11111111-2222-3333-4444-555555555555')
+  mkdirSync(join(pod, 'volumeDevices', 'kubernetes.io~csi', 'pv-1'), { recursive: true })
+  writeFileSync(join(pod, 'pgid'), pgid)
+  return pod
+}
+
 const configurationOf = (directory: string, watchdog: object): Configuration =>
   parseConfiguration(
     stringify({
@@ -51,11 +65,8 @@ const optionsOf = (configuration: Configuration) => ({
 
 /** A fenced node with one pod whose process group cannot be read, so no kill of it is verified; its state takes what the guard feeds. */
 function fencedNode(distrustReplicas: () => Promise<void>) {
-  const directory = mkdtempSync(join(tmpdir(), 'roomfence-guard-'))
-  endings.push(() => rmSync(directory, { recursive: true, force: true }))
-  const pod = join(directory, 'kubelet', 'pods', '11111111-2222-3333-4444-555555555555')
-  mkdirSync(join(pod, 'volumeDevices', 'kubernetes.io~csi', 'pv-1'), { recursive: true })
-  writeFileSync(join(pod, 'pgid'), 'nobody knows')
+  const directory = createDirectory()
+  const pod = createPod(directory, 'nobody knows')
   const configuration = configurationOf(directory, { kind: 'none' })
   const made = agent('b1', { durable: { membership: fencing(first, 'b1', 'b2') } })
   made.give({ kind: 'tick' }, 0)
@@ -76,8 +87,7 @@ function fencedNode(distrustReplicas: () => Promise<void>) {
 
 describe('a pet that was refused when it was due', () => {
   test('is made up for at the next tick that may, not only when the next one is due', () => {
-    const directory = mkdtempSync(join(tmpdir(), 'roomfence-guard-'))
-    endings.push(() => rmSync(directory, { recursive: true, force: true }))
+    const directory = createDirectory()
     const device = join(directory, 'watchdog')
     execFileSync('mkfifo', [device])
     const reader = openSync(device, constants.O_RDONLY | constants.O_NONBLOCK)
@@ -114,13 +124,10 @@ describe('a pet that was refused when it was due', () => {
 
 describe('a release that came while the permit was away for a moment', () => {
   test('is made up for, although the protocol saw no loss and asks for nothing more', async () => {
-    const directory = mkdtempSync(join(tmpdir(), 'roomfence-guard-'))
-    endings.push(() => rmSync(directory, { recursive: true, force: true }))
-    const pod = join(directory, 'kubelet', 'pods', '11111111-2222-3333-4444-555555555555')
-    mkdirSync(join(pod, 'volumeDevices', 'kubernetes.io~csi', 'pv-1'), { recursive: true })
+    const directory = createDirectory()
     const workload = spawn('sleep', ['60'], { detached: true, stdio: 'ignore' })
     endings.push(() => void workload.kill('SIGKILL'))
-    writeFileSync(join(pod, 'pgid'), String(workload.pid))
+    createPod(directory, String(workload.pid))
     const stateOf = (): string | undefined => /\) (\w) /.exec(readFileSync(`/proc/${workload.pid}/stat`, 'utf8'))?.[1]
     const made = agent('b1')
     const configuration = configurationOf(directory, { kind: 'none' })

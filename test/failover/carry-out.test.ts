@@ -19,7 +19,7 @@ afterEach(async () => {
 
 const options = (): CarryOutOptions => ({
   client: bed.client,
-  config: { ...testConfig, requestTimeoutMs: 2_000 },
+  config: { ...testConfig, apiCallMs: 2_000 },
   clock: testClock,
   epoch: 7,
   dryRun: false,

@@ -1,6 +1,6 @@
 /** The Kubernetes edge on the embedded API server: errors, paging, watch and its endings, credentials. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:http'
+import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -33,6 +33,27 @@ afterEach(async () => {
 })
 
 const node = (name: string): object => ({ apiVersion: 'v1', kind: 'Node', metadata: { name } })
+/** A client of a server that answers so; both are closed after the test. */
+async function clientOf(answer: RequestListener, options: { readonly timeoutMs?: number } = {}): Promise<KubeClient> {
+  const plain = createServer(answer)
+  await new Promise<void>((resolve) => plain.listen(0, '127.0.0.1', resolve))
+  const plainClient = createKubeClient({
+    credentials: {
+      server: `http://127.0.0.1:${String((plain.address() as AddressInfo).port)}`,
+      skipTlsVerify: false,
+      authorization: async () => undefined,
+    },
+    ...options,
+  })
+  open.push({
+    stop: () => {
+      plainClient.close()
+      plain.closeAllConnections()
+      plain.close()
+    },
+  })
+  return plainClient
+}
 const failure = (call: Promise<unknown>): Promise<KubeError> =>
   call.then(
     () => {
@@ -71,19 +92,13 @@ describe('a call', () => {
 
   test('that writes tells the server to give up when this client does', async () => {
     const asked: string[] = []
-    const plain = createServer((request, response) => {
-      asked.push(`${request.method ?? ''} ${request.url ?? ''}`)
-      response.end('{}')
-    })
-    await new Promise<void>((resolve) => plain.listen(0, '127.0.0.1', resolve))
-    const telling = createKubeClient({
-      credentials: {
-        server: `http://127.0.0.1:${String((plain.address() as AddressInfo).port)}`,
-        skipTlsVerify: false,
-        authorization: async () => undefined,
+    const telling = await clientOf(
+      (request, response) => {
+        asked.push(`${request.method ?? ''} ${request.url ?? ''}`)
+        response.end('{}')
       },
-      timeoutMs: 7_000,
-    })
+      { timeoutMs: 7_000 },
+    )
     await telling.get(paths.node('n1'))
     await telling.create(paths.nodes, node('n1'))
     await telling.patchMerge(paths.node('n1'), {}, { dryRun: true })
@@ -94,9 +109,6 @@ describe('a call', () => {
       'PATCH /api/v1/nodes/n1?dryRun=All&timeout=7000ms',
       'DELETE /api/v1/nodes/n1?timeout=500ms',
     ])
-    telling.close()
-    plain.closeAllConnections()
-    await new Promise((resolve) => plain.close(resolve))
   })
 
   test('survives that its kept-alive connection was closed', async () => {
@@ -203,7 +215,7 @@ describe('a collection', () => {
 
   test('asks again after a line that is no event', async () => {
     let isFirst = true
-    const plain = createServer((request, response) => {
+    const garbled = await clientOf((request, response) => {
       if (!(request.url ?? '').includes('watch=true')) {
         response.end(JSON.stringify({ metadata: { resourceVersion: '5' }, items: [node('n1')] }))
         return
@@ -212,21 +224,10 @@ describe('a collection', () => {
       else response.write(`${JSON.stringify({ type: 'ADDED', object: { ...node('n2') } })}\n`)
       isFirst = false
     })
-    await new Promise<void>((resolve) => plain.listen(0, '127.0.0.1', resolve))
-    const garbled = createKubeClient({
-      credentials: {
-        server: `http://127.0.0.1:${String((plain.address() as AddressInfo).port)}`,
-        skipTlsVerify: false,
-        authorization: async () => undefined,
-      },
-    })
     const nodes = collect({ client: garbled })
     await eventually('n2 seen', () => nodes.items().has('n2'))
     expect(endings).toContain('garbled')
     nodes.stop()
-    garbled.close()
-    plain.closeAllConnections()
-    plain.close()
   })
 })
 

@@ -167,7 +167,7 @@ async function playSilent(bed: Bed): Promise<OutagePlayed['silent']> {
       isFirst('delete', method === 'DELETE'),
     isHanging: true,
   })
-  const { result, events, writes } = await bed.failedOver({ client, config: { requestTimeoutMs: 1_000 } })
+  const { result, events, writes } = await bed.failedOver({ client, config: { apiCallMs: 1_000 } })
   return { events, writes, outcome: result.outcome, left: await countPods(bed, 'silent'), hung }
 }
 

@@ -7,6 +7,7 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, wri
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { editedFiles } from '../mutation.ts'
 import { stages } from './all.ts'
 import { type LineMutation, mutations } from './mutations.ts'
 
@@ -62,14 +63,9 @@ function makeCopy(): string {
 }
 
 async function playMutated(copy: string, edits: readonly LineMutation[], stage: string): Promise<Played> {
-  const before = new Map(edits.map(({ file }) => [join(copy, file), readFileSync(join(copy, file), 'utf8')]))
-  for (const { file, find, replace } of edits) {
-    const path = join(copy, file)
-    writeFileSync(
-      path,
-      readFileSync(path, 'utf8').replace(find, () => replace),
-    )
-  }
+  const edited = editedFiles(copy, edits)
+  const before = [...edited.keys()].map((path) => [path, readFileSync(path, 'utf8')] as const)
+  for (const [path, text] of edited) writeFileSync(path, text)
   const played = await playIn(copy, stage)
   for (const [path, text] of before) writeFileSync(path, text)
   return played

@@ -3,13 +3,11 @@
  * `mutations.main.ts` plays them; mutations.test.ts keeps the list in step with code and lines.
  */
 
-export interface LineMutation {
+import type { Edit } from '../mutation.ts'
+
+/** From the repository's root. */
+export interface LineMutation extends Edit {
   readonly line: string
-  /** From the repository's root. */
-  readonly file: string
-  /** Occurs exactly once. */
-  readonly find: string
-  readonly replace: string
   /** What the stage's play waits for in vain, where it does not get as far as the line's check. */
   readonly awaited?: string | undefined
 }

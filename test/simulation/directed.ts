@@ -27,7 +27,7 @@ import {
   slowReader,
   wordKept,
 } from './directed-schedules.ts'
-import type { Edit } from './mutant.ts'
+import type { Edit } from '../mutation.ts'
 import { editsOf, noWaitAfterUnfence } from './mutations.ts'
 
 export interface DirectedMutation {

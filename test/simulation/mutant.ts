@@ -1,5 +1,5 @@
 /** Builds the simulator with a few lines of its sources changed, in memory, and runs seeds until a property fails. */
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -7,14 +7,7 @@ import { build } from 'esbuild'
 import type { generate } from '../../src/sim/generate.ts'
 import type { runSchedule } from '../../src/sim/run.ts'
 import type { Profile, Schedule } from '../../src/sim/schedule.ts'
-
-export interface Edit {
-  /** Below `src/`. */
-  readonly file: string
-  /** Occurs exactly once. */
-  readonly find: string
-  readonly replace: string
-}
+import { type Edit, editedFiles } from '../mutation.ts'
 
 export interface Simulator {
   readonly generate: typeof generate
@@ -23,19 +16,9 @@ export interface Simulator {
 
 const source = fileURLToPath(new URL('../../src/', import.meta.url))
 
-/** @throws when an edit's text is not found exactly once: the list has to follow the code. */
+/** @throws when an edit's text is not found exactly once. */
 export async function buildMutant(edits: readonly Edit[]): Promise<Simulator> {
-  const changed = new Map<string, string>()
-  for (const { file, find, replace } of edits) {
-    const path = join(source, file)
-    const text = changed.get(path) ?? (await readFile(path, 'utf8'))
-    const count = text.split(find).length - 1
-    if (count !== 1) throw new Error(`src/${file} has ${count} places that read ${JSON.stringify(find)}, but must have exactly one`)
-    changed.set(
-      path,
-      text.replace(find, () => replace),
-    )
-  }
+  const changed = editedFiles(source, edits)
   const result = await build({
     stdin: {
       contents: "export { generate } from './sim/generate.ts'\nexport { runSchedule } from './sim/run.ts'",

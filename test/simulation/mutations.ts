@@ -3,7 +3,7 @@
  * A rule that has two guards in the code loses both.
  */
 import type { Property } from '../../src/sim/observer.ts'
-import type { Edit } from './mutant.ts'
+import type { Edit } from '../mutation.ts'
 
 export interface Mutation {
   readonly name: string
@@ -320,11 +320,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'a register that went back is believed',
     edits: [
-      edit(
-        'protocol/witness-view.ts',
-        'if (seen?.incarnation === register.incarnation && register.version < seen.version) {',
-        'if (seen && register.version < 0) {',
-      ),
+      edit('protocol/witness-view.ts', '  if (isOlderThanSeen(state, register)) {', '  if (register.version < 0) {'),
       edit('protocol/proposer.ts', '  if (isOlderThanSeen(state, register))\n', '  if (register.version < 0)\n'),
     ],
     caughtBy: 'P6 it ends',
