@@ -101,6 +101,7 @@ describe('freeze mode', () => {
     expect(await a.run('resume-io', '1000')).toBe(0)
     await until(() => expect(hanging.result()).toBe('ok'))
     await written(device, 'three')
+    await until(() => expect(b.state().connection).toBe('Connecting'))
     network.heal('room-a', 'room-b')
     expect(await a.run('connect', 'pvc-1', '1')).toBe(0)
     await until(() => expect(b.state()).toMatchObject({ disk: 'UpToDate', replication: 'Established' }))
