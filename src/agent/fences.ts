@@ -310,7 +310,7 @@ export function createFences(options: FencesOptions): Fences {
         force,
         client,
         clock,
-        agentReport: (node) => agentReport(options.state(), options.reported(node) ?? [], node, nowMs()),
+        agentReport: (node) => agentReport(options.state(), options.reported(node), node, nowMs()),
         chooseEpoch: async () => chooseEpoch(nodes, by),
         backoff: configuration.failover,
         events: configuration.failover.events,

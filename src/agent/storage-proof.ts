@@ -1,13 +1,13 @@
 /** The `storage` proof and the data gate, from what every survivor reports of its replicas (docs/protocol.md, "Proof", "Freeze mode"). Pure. */
-import { type CompleteReport, reportOf, type StorageEntry, type StorageReports } from '../evidence/storage-report.ts'
+import { reportOf, type StorageEntry, type StorageReports } from '../evidence/storage-report.ts'
 import type { NodeId } from '../protocol/ids.ts'
 import { fencedNodes, type Membership } from '../protocol/membership.ts'
 
 export interface StorageFacts {
   readonly membership: Membership
   readonly self: NodeId
-  /** This node's own report, made a moment ago. */
-  readonly own: readonly StorageEntry[]
+  /** This node's own report, made a moment ago; undefined while its DRBD is not known: then it is as silent as another that does not report. */
+  readonly own: readonly StorageEntry[] | undefined
   readonly reports: StorageReports
   readonly nowMs: number
   /** A report that is older says nothing. */
@@ -27,9 +27,8 @@ function survey({ membership, self, own, reports, nowMs, maxAgeMs }: StorageFact
   const silent: NodeId[] = []
   for (const { node, incarnation, standing } of membership.members) {
     if (standing === 'fenced') continue
-    const report: Pick<CompleteReport, 'entries'> | undefined =
-      node === self ? { entries: own } : reportOf(reports, node, incarnation, membership.epoch, nowMs, maxAgeMs)
-    if (report) entriesOf.set(node, report.entries)
+    const entries = node === self ? own : reportOf(reports, node, incarnation, membership.epoch, nowMs, maxAgeMs)?.entries
+    if (entries) entriesOf.set(node, entries)
     else silent.push(node)
   }
   return { entriesOf, silent }
@@ -57,23 +56,22 @@ export function storageProof(facts: StorageFacts, resources: readonly string[]):
   return { isHeld: true }
 }
 
-/** Whether a survivor holds the newest data of these resources, free to be written (P4). */
+/**
+ * Whether a survivor holds the newest data of these resources, free to be written (P4). Each node's word is about its replica as a whole: one that is
+ * connected to another survivor is no newer for that than the fenced peer that it still doubts.
+ */
 export function dataGate(facts: StorageFacts, resources: readonly string[]): StorageAnswer {
   const { entriesOf } = survey(facts)
   const fenced = new Set<string>(fencedNodes(facts.membership))
   for (const resource of resources) {
-    const held = [...entriesOf].flatMap(([node, entries]) =>
-      entries.filter((entry) => entry.resource === resource).map((entry) => ({ node, entry })),
-    )
-    if (held.length === 0) return { isHeld: false, reason: `no survivor reports a replica of ${resource}` }
-    const isGood = held.some(({ entry }) => entry.ownUpToDate && (!fenced.has(entry.peer) || entry.isUnlocked))
-    if (!isGood) {
-      const isUpToDate = held.some(({ entry }) => entry.ownUpToDate)
-      const reason = isUpToDate
-        ? `${resource} is not yet free to be written on a survivor`
-        : `no survivor has an UpToDate replica of ${resource}`
-      return { isHeld: false, reason }
-    }
+    const replicas = [...entriesOf.values()]
+      .map((entries) => entries.filter((entry) => entry.resource === resource))
+      .filter((entries) => entries.length > 0)
+    if (replicas.length === 0) return { isHeld: false, reason: `no survivor reports a replica of ${resource}` }
+    const upToDate = replicas.filter((entries) => entries.every(({ ownUpToDate }) => ownUpToDate))
+    if (upToDate.length === 0) return { isHeld: false, reason: `no survivor has an UpToDate replica of ${resource}` }
+    if (!upToDate.some((entries) => entries.every(({ peer, isUnlocked }) => !fenced.has(peer) || isUnlocked)))
+      return { isHeld: false, reason: `${resource} is not yet free to be written on a survivor` }
   }
   return { isHeld: true }
 }

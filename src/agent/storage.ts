@@ -49,7 +49,7 @@ export interface Storage {
   /** Resolves when it is on disk that no replica here counts as the newest. Rejects when it cannot be written: then no kill is reported. */
   readonly distrustReplicas: () => Promise<void>
   readonly facts: () => StorageFacts | null
-  /** What a node says of one of its resources. */
+  /** What a node says of its resources, in its present incarnation and epoch; undefined where it says nothing, or said it too long ago. */
   readonly reported: (node: NodeId) => readonly StorageEntry[] | undefined
   readonly counts: () => { readonly resources: number; readonly unprotected: number }
   readonly stop: () => Promise<void>
@@ -98,10 +98,12 @@ export function createStorage(options: StorageOptions): Storage {
       usermodeHelper: snapshot.usermodeHelper,
     }).holds
 
-  const ownEntries = (): readonly StorageEntry[] => {
-    const snapshot = known()
+  /** Undefined while nobody knows: an empty report would say that there is no replica here. */
+  const ownEntries = (): readonly StorageEntry[] | undefined => {
+    const snapshot = drbd.snapshot()
     const now = membership()
-    if (!snapshot || !now || !isFresh(snapshot)) return []
+    if (snapshot.kind === 'absent') return []
+    if (snapshot.kind === 'unknown' || !now || !isFresh(snapshot)) return undefined
     const fenced = new Set<string>(fencedNodes(now))
     return snapshot.resources.flatMap((resource): StorageEntry[] => {
       const holds = freezeHolds(snapshot, resource)
@@ -112,6 +114,7 @@ export function createStorage(options: StorageOptions): Storage {
         isPrimary: resource.role === 'Primary',
         isSuspendedFencing: resource.suspended.fencing,
         freezeHolds: holds,
+        isClient: resource.volumes.length > 0 && resource.volumes.every(({ isClient }) => isClient),
       }
       if (resource.connections.length === 0)
         return [{ ...common, peer: '', isConnected: false, peerUpToDate: false, isUnlocked: false, isCutByForce: false }]
@@ -133,9 +136,8 @@ export function createStorage(options: StorageOptions): Storage {
   const sendReport = (): void => {
     const now = membership()
     const { self } = options.state()
-    const snapshot = drbd.snapshot()
-    if (!now || snapshot.kind === 'unknown') return
     const entries = ownEntries()
+    if (!now || !entries) return
     const text = `${now.epoch} ${JSON.stringify(entries)}`
     if (text === reportedText && nowMs() - reportedAtMs < REPORT_EVERY_MS) return
     if (text !== reportedText) options.onChange()
@@ -326,7 +328,11 @@ export function createStorage(options: StorageOptions): Storage {
       if (!now) return null
       return { membership: now, self: options.state().self.node, own: ownEntries(), reports, nowMs: nowMs(), maxAgeMs: REPORT_AGE_MS }
     },
-    reported: (node) => reports.complete.get(node)?.entries,
+    reported: (node) => {
+      const now = membership()
+      const member = now && memberOf(now, node)
+      return now && member ? reportOf(reports, node, member.incarnation, now.epoch, nowMs(), REPORT_AGE_MS)?.entries : undefined
+    },
     counts: () => {
       const snapshot = known()
       const all = snapshot?.resources ?? []

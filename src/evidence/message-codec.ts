@@ -65,7 +65,7 @@ function writeStatement(out: Writer, statement: Statement): void {
   out.count(statement.watchdogMs ?? NO_WATCHDOG)
   out.count(statement.killedEpoch)
   out.count(statement.witnessVersion)
-  out.byte(flagsOf(statement.isInSync, statement.isLeaving, statement.isApiReachable))
+  out.byte(flagsOf(statement.isInSync, statement.isLeaving, statement.isApiReachable, statement.isDryRun))
 }
 
 function readStatement(from: Reader): Statement {
@@ -73,7 +73,7 @@ function readStatement(from: Reader): Statement {
   const watchdogMs = atLeast(from.count(), NO_WATCHDOG)
   const killedEpoch = atLeast(from.count(), -1)
   const witnessVersion = atLeast(from.count(), -1)
-  const flag = flagsFrom(from.byte(), 3)
+  const flag = flagsFrom(from.byte(), 4)
   return {
     bootId,
     watchdogMs: watchdogMs === NO_WATCHDOG ? null : watchdogMs,
@@ -82,6 +82,7 @@ function readStatement(from: Reader): Statement {
     witnessVersion,
     isLeaving: flag(1),
     isApiReachable: flag(2),
+    isDryRun: flag(3),
   }
 }
 
@@ -124,7 +125,7 @@ function readDoors(from: Reader): readonly DoorStatement[] {
 function writeEntry(out: Writer, entry: StorageEntry): void {
   out.text(entry.resource)
   out.text(entry.peer)
-  out.byte(
+  out.short(
     flagsOf(
       entry.ownUpToDate,
       entry.isPrimary,
@@ -134,6 +135,7 @@ function writeEntry(out: Writer, entry: StorageEntry): void {
       entry.freezeHolds,
       entry.isUnlocked,
       entry.isCutByForce,
+      entry.isClient,
     ),
   )
 }
@@ -141,7 +143,7 @@ function writeEntry(out: Writer, entry: StorageEntry): void {
 function readEntry(from: Reader): StorageEntry {
   const resource = from.text()
   const peer = from.text()
-  const flag = flagsFrom(from.byte(), 8)
+  const flag = flagsFrom(from.short(), 9)
   return {
     resource,
     peer,
@@ -153,6 +155,7 @@ function readEntry(from: Reader): StorageEntry {
     freezeHolds: flag(5),
     isUnlocked: flag(6),
     isCutByForce: flag(7),
+    isClient: flag(8),
   }
 }
 

@@ -10,6 +10,7 @@ const entryOf = (index: number, freezeHolds = true): StorageEntry => ({
   resource: `pvc-${index}`,
   peer: 'b1',
   ownUpToDate: true,
+  isClient: false,
   isPrimary: false,
   isSuspendedFencing: false,
   isConnected: true,

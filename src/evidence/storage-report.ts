@@ -7,6 +7,8 @@ export interface StorageEntry {
   /** Kubernetes node name of the peer. */
   readonly peer: string
   readonly ownUpToDate: boolean
+  /** Diskless on purpose: a tie-breaker, or a client of a volume elsewhere. */
+  readonly isClient: boolean
   readonly isPrimary: boolean
   /** I/O is suspended because the peer is lost: a frozen Primary. */
   readonly isSuspendedFencing: boolean

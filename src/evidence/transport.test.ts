@@ -27,6 +27,7 @@ const heartbeat = (sequence: number): Heartbeat => ({
     witnessVersion: 4,
     isLeaving: false,
     isApiReachable: true,
+    isDryRun: false,
   },
 })
 const ack = (sequence: number): Ack => ({ kind: 'ack', sequence, epoch: epoch(3), digest: '00ff00ff00ff00' })

@@ -30,6 +30,7 @@ const statement: fc.Arbitrary<Statement> = fc.record({
   witnessVersion: fc.integer({ min: -1, max: 2 ** 40 }),
   isLeaving: fc.boolean(),
   isApiReachable: fc.boolean(),
+  isDryRun: fc.boolean(),
 })
 const ballot: fc.Arbitrary<Ballot> = fc.record({ round: count, node: text(200).map(nodeId), incarnation: text(200).map(incarnation) })
 const door: fc.Arbitrary<DoorStatement> = fc.record({
@@ -42,6 +43,7 @@ const entry: fc.Arbitrary<StorageEntry> = fc.record({
   resource: text(128),
   peer: text(128),
   ownUpToDate: fc.boolean(),
+  isClient: fc.boolean(),
   isPrimary: fc.boolean(),
   isSuspendedFencing: fc.boolean(),
   isConnected: fc.boolean(),

@@ -40,6 +40,7 @@ describe('an un-fence', () => {
     ['flapping', { flapping: { fencesBefore: 1, unfenceNotBefore: '2026-01-01T00:00:00Z' } }],
     ['storage', { report: report({ resources: [{ name: 'r1', role: 'Primary', disk: 'UpToDate', isSyncTarget: false }] }) }],
     ['storage', { report: report({ resources: [{ name: 'r1', role: 'Secondary', disk: 'Outdated', isSyncTarget: false }] }) }],
+    ['storage', { report: report({ resources: undefined }) }],
   ] as const)('is refused by the check "%s" for %j', (check, more) => {
     expect(failing(more)).toEqual([check])
     expect(checkUnfence([{ ...good, ...more }], false).refusedBy[0]).toMatchObject({

@@ -7,7 +7,10 @@ import type { NodeId } from '../protocol/ids.ts'
 export interface AgentReport {
   /** It killed its workloads under this epoch; a pause is no kill. */
   readonly killedUnderEpoch: number | undefined
-  readonly resources: readonly { readonly name: string; readonly role: string; readonly disk: string; readonly isSyncTarget: boolean }[]
+  /** Undefined: it does not tell of its DRBD resources, which is not to have none. */
+  readonly resources:
+    | readonly { readonly name: string; readonly role: string; readonly disk: string; readonly isSyncTarget: boolean }[]
+    | undefined
 }
 
 export interface UnfenceFacts {
@@ -95,7 +98,7 @@ function killProblem({ report, fencedByEpoch }: UnfenceFacts): string | undefine
 }
 
 function storageProblem(report: AgentReport | undefined): string | undefined {
-  if (report === undefined) return 'its agent does not report the state of its DRBD resources'
+  if (report?.resources === undefined) return 'its agent does not report the state of its DRBD resources'
   const primary = report.resources.filter((resource) => resource.role !== 'Secondary')
   if (primary.length > 0) return `DRBD ${list(primary.map(({ name, role }) => `${name} (${role})`))} not Secondary`
   const behind = report.resources.filter(({ disk, isSyncTarget }) => disk !== 'UpToDate' && disk !== 'Diskless' && !isSyncTarget)

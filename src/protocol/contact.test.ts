@@ -96,6 +96,19 @@ describe('the coordinator', () => {
     expect(coordinator(made.state, 5_000)).toBe('b1')
   })
 
+  it('is not in dry run unless all are: the record of one that touches nothing must not stand for the deed', () => {
+    const made = listening('b1', 5_000, { a1: 5_000, a2: 5_000 })
+    says(made, 'a1', { isDryRun: true }, 5_000)
+    expect(coordinator(made.state, 5_000)).toBe('a2')
+    says(made, 'a2', { isDryRun: true }, 5_000)
+    expect(coordinator(made.state, 5_000)).toBe('b1')
+    const dry = agent('b1', { durable: { membership: first }, isDryRun: true })
+    dry.hear('a1', heartbeat(first, 1, { isDryRun: true }), 1_000)
+    expect(coordinator(dry.state, 1_100)).toBe('a1')
+    dry.hear('a2', heartbeat(first, 1), 1_200)
+    expect(coordinator(dry.state, 1_300)).toBe('a2')
+  })
+
   it('is the first in contact where nobody reaches one, and never one that is not heard', () => {
     const made = listening('b1', 9_000, { a1: 2_000, a2: 9_000 })
     says(made, 'a2', { isApiReachable: false }, 9_000)

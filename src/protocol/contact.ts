@@ -95,14 +95,21 @@ export function rankOf(state: State, membership: Membership, nowMs: number): num
   return rank
 }
 
-/** The agent that carries out a fence: the first by name that is in contact and reaches the API. Two at once do no harm. */
+/**
+ * The agent that carries out a fence: the first by name that is in contact and reaches the API. Two at once do no harm. One in dry run only where
+ * all are: while the others are restarted one by one without it, its record of what it would have done must not stand for the deed.
+ */
 export function coordinator(state: State, nowMs: number): NodeId | null {
   const membership = state.durable.membership
   if (!membership) return null
-  const inContact = membership.members.filter(
+  const candidates = membership.members.filter(
     ({ node, standing }) =>
       standing !== 'fenced' && isHeard(state, node, nowMs) && (node === state.self.node ? !state.isLeaving : !isLeaving(state, node)),
   )
+  const acting = candidates.filter(
+    ({ node }) => !(node === state.self.node ? state.brakes.isDryRun : contactOf(state, node).statement?.isDryRun === true),
+  )
+  const inContact = acting.length > 0 ? acting : candidates
   const reaching = inContact.filter(({ node }) =>
     node === state.self.node ? state.isApiReachable : contactOf(state, node).statement?.isApiReachable === true,
   )

@@ -29,6 +29,8 @@ export interface Statement {
   readonly isLeaving: boolean
   /** This node reaches a Kubernetes API server: it can carry out a fence. */
   readonly isApiReachable: boolean
+  /** This node decides and records, and touches nothing: whoever else can carries a fence out. */
+  readonly isDryRun: boolean
 }
 
 export interface Heartbeat {

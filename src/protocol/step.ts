@@ -113,6 +113,7 @@ export function statementOf(state: State): Statement {
     witnessVersion: isPresent ? witnessSeen.version : -1,
     isLeaving: state.isLeaving,
     isApiReachable: state.isApiReachable,
+    isDryRun: state.brakes.isDryRun,
   }
 }
 
