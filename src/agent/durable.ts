@@ -49,6 +49,8 @@ export function parseKeptState(value: unknown): KeptState {
       promised: fields['promised'] === null ? null : ballotOf(fields['promised']),
       accepted: fields['accepted'] === null ? null : parseAccepted(fields['accepted']),
       round: whole(fields, 'round'),
+      // A state written before this was kept: it is found out again.
+      installedEpoch: 'installedEpoch' in fields ? whole(fields, 'installedEpoch') : -1,
       killedEpoch: whole(fields, 'killedEpoch'),
       // A state written before there was such a wait: who runs by it is not paused anew.
       freedEpoch: whole(fields, 'freedEpoch' in fields ? 'freedEpoch' : 'killedEpoch'),

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { judge, MOST_RETIRED, NEW_SESSION, type Session, WINDOW } from './session.ts'
+import { judge, MOST_RETIRED, NEW_SESSION, type Session, withSaid, WINDOW } from './session.ts'
 import { NO_NONCE, type Nonce } from './wire.ts'
 
 const nonce = (number: number) => (number + 1).toString(16).padStart(16, '0') as Nonce
@@ -63,5 +63,26 @@ describe('a session', () => {
 
   test('takes a packet without a nonce for nobody’s', () => {
     expect(judge(NEW_SESSION, { senderNonce: NO_NONCE, receiverNonce: own, counter: 1 }, own).kind).toBe('retired')
+  })
+})
+
+describe('what a peer says of itself', () => {
+  const says = (counter: number, message: unknown, life = 1) =>
+    ({ senderNonce: nonce(life), counter, message }) as Parameters<typeof withSaid>[1]
+  const heartbeat = (counter: number, sequence: number, life = 1) => says(counter, { kind: 'heartbeat', sequence }, life)
+
+  test('is not taken back by a heartbeat that was longer on its way, nor by one from before a goodbye', () => {
+    const first = withSaid(undefined, heartbeat(7, 3))
+    expect(withSaid(first, heartbeat(5, 2))).toBeUndefined()
+    const said = withSaid(first, says(9, { kind: 'goodbye' }))
+    expect(withSaid(said, heartbeat(8, 4))).toBeUndefined()
+    expect(withSaid(said, heartbeat(10, 4))).toBeDefined()
+  })
+
+  test('comes on every path, and anew in another life', () => {
+    const said = withSaid(undefined, heartbeat(7, 3))
+    expect(withSaid(said, heartbeat(6, 3))).toBeDefined()
+    expect(withSaid(said, heartbeat(1, 1, 2))).toBeDefined()
+    expect(withSaid(said, says(2, { kind: 'ack' }))).toBeDefined()
   })
 })

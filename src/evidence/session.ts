@@ -18,6 +18,28 @@ export interface Session {
   readonly retired: readonly Nonce[]
 }
 
+/** The latest that a peer said of itself in one life: sequence of its newest heartbeat, and the counter of its goodbye. */
+export interface Said {
+  readonly life: Nonce
+  readonly sequence: number
+  readonly goodbyeCounter: number
+}
+
+/**
+ * What is known of a peer's words with one packet more; undefined where a later one came before it. On its way for long, a heartbeat would take back what
+ * was said since: that the watchdog is closed, say (docs/protocol.md, "Proof").
+ */
+export function withSaid(
+  said: Said | undefined,
+  { senderNonce: life, counter, message }: Pick<Packet, 'senderNonce' | 'counter' | 'message'>,
+): Said | undefined {
+  const known = said?.life === life ? said : { life, sequence: 0, goodbyeCounter: 0 }
+  if (message.kind === 'goodbye') return { ...known, goodbyeCounter: Math.max(known.goodbyeCounter, counter) }
+  if (message.kind !== 'heartbeat') return known
+  if (message.sequence < known.sequence || counter < known.goodbyeCounter) return undefined
+  return { ...known, sequence: message.sequence }
+}
+
 export const NEW_SESSION: Session = { peerNonce: NO_NONCE, newest: 0, seen: 0n, retired: [] }
 
 const MASK = (1n << BigInt(WINDOW)) - 1n

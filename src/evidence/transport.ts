@@ -10,7 +10,7 @@ import type { Address } from '../protocol/membership.ts'
 import type { Join, Message } from '../protocol/messages.ts'
 import type { KeyRing } from './keys.ts'
 import type { WireMessage } from './message-codec.ts'
-import { judge, NEW_SESSION, type Session } from './session.ts'
+import { judge, NEW_SESSION, type Said, type Session, withSaid } from './session.ts'
 import type { StorageReport } from './storage-report.ts'
 import { decodePacket, encodePacket, NO_NONCE, NONCE_BYTES, type Nonce, type Packet, type PacketRefusal } from './wire.ts'
 
@@ -37,7 +37,7 @@ export interface Received {
   readonly atMs: number
 }
 
-export type RefusalReason = PacketRefusal | 'self' | 'stranger' | 'wrong-path' | 'unverified' | 'replayed' | 'retired'
+export type RefusalReason = PacketRefusal | 'self' | 'stranger' | 'wrong-path' | 'unverified' | 'replayed' | 'retired' | 'overtaken'
 export type UnsentReason = 'no-peer' | 'no-path' | 'too-large' | 'not-encodable' | 'system'
 
 export interface TransportStats {
@@ -105,6 +105,7 @@ export async function createTransport(options: TransportOptions): Promise<Transp
   let ownNonce = freshNonce()
   let peers = new Map<NodeId, Peer>()
   const sessions = new Map<NodeId, Session>()
+  const said = new Map<NodeId, Said>()
   const counters = new Map<NodeId, number>()
   const helloAtMs = new Map<NodeId, number>()
   let listener: (received: Received) => void = () => undefined
@@ -187,6 +188,9 @@ export async function createTransport(options: TransportOptions): Promise<Transp
       if (verdict.isNewLife) sendHello(sender, path, packet.senderNonce)
       return
     }
+    const saidNow = withSaid(said.get(sender), packet)
+    if (!saidNow) return refuse('overtaken', sender, path)
+    said.set(sender, saidNow)
     received += 1
     listener({ from: sender, incarnation: packet.incarnation, life: packet.senderNonce, path, message, atMs })
   }

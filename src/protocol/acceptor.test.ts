@@ -1,8 +1,8 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { agent, type AgentOptions, ballot, fencing, first, heartbeat, sent } from './fixtures/states.ts'
-import { nextEpoch } from './membership.ts'
-import { compareBallots, isDoorOpen } from './acceptor.ts'
+import { forcedEpoch, type Membership, nextEpoch } from './membership.ts'
+import { compareBallots, doorStatements, isDoorOpen } from './acceptor.ts'
 import { nodeId } from './ids.ts'
 
 const fence = fencing(first, 'b1', 'b2')
@@ -106,6 +106,29 @@ describe('a voter', () => {
     const made = listening()
     made.hear('a1', { kind: 'prepare', ballot: ballot(5), proposal: fence, isFinishing: false }, LATER)
     expect(made.state.nextAttemptAtMs).toBe(LATER + made.state.timings.attemptMs)
+  })
+})
+
+describe('what a voter says of a fenced node', () => {
+  const saidIn = (membership: Membership) => {
+    const made = agent('a2', { durable: { membership: first } })
+    made.hear('b1', heartbeat(first, 1, { watchdogMs: 5_000 }), 1_000)
+    made.hear('a1', { kind: 'learn', membership: noOp }, 1_100)
+    if (membership === noOp) made.hear('b1', heartbeat(noOp, 2, { watchdogMs: 5_000 }), 1_200)
+    made.hear('a1', { kind: 'learn', membership: fencing(noOp, 'b1') }, 1_300)
+    return doorStatements(made.state, 9_000).map(({ node, watchdogMs }) => [node, watchdogMs])
+  }
+
+  it('vouches for its watchdog only by what the node said in the epoch whose votes fenced it: a majority of others may have let it close one since', () => {
+    expect(saidIn(noOp)).toEqual([['b1', 5_000]])
+    expect(saidIn(first)).toEqual([['b1', null]])
+  })
+
+  it('counts back from a forced epoch as far as that is ahead', () => {
+    const made = agent('a2', { durable: { membership: first } })
+    made.hear('b1', heartbeat(first, 1, { watchdogMs: 5_000 }), 1_000)
+    made.hear('a1', { kind: 'learn', membership: forcedEpoch(first, [nodeId('b1')], 'ada') }, 1_300)
+    expect(doorStatements(made.state, 9_000).map(({ watchdogMs }) => watchdogMs)).toEqual([5_000])
   })
 })
 

@@ -1,6 +1,6 @@
 /** The voter's half of choosing an epoch: promises and accepted values, on disk before they are answered (docs/protocol.md, "Choosing"). Pure. */
 import type { NodeId } from './ids.ts'
-import { fencedNodes, isForced, isSuccessor, memberOf, type Membership, nodeVoter, votesOf } from './membership.ts'
+import { FORCED_STEP, fencedNodes, isForced, isSuccessor, memberOf, type Membership, nodeVoter, votesOf } from './membership.ts'
 import type { Accept, Ballot, DoorStatement, Prepare, RefusalReason } from './messages.ts'
 import { contactOf } from './contact.ts'
 import { teach } from './learning.ts'
@@ -94,13 +94,25 @@ export function isDoorOpen(state: State, node: NodeId): boolean {
  */
 export function doorStatements(state: State, nowMs: number): readonly DoorStatement[] {
   const { membership } = state.durable
-  return (membership ? fencedNodes(membership) : []).map((node) => {
+  if (!membership) return []
+  return fencedNodes(membership).map((node) => {
     const contact = contactOf(state, node)
+    const saidInTime = contact.epoch >= epochBeforeFence(membership, node)
     return {
       node,
       ackedAgoMs: nowMs - Math.max(contact.ackedAtMs, state.startedAtMs),
       installedAgoMs: nowMs - (state.floorMs.get(node) ?? nowMs),
-      watchdogMs: contact.statement?.watchdogMs ?? null,
+      watchdogMs: saidInTime ? (contact.statement?.watchdogMs ?? null) : null,
     }
   })
+}
+
+/**
+ * The epoch whose votes fenced the node. What it said of its watchdog before that epoch it may have taken back since, before a majority of other votes
+ * than these; a withdrawal in it has a voter in common with the fence.
+ */
+function epochBeforeFence(membership: Membership, node: NodeId): number {
+  const epoch = memberOf(membership, node)?.lastFence ?? 0
+  const isForcedFence = membership.fenceVotes.find((fence) => fence.epoch === epoch)?.confirmed !== undefined
+  return epoch - (isForcedFence ? FORCED_STEP : 1)
 }

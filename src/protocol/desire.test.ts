@@ -92,6 +92,13 @@ describe('an un-fence', () => {
     expect(proposal && memberOf(proposal[1], nodeId('b1'))?.standing).toBe('observing')
   })
 
+  it('is not kept for later: its checks were of the moment in which it was asked for', () => {
+    const heard = { a2: {}, b1: { killedEpoch: fence.epoch } }
+    const longAgo = (made: Agent): void =>
+      void made.state.unfence.set(nodeId('b1'), { nodes: [nodeId('b1')], by: 'ada', askedAtMs: -60_000 })
+    expect(causes('a1', { membership: fence, heard, prepare: longAgo })).toEqual([])
+  })
+
   it('is not proposed unless somebody asked', () => {
     expect(causes('a1', { membership: fence, heard: { a2: {}, b1: { killedEpoch: 9 }, b2: { killedEpoch: 9 } } })).toEqual([])
   })

@@ -13,9 +13,9 @@ import {
 } from './membership.ts'
 import { contactOf, isHeard, isMember, rankOf, type Suspects, suspects } from './contact.ts'
 import { note, type Outbox } from './outbox.ts'
-import { propose } from './proposer.ts'
+import { isSeatSeen, propose } from './proposer.ts'
 import { holdsPermit } from './running.ts'
-import type { State, Word } from './state.ts'
+import type { State } from './state.ts'
 import { vetoOf } from './veto.ts'
 import { hearsEveryRoom, isWitnessInReach } from './witness-view.ts'
 
@@ -132,7 +132,7 @@ function wantsForced(state: State, now: Membership, nowMs: number): Membership |
   let by = ''
   for (const { node, standing } of now.members) {
     const word = state.confirmedDead.get(node)
-    if (!word || standing === 'fenced' || !isFresh(state, word, nowMs)) continue
+    if (!word || standing === 'fenced' || !isFresh(state, word.saidAtMs, nowMs)) continue
     nodes.push(node)
     by = word.by
   }
@@ -140,11 +140,11 @@ function wantsForced(state: State, now: Membership, nowMs: number): Membership |
   return forcedEpoch(now, nodes, by)
 }
 
-const isFresh = ({ timings }: State, word: Word, nowMs: number): boolean => nowMs - word.saidAtMs <= FRESH_FOR_ATTEMPTS * timings.attemptMs
+const isFresh = ({ timings }: State, saidAtMs: number, nowMs: number): boolean => nowMs - saidAtMs <= FRESH_FOR_ATTEMPTS * timings.attemptMs
 
 function wantsPause(state: State, now: Membership, nowMs: number): Membership | null {
   const word = state.pauseAsked
-  if (!word || !isFresh(state, word, nowMs) || word.isPaused === (now.fencingPausedBy !== null)) return null
+  if (!word || !isFresh(state, word.saidAtMs, nowMs) || word.isPaused === (now.fencingPausedBy !== null)) return null
   const { isPaused, by } = word
   return nextEpoch(now, { fencingPausedBy: isPaused ? by : null, cause: { kind: isPaused ? 'pause-fencing' : 'resume-fencing', by } })
 }
@@ -154,7 +154,7 @@ function wantsMaintenance(state: State, now: Membership, nowMs: number): Members
   if (state.maintenanceAsked.size === 0) return null
   const open = now.members.flatMap(({ node, isInMaintenance }) => {
     const word = state.maintenanceAsked.get(node)
-    return word && isFresh(state, word, nowMs) && word.isOn !== isInMaintenance ? [{ node, word }] : []
+    return word && isFresh(state, word.saidAtMs, nowMs) && word.isOn !== isInMaintenance ? [{ node, word }] : []
   })
   const [first] = open
   if (!first) return null
@@ -180,6 +180,8 @@ function wantsUnfence(state: State, now: Membership, nowMs: number): Membership 
     const member = memberOf(now, node)
     const { statement, incarnation } = contactOf(state, node)
     if (member?.standing !== 'fenced' || !isHeard(state, node, nowMs) || incarnation !== member.incarnation) continue
+    // Its checks were of that moment: a request that could not be carried out then is made again, not kept for later.
+    if (!isFresh(state, request.askedAtMs, nowMs)) continue
     if (!statement || statement.killedEpoch < member.lastFence) continue
     nodes.push(node)
     by = request.by
@@ -197,7 +199,7 @@ function wantsWitness(state: State, now: Membership, nowMs: number): Membership 
   if (seat.isVoting) {
     const lostForMs = nowMs - Math.max(view.ackedAtMs, state.awakeSinceMs, state.learnedAtMs)
     // A register of the seat's incarnation before this one is about to be written anew: not lost again (found by seed 2824).
-    const isRestored = view.isStale && view.register?.incarnation === seat.incarnation
+    const isRestored = view.isStale && (view.register?.incarnation === seat.incarnation || isSeatSeen(state))
     const isLost = lostForMs > witnessShiftMs || (isRestored && nowMs - view.currentSinceMs > 2 * state.timings.witnessReadMs)
     if (!isLost || !hearsEveryRoom(state, now, nowMs)) return null
     return nextEpoch(now, { witness: { ...seat, isVoting: false }, cause: { kind: 'vote-shift', witness: 'out' } })

@@ -203,6 +203,8 @@ describe('a forced value in the register', () => {
       hasAdopted: false,
       asked: new Set(),
       promises: voters,
+      unbound: new Set(),
+      ruledOut: 'no',
       accepts: new Set(),
       witnessRequestId: 99,
       swappedAtMs: null,

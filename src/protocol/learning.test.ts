@@ -126,6 +126,16 @@ describe('an epoch is known to be installed', () => {
     expect(made.state.isInstalled).toBe(true)
   })
 
+  it('for good: those who said so may have lost their disks since, and could not say it again', () => {
+    const made = agent('a2', { durable: { membership: fence } })
+    made.hear('a1', heartbeat(fence), 100)
+    made.state.witness.register = { incarnation: 'w0', version: 4, membership: fence, accepted: null }
+    made.give({ kind: 'tick' }, 200)
+    const again = (membership: Membership) => agent('a2', { durable: { ...made.state.durable, membership }, nowMs: 50_000 }).state
+    expect(again(fence)).toMatchObject({ isInstalled: true, installedAtMs: 50_000 })
+    expect(again(nextEpoch(fence, { cause: { kind: 'no-op' } }))).toMatchObject({ isInstalled: false, installedAtMs: Infinity })
+  })
+
   it('not before this node has it on its own disk', () => {
     const made = agent('a2')
     made.isDiskStuck = true

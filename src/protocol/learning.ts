@@ -76,7 +76,7 @@ export function learn(state: State, out: Outbox, membership: Membership, nowMs: 
   note(out, 'learned', `epoch ${membership.epoch} (${membership.cause.kind})`)
   emitLearned(state, out, { kind: 'learned', membership, before })
   reviewContainment(state, out, nowMs)
-  noteInstalled(state, nowMs)
+  noteInstalled(state, out, nowMs)
 }
 
 function forgetFence(state: State, node: NodeId): void {
@@ -105,7 +105,7 @@ function hasLearned(state: State, membership: Membership, voters: Votes): (voter
 }
 
 /** Notes the moment from which the present epoch is known to be installed: majorities of both its votes and those before learned it. */
-export function noteInstalled(state: State, nowMs: number): void {
+export function noteInstalled(state: State, out: Outbox, nowMs: number): void {
   const membership = state.durable.membership
   if (!membership || state.isInstalled || state.persistedVersion < state.durableVersion) return
   const before = votesBeforeOf(membership)
@@ -115,6 +115,7 @@ export function noteInstalled(state: State, nowMs: number): void {
   if (!isForced(membership) && !isMajority(before, hasLearned(state, membership, before))) return
   state.isInstalled = true
   state.installedAtMs = nowMs
+  changeDurable(state, out, { installedEpoch: membership.epoch })
 }
 
 /** Sends the membership to a peer that is behind, not more often than a few times a second. */

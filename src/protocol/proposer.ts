@@ -3,6 +3,7 @@ import type { NodeId } from './ids.ts'
 import {
   digestOf,
   isDecidedBy,
+  isMajority,
   memberOf,
   type Membership,
   newlyFenced,
@@ -48,6 +49,8 @@ export function propose(state: State, out: Outbox, now: Membership, proposal: Me
     hasAdopted: false,
     asked: new Set(),
     promises: new Set(),
+    unbound: new Set(),
+    ruledOut: 'no',
     accepts: new Set(),
     witnessRequestId: 0,
     swappedAtMs: null,
@@ -100,7 +103,8 @@ export function onPromise(state: State, out: Outbox, voter: VoterKey, message: P
   // The value stands from the swap on: another one accepted under the same ballot would be a second value of it.
   if (attempt.phase === 'accept' || attempt.phase === 'witness-swap') return
   attempt.promises.add(voter)
-  if (message.accepted) {
+  if (!message.accepted) attempt.unbound.add(voter)
+  else if (attempt.ruledOut === 'no') {
     adopt(attempt, message.accepted.ballot, message.accepted.membership)
     const now = state.durable.membership
     if (now && attempt.hasAdopted) ask(state, out, now, attempt, attempt.value, true)
@@ -158,15 +162,41 @@ function advancePrepare(state: State, out: Outbox, now: Membership, attempt: Att
   const never = fencedVoters(value)
   const has = (voter: VoterKey): boolean => promises.has(voter) && !never.has(voter)
   if (isDecidedBy(now, value, has)) return toAccept(state, out, now, attempt, nowMs)
-  const seat = now.witness
-  if (!seat?.isVoting || state.witness.isStale) return
-  const witness = witnessVoter(seat.incarnation)
+  const witness = now.witness?.isVoting && !state.witness.isStale ? witnessVoter(now.witness.incarnation) : null
   const hasWith = (voter: VoterKey): boolean => voter === witness || has(voter)
-  if (!isDecidedBy(now, value, hasWith)) return
+  if (witness === null || !isDecidedBy(now, value, hasWith)) return ruleOut(state, out, now, attempt, witness, nowMs)
   const waitMs = state.timings.heartbeatMs * PROMISE_WAIT_HEARTBEATS
   const isAnswered = voterNodes(now, value).every((node) => !isHeard(state, node, nowMs) || promises.has(keyOf(now, node)))
   if (!isAnswered && nowMs - attempt.startedAtMs < waitMs) return
   if (nowMs - attempt.startedAtMs < arbitrationDelayMs(state, now, attempt)) return
+  readWitness(state, out, now, attempt, nowMs)
+}
+
+/**
+ * A value was found that those who answer can never choose: who it fences will not accept it, and others lost their disks. Where the voters that accepted
+ * nothing were enough to keep a majority from it, and from every other value, nothing was chosen, and by their promises nothing of a lower ballot will be:
+ * then what was proposed stands (hostile seed 12045510). Only a no-op is proposed so, which nobody had a reason to object to.
+ */
+function ruleOut(state: State, out: Outbox, now: Membership, attempt: Attempt, witness: VoterKey | null, nowMs: number): void {
+  if (!attempt.isFinishing || !attempt.hasAdopted || nowMs - attempt.phaseAtMs < state.timings.attemptMs / 2) return
+  const blocks = (also: VoterKey | null): boolean => !isMajority(votesOf(now), (voter) => voter !== also && !attempt.unbound.has(voter))
+  const has = (voter: VoterKey): boolean => attempt.promises.has(voter)
+  const isCertain = blocks(null)
+  const needsWitness = !isCertain || !isDecidedBy(now, attempt.proposal, has)
+  if (
+    needsWitness &&
+    !(witness !== null && blocks(witness) && isDecidedBy(now, attempt.proposal, (voter) => voter === witness || has(voter)))
+  )
+    return
+  note(out, 'ruled-out', `epoch ${attempt.proposal.epoch}: what was found was never chosen and never will be`)
+  attempt.ruledOut = isCertain ? 'yes' : 'ifWitnessHoldsNone'
+  attempt.value = attempt.proposal
+  attempt.hasAdopted = false
+  if (!needsWitness) return toAccept(state, out, now, attempt, nowMs)
+  readWitness(state, out, now, attempt, nowMs)
+}
+
+function readWitness(state: State, out: Outbox, now: Membership, attempt: Attempt, nowMs: number): void {
   attempt.phase = 'witness-read'
   attempt.phaseAtMs = nowMs
   attempt.witnessRequestId = requestId(state, nowMs)
@@ -215,11 +245,19 @@ export function onWitnessAnswer(state: State, out: Outbox, answer: WitnessAnswer
   if (attempt.phase === 'witness-read') swap(state, out, now, attempt, answer.register, nowMs)
 }
 
-/** Of a version before the highest that is known: read before that was written, or restored from a backup. */
+/**
+ * Of a version before the highest that is known, or of an incarnation before the one that was seen in the seat: read before that was written, or
+ * restored from a backup. A newer incarnation comes with a newer epoch.
+ */
 export function isOlderThanSeen(state: State, register: Register): boolean {
-  const seen = state.durable.witnessSeen
-  return seen?.incarnation === register.incarnation && register.version < seen.version
+  const { witnessSeen: seen, membership } = state.durable
+  if (seen?.incarnation === register.incarnation) return register.version < seen.version
+  return isSeatSeen(state) && membership !== null && register.membership.epoch <= membership.epoch
 }
+
+/** Whether the register was ever seen in the incarnation that has the witness's seat. */
+export const isSeatSeen = ({ durable: { witnessSeen, membership } }: State): boolean =>
+  witnessSeen !== null && witnessSeen.incarnation === membership?.witness?.incarnation
 
 function swap(state: State, out: Outbox, now: Membership, attempt: Attempt, register: Register, nowMs: number): void {
   if (register.incarnation !== now.witness?.incarnation || state.witness.isStale)
@@ -240,7 +278,9 @@ function swap(state: State, out: Outbox, now: Membership, attempt: Attempt, regi
       raiseRound(state, out, accepted.ballot.round)
       return end(state, out, attempt, 'the witness holds a higher ballot', nowMs)
     }
-    adopt(attempt, accepted.ballot, accepted.membership)
+    if (attempt.ruledOut === 'ifWitnessHoldsNone')
+      return end(state, out, attempt, 'the witness holds a value, too: what was found may have been chosen', nowMs)
+    if (attempt.ruledOut === 'no') adopt(attempt, accepted.ballot, accepted.membership)
     if (memberOf(attempt.value, state.self.node)?.standing === 'fenced')
       return end(
         state,

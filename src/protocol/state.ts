@@ -31,6 +31,11 @@ export interface Durable {
   readonly accepted: Accepted | null
   /** Highest round this node ever used or saw. */
   readonly round: number
+  /**
+   * Last epoch that this node knew to be installed, -1: none. It stays installed: a voter that learned it and lost its disk since has no vote any more
+   * with which it could choose another one, but could not say it again either (hostile seed 12042908).
+   */
+  readonly installedEpoch: number
   /** Epoch under which this node's workloads were verified dead, -1: none. */
   readonly killedEpoch: number
   /** Last fence of this node after whose end it waited until whoever did not know of that had no permit left, -1: none. */
@@ -72,6 +77,10 @@ export interface Attempt {
   /** Nodes to which prepare was sent. */
   readonly asked: Set<NodeId>
   readonly promises: Set<VoterKey>
+  /** Those of them that had accepted nothing for this epoch: by their promise they accept nothing of a lower ballot any more. */
+  readonly unbound: Set<VoterKey>
+  /** A value that was found was certainly not chosen; `ifWitnessHoldsNone`: once the register is read. */
+  ruledOut: 'no' | 'ifWitnessHoldsNone' | 'yes'
   readonly accepts: Set<VoterKey>
   witnessRequestId: number
   /** When the witness's swap of this value was confirmed, null: not asked. */
@@ -202,6 +211,7 @@ export type NoteCode =
   | 'attempt-ended'
   | 'veto'
   | 'finishing'
+  | 'ruled-out'
   | 'permit-lost'
   | 'permit-regained'
   | 'let-back'
@@ -242,6 +252,7 @@ export interface StartOptions {
 }
 
 export function start({ self, timings, brakes, durable, nowMs, seed }: StartOptions): State {
+  const isInstalled = durable?.membership != null && durable.installedEpoch === durable.membership.epoch
   const isFreshBoot = durable !== null && durable.bootId !== self.bootId
   return {
     self,
@@ -254,6 +265,7 @@ export function start({ self, timings, brakes, durable, nowMs, seed }: StartOpti
       promised: null,
       accepted: null,
       round: 0,
+      installedEpoch: -1,
       killedEpoch: -1,
       freedEpoch: -1,
       witnessSeen: null,
@@ -272,8 +284,9 @@ export function start({ self, timings, brakes, durable, nowMs, seed }: StartOpti
     lastTickMs: nowMs,
     awakeSinceMs: nowMs,
     learnedAtMs: nowMs,
-    installedAtMs: Infinity,
-    isInstalled: false,
+    // Known since earlier; what is counted from it is only later for that.
+    installedAtMs: isInstalled ? nowMs : Infinity,
+    isInstalled,
     attempt: null,
     nextAttemptAtMs: nowMs,
     failedAttempts: 0,

@@ -33,7 +33,7 @@ export function step(state: State, input: Input, nowMs: number): Step {
       break
     case 'persisted':
       persisted(state, out, input.version)
-      noteInstalled(state, nowMs)
+      noteInstalled(state, out, nowMs)
       break
     case 'persist-failed':
       state.persistFailure = input.reason
@@ -86,7 +86,7 @@ function onTick(state: State, out: Outbox, nowMs: number): void {
   }
   state.lastTickMs = nowMs
   grantSelf(state)
-  noteInstalled(state, nowMs)
+  noteInstalled(state, out, nowMs)
   reviewContainment(state, out, nowMs)
   if (nowMs - state.heartbeatAtMs >= state.timings.heartbeatMs) sendHeartbeats(state, out, nowMs)
   pollWitness(state, out, nowMs)
@@ -227,7 +227,7 @@ function onHeartbeat(state: State, out: Outbox, from: NodeId, incarnation: Incar
   if (heartbeat.digest !== digestOf(membership)) return conflictWith(state, out, membership)
   // In the same epoch alone: another one may have another register, and its versions say nothing of this one's.
   hearWitnessVersion(state, out, heartbeat.statement.witnessVersion, nowMs)
-  noteInstalled(state, nowMs)
+  noteInstalled(state, out, nowMs)
   if (!mayAck(state, membership, from, incarnation)) return
   contact.ackedAtMs = nowMs
   send(state, out, from, { kind: 'ack', sequence: heartbeat.sequence, epoch: membership.epoch, digest: heartbeat.digest })

@@ -95,6 +95,20 @@ describe('a register that is behind', () => {
     expect(asked(tick(2_100), 'swap')).toMatchObject([{ expectedVersion: 4 }])
   })
 
+  it('went back when it is of an incarnation before the one that was seen in the seat: it is not born a second time', () => {
+    const out = nextEpoch(first, { witness: { incarnation: 'w0', isVoting: false }, cause: { kind: 'vote-shift', witness: 'out' } })
+    const seated = nextEpoch(out, { witness: { incarnation: 'w2', isVoting: true }, cause: { kind: 'vote-shift', witness: 'in' } })
+    const unseen = reading('a1', seated)
+    unseen.read(1_000, register(9), false)
+    expect(asked(unseen.tick(1_100), 'swap')).toMatchObject([{ register: { incarnation: 'w2', membership: seated } }])
+    const { made, read, tick } = reading('a1', seated)
+    read(1_000, register(3, { incarnation: 'w2', membership: seated }))
+    read(3_000, register(9), false)
+    expect(made.state.witness.isStale).toBe(true)
+    expect(made.state.durable.witnessSeen).toEqual({ incarnation: 'w2', version: 3 })
+    expect([3_100, 3_600, 4_100].flatMap((nowMs) => asked(tick(nowMs), 'swap'))).toEqual([])
+  })
+
   it('is believed where it knows a higher epoch, also when it went back', () => {
     const { made, read } = reading('a1')
     read(1_000, register(9))

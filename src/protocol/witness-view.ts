@@ -5,7 +5,7 @@ import { isHeard, rankOf } from './contact.ts'
 import { declareConflict, learn } from './learning.ts'
 import { askWitness, changeDurable, note, type Outbox } from './outbox.ts'
 import { addGrant } from './permit.ts'
-import { isOlderThanSeen, onWitnessAnswer, requestId } from './proposer.ts'
+import { isOlderThanSeen, isSeatSeen, onWitnessAnswer, requestId } from './proposer.ts'
 import type { State } from './state.ts'
 
 /** A request that is not answered within this many read periods is forgotten. */
@@ -72,7 +72,7 @@ function see(state: State, out: Outbox, register: Register, nowMs: number): void
       note(
         out,
         'witness-stale',
-        `the witness went back from version ${state.durable.witnessSeen?.version} to ${register.version}: it was restored from a backup and loses its vote`,
+        `the witness went back from version ${nameOf(state.durable.witnessSeen)} to ${nameOf(register)}: it was restored from a backup and loses its vote`,
       )
     // Counted anew after each failed read as well, or it never gets its vote back (found by seed 270).
     if (!state.witness.isStale || state.witness.currentSinceMs === Infinity) state.witness.currentSinceMs = nowMs
@@ -102,6 +102,9 @@ function see(state: State, out: Outbox, register: Register, nowMs: number): void
   else if (state.registerAcceptedSinceMs === Infinity) state.registerAcceptedSinceMs = nowMs
 }
 
+const nameOf = (register: Pick<Register, 'incarnation' | 'version'> | null): string =>
+  register ? `${register.incarnation}.${register.version}` : ''
+
 function rememberVersion(state: State, out: Outbox, incarnation: string, version: number, nowMs: number): void {
   const seen = state.durable.witnessSeen
   if (seen?.incarnation === incarnation && version <= seen.version) return
@@ -123,7 +126,8 @@ export function teachWitness(state: State, out: Outbox, nowMs: number): void {
   if (!membership?.witness || state.brakes.isDryRun || memberOf(membership, state.self.node)?.standing === 'fenced') return
   if ([...state.witness.pending.values()].some((request) => request.purpose === 'teach')) return
   if (!register) return
-  const isReborn = register.incarnation !== membership.witness.incarnation && membership.witness.isVoting
+  // Once: one that was born already and is an older one again was restored, and what it held may have been chosen.
+  const isReborn = register.incarnation !== membership.witness.incarnation && membership.witness.isVoting && !isSeatSeen(state)
   // What was read before somebody saw a newer one: on a register restored to that very version the swap would hold, and count it up to what is
   // known of, as if it had never gone back (found by seed 850).
   if (!isReborn && (isStale || isOlderThanSeen(state, register) || register.membership.epoch >= membership.epoch)) return

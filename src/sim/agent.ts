@@ -1,16 +1,15 @@
 /** The virtual agent: the same step(), mayPet() and proofs as the real one, with a disk, timers and await points that can fail between any two of them. */
 import { bootId } from '../protocol/ids.ts'
-import type { Message, WitnessRequest } from '../protocol/messages.ts'
 import { holdsPermit, mayPet, mayRunUntilMs } from '../protocol/running.ts'
 import { type Effect, type Input, start } from '../protocol/state.ts'
 import { step } from '../protocol/step.ts'
 import { readClock } from './clock.ts'
+import { askWitness, deliver } from './delivery.ts'
 import { afterPowerLoss, afterProcessCrash, createDisk, writeDisk } from './disk.ts'
 import { carryOutFences, reachesApi } from './failover.ts'
 import { connectedPeers, isInSync, takeOverVolumes } from './takeover.ts'
 import { announce } from './moments.ts'
 import { checkAcks, checkProofs, checkPromise } from './invariants.ts'
-import { answerRequest } from './witness.ts'
 import { containNode, killCopiesAtReset } from './workloads.ts'
 import { simulatedBrakes, type SimNode, type World } from './world.ts'
 
@@ -45,7 +44,7 @@ export function noteWell(world: World, node: SimNode): void {
   else if (node.wellSinceMs === Infinity) node.wellSinceMs = nowMs
 }
 
-const isDeaf = (world: World, node: SimNode): boolean => node.deafUntilMs > world.timeline.nowMs
+export const isDeaf = (world: World, node: SimNode): boolean => node.deafUntilMs > world.timeline.nowMs
 
 export function stopAgent(world: World, node: SimNode, forMs: number): void {
   if (!node.state) return
@@ -165,48 +164,6 @@ function carryOutOne(world: World, node: SimNode, effect: Effect): void {
   }
 }
 
-function deliver(world: World, from: SimNode, to: string, message: Message): void {
-  const receiver = world.nodeByName.get(to)
-  if (!receiver) return
-  const { incarnation, name } = from
-  // Each packet says for which life of the receiver it was made (docs/wire-format.md, "Replay").
-  const receiverLife = receiver.life
-  if (receiver === from) {
-    const { life } = from
-    world.timeline.in(0, () => {
-      if (from.life === life) feed(world, from, { kind: 'message', from: name, incarnation, message })
-    })
-    return
-  }
-  world.network.travel(from.index, receiver.index, message.kind, () => {
-    if (receiver.state && receiver.life === receiverLife && !isDeaf(world, receiver))
-      feed(world, receiver, { kind: 'message', from: name, incarnation, message })
-  })
-}
-
-function askWitness(world: World, node: SimNode, request: WitnessRequest): void {
-  const { life } = node
-  const { network, witness, witnessSite } = world
-  network.travel(node.index, witnessSite, request.kind, () => {
-    if (!witness.isUp) return
-    const before = witness.register
-    const answer = answerRequest(witness, node.name, request)
-    if (answer.kind === 'swapped') {
-      world.observer.registerWritten(world, before)
-      world.strike('swapped', node)
-    }
-    const send = (): void =>
-      network.travel(witnessSite, node.index, 'answer', () => {
-        if (node.life === life && !isDeaf(world, node)) feed(world, node, { kind: 'witness', answer })
-      })
-    if (witness.isSlow) world.timeline.in(world.random.between(100, 2_500), send)
-    else send()
-  })
-  world.timeline.in(world.options.timings.witnessReadMs, () => {
-    if (node.life === life) feed(world, node, { kind: 'witness', answer: { kind: 'failed', id: request.id, reason: 'no answer' } })
-  })
-}
-
 export function startAgent(world: World, node: SimNode): void {
   const { timeline, options } = world
   node.life += 1
@@ -217,6 +174,8 @@ export function startAgent(world: World, node: SimNode): void {
   node.isStarving = false
   node.isPetDue = false
   node.isCalling = false
+  node.hasLeft = false
+  node.heardOf.clear()
   node.startedAtMs = timeline.nowMs
   const { life } = node
   if (node.disk.synced?.membership) world.observer.remembered(node.disk.synced.membership)
@@ -372,6 +331,7 @@ export function resetNode(world: World, node: SimNode, reason: string): void {
   node.starveLeft = 0
   node.isStarving = false
   node.hasBooted = false
+  node.hasLeft = false
   node.guard = 'pause'
   node.stuckUntilMs = -Infinity
   node.wellSinceMs = Infinity

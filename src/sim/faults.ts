@@ -1,10 +1,11 @@
 /** What can go wrong, done to the world: each fault of a schedule, and the adversary's strikes at the protocol's own moments. */
 import { FORCED_STEP, memberOf } from '../protocol/membership.ts'
 import type { Durable } from '../protocol/state.ts'
-import { crashAgent, feed, loseDisk, noteWell, resetNode, stopAgent } from './agent.ts'
+import { crashAgent, feed, loseDisk, noteWell, resetNode, startAgent, stopAgent } from './agent.ts'
 import { noteNodeWritten } from './api-call.ts'
 import { changeRate } from './clock.ts'
-import { durableOf, noteLostMemory } from './lost.ts'
+import { leave } from './leave.ts'
+import { durableOf } from './lost.ts'
 import type { Fault, Moment, Strike } from './schedule.ts'
 import { freshLink } from './network.ts'
 import { restoreBackup } from './witness.ts'
@@ -117,7 +118,7 @@ export function applyFault(world: World, fault: Fault, at: SimNode | null): void
     case 'disk':
       for (const node of nodesOf(world, fault.target, at)) {
         if (fault.how === 'dead') {
-          noteLostMemory(world, node)
+          if (node.disk.synced?.membership) world.disksLost += 1
           loseDisk(world, node)
         } else {
           node.disk.how = fault.how
@@ -275,22 +276,30 @@ function confirmDead(world: World, target: string, at: SimNode | null): void {
   }
   const isDemand = dead.some((node) => node.isDeclaredDead)
   world.count('human proofs')
-  for (const node of world.nodes) {
+  for (const node of isDemand ? sideOf(world, dead) : world.nodes) {
     const known = node.state?.durable.membership
     // A word for a fence names it: who knows of no such fence takes it for nothing.
     const nodes = dead.filter(({ name }) => isDemand || (known && memberOf(known, name)?.standing === 'fenced')).map(({ name }) => name)
-    if (nodes.length > 0) feed(world, node, { kind: 'confirm-dead', nodes, by: 'operator' })
+    if (nodes.length === 0) continue
+    if (isDemand) node.isTold = true
+    feed(world, node, { kind: 'confirm-dead', nodes, by: 'operator' })
   }
 }
 
-/** A planned stop of the agent: goodbye first. The node itself stays, so its watchdog is not closed and it may reset. */
-function leave(world: World, node: SimNode, backMs: number): void {
-  feed(world, node, { kind: 'leaving' })
-  const { life } = node
-  node.wellSinceMs = Infinity
-  world.timeline.in(backMs, () => {
-    if (node.life === life) crashAgent(world, node, 100)
-  })
+/**
+ * Whom a word is given that stands in for votes: those who hear one another, and later the same ones. Told on two sides of a cut, both would go on (hostile
+ * seed 12019905); and who does not know of an epoch that was forced already has been overtaken by it.
+ */
+function sideOf(world: World, dead: readonly SimNode[]): readonly SimNode[] {
+  const latest = world.observer.latest ?? world.genesis
+  const most = Math.max(...world.nodes.map(forcedTimes))
+  const able = world.nodes.filter(
+    (node) => node.state && !dead.includes(node) && memberOf(latest, node.name)?.standing !== 'fenced' && forcedTimes(node) === most,
+  )
+  const first = able.find(({ isTold }) => isTold) ?? able[0]
+  const paths = Array.from({ length: world.options.paths }, (_, path) => path)
+  const hears = (node: SimNode): boolean => paths.some((path) => world.network.passes(first?.index ?? -1, node.index, path))
+  return able.filter((node) => node === first || hears(node))
 }
 
 function repair(world: World): void {
@@ -312,6 +321,7 @@ function repair(world: World): void {
     noteWell(world, node)
     if (node.isDeclaredDead) powerOnLast(world, node)
     else powerOn(world, node)
+    if (node.hasLeft) startAgent(world, node)
     if (node.state?.isLeaving === true) crashAgent(world, node, 100)
     if (node.stoppedUntilMs > timeline.nowMs) {
       node.stoppedUntilMs = timeline.nowMs

@@ -1,37 +1,20 @@
 /** What dead disks and a restored witness took with them that nobody can tell again: a person's cases (docs/simulation.md, "Liveness"). */
 import { compareBallots } from '../protocol/acceptor.ts'
 import {
-  digestOf,
   isDecidedBy,
   isMajority,
   isSuccessor,
   memberOf,
   type Membership,
   nodeVoter,
-  type VoterKey,
   votesBeforeOf,
   votesOf,
   witnessVoter,
 } from '../protocol/membership.ts'
-import type { Ballot } from '../protocol/messages.ts'
 import type { Durable } from '../protocol/state.ts'
 import type { SimNode, World } from './world.ts'
 
-/** What died with a disk: the voter may have accepted what was proposed with the ballot that it promised or a lower one, or have learned more than the others. */
-export interface LostMemory {
-  readonly voter: VoterKey
-  readonly epoch: number
-  readonly promised: Ballot | null
-}
-
 export const durableOf = ({ state, disk }: SimNode): Durable | null => state?.durable ?? disk.synced
-
-/** To be called before the disk is gone. What was still being written was never said, so nobody counts on it. */
-export function noteLostMemory(world: World, node: SimNode): void {
-  const { promised, membership } = node.disk.synced ?? {}
-  if (membership)
-    world.lostMemories.push({ voter: nodeVoter(node.name, node.incarnation), epoch: membership.epoch, promised: promised ?? null })
-}
 
 /** Whether no node remembers a newer register: by what is true, since nodes that are down have not read it yet (hostile seed 6039498). */
 export function isRegisterRemembered(world: World): boolean {
@@ -64,11 +47,12 @@ function lastKnown(world: World): Membership {
 }
 
 /**
- * Whether a value that is half accepted can neither be finished nor ruled out: those who are left cannot choose it, and those who hold it could have,
- * together with voters that promised it, or learned it alone, and lost their disk (hostile seeds 2074794, 9009073).
+ * Whether a value that is half accepted can neither be finished nor ruled out: those who are left cannot choose it, and those of them that accepted
+ * nothing are too few to have kept a majority from it, since whose disk is gone may have accepted or even learned it, as far as anybody can know (hostile
+ * seeds 2074794, 9009073, 12067431).
  */
 export function isUndecidable(world: World): boolean {
-  if (world.lostMemories.length === 0) return false
+  if (world.disksLost === 0) return false
   const { register } = world.witness
   const known = lastKnown(world)
   const held = world.nodes.flatMap((node) => {
@@ -82,13 +66,11 @@ export function isUndecidable(world: World): boolean {
     .toSorted((a, b) => compareBallots(b.ballot, a.ballot))
   if (!highest) return false
   const value = highest.membership
-  const mayHaveAccepted = new Set<VoterKey>()
-  for (const { voter, accepted } of held) if (digestOf(accepted.membership) === digestOf(value)) mayHaveAccepted.add(voter)
-  for (const { voter, epoch, promised } of world.lostMemories) {
-    const hasPromised = epoch === known.epoch && promised !== null && compareBallots(highest.ballot, promised) <= 0
-    if (hasPromised || epoch > known.epoch) mayHaveAccepted.add(voter)
-  }
   const left = new Set(survivingVoters(world))
+  // Of a witness without a seat in what is known nobody asks a vote for what follows.
+  if (known.witness?.isVoting !== true) left.delete(witnessVoter(register.incarnation))
+  const unbound = new Set(left)
+  for (const { voter } of held) unbound.delete(voter)
   for (const node of world.nodes) if (memberOf(value, node.name)?.standing === 'fenced') left.delete(nodeVoter(node.name, node.incarnation))
-  return isDecidedBy(known, value, (voter) => mayHaveAccepted.has(voter)) && !isDecidedBy(known, value, (voter) => left.has(voter))
+  return isDecidedBy(known, value, (voter) => !unbound.has(voter)) && !isDecidedBy(known, value, (voter) => left.has(voter))
 }

@@ -43,11 +43,11 @@ export function answerRequest(witness: SimWitness, reader: NodeId, request: Witn
  * Puts back the youngest backup that every node would recognise as one. A silent restore while a node that never saw the newer version is
  * away is outside of what the protocol covers (docs/simulation.md).
  *
- * @param lowestSeen the lowest version that any node's disk remembers of this incarnation.
+ * @param lowestSeen the lowest version that any node's disk remembers of this incarnation; -1: one of them remembers none.
  */
 export function restoreBackup(witness: SimWitness, lowestSeen: number): Register | undefined {
   const backup = witness.backups.findLast(
-    (register) => register.version < lowestSeen && register.incarnation === witness.register.incarnation,
+    ({ incarnation, version }) => lowestSeen >= 0 && (incarnation !== witness.register.incarnation || version < lowestSeen),
   )
   if (!backup) return undefined
   witness.register = backup

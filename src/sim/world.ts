@@ -7,7 +7,6 @@ import { startAgent } from './agent.ts'
 import { type Clock, rateOf } from './clock.ts'
 import { createDisk, type SimDisk } from './disk.ts'
 import { strikeAt } from './faults.ts'
-import type { LostMemory } from './lost.ts'
 import { createNetwork, type Network } from './network.ts'
 import { createObserver, type Observer } from './observer.ts'
 import { type Random, randomFrom } from './random.ts'
@@ -57,6 +56,13 @@ export interface SimNode {
   /** What the kernel enforces now (frozen cgroups outlive the agent), and how often that was ordered. */
   guard: ContainmentLevel
   containment: number
+  /** Its agent closed the watchdog and ended in good order, and is not back yet. */
+  hasLeft: boolean
+  /** Heartbeats and goodbyes sent so far, and the latest of each other node that came: what comes after a later one says nothing (docs/wire-format.md). */
+  saidTimes: number
+  readonly heardOf: Map<number, { readonly life: number; readonly order: number }>
+  /** A person who gave a word without which these would have no majority. */
+  isTold: boolean
   /** A write of its to the API server is under way. */
   isCalling: boolean
   /** What it has contained was not let go, or not wholly, and is asked again. */
@@ -106,7 +112,8 @@ export interface World {
   readonly genesis: Membership
   readonly counts: Map<string, number>
   readonly log: string[] | null
-  readonly lostMemories: LostMemory[]
+  /** Disks that died with a membership on them. */
+  disksLost: number
   /** Faults are over: nothing strikes any more. */
   isRepaired: boolean
   readonly moments: Map<Moment, number>
@@ -163,7 +170,7 @@ export function createWorld(schedule: Schedule, isTracing: boolean): World {
     genesis: first,
     counts,
     log,
-    lostMemories: [],
+    disksLost: 0,
     isRepaired: false,
     moments: planned,
     strikeCounts: new Map(),
@@ -213,6 +220,10 @@ function createNodes(options: WorldOptions, random: Random): SimNode[] {
         isStarving: false,
         isPetDue: false,
         isReleaseDue: false,
+        hasLeft: false,
+        saidTimes: 0,
+        heardOf: new Map(),
+        isTold: false,
         isCalling: false,
         hasRest: false,
         clock: { sinceMs: 0, localMs: random.between(0, 1e6), rate: rate() },

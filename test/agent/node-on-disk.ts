@@ -37,6 +37,7 @@ export async function createNodeOnDisk({ node, server, more = {}, membership }: 
       promised: null,
       accepted: null,
       round: 0,
+      installedEpoch: -1,
       killedEpoch: -1,
       freedEpoch: -1,
       witnessSeen: null,
