@@ -12,9 +12,10 @@ import {
   type Proofs,
   unfenceAnnotation,
 } from '../failover/order.ts'
-import { finishUnfence, startUnfence } from '../failover/start-unfence.ts'
-import { isFenceLost, isOurs } from '../failover/taints.ts'
+import { refusalReason } from '../failover/rbac.ts'
+import { isFenceLost } from '../failover/taints.ts'
 import type { KubeClient } from '../kubernetes/client.ts'
+import { isTransient, KubeError } from '../kubernetes/errors.ts'
 import { nodeView, paths } from '../kubernetes/resources.ts'
 import { pause as sleep } from '../kubernetes/watch.ts'
 import type { Log } from '../observe/log.ts'
@@ -25,11 +26,11 @@ import { fencedNodes, type Membership, memberOf } from '../protocol/membership.t
 import { nodeProof } from '../protocol/proof.ts'
 import { holdsPermit } from '../protocol/running.ts'
 import type { State } from '../protocol/state.ts'
-import { agentReport } from './agent-report.ts'
 import { answerConfirmation, evidenceOfLife } from './demands.ts'
 import { showFences } from './fence-gauges.ts'
 import { confirmedBy, lookEveryMs, type UnfenceRequest, unfenceRequest } from './requests-on-nodes.ts'
 import { dataGate, type StorageFacts, storageProof } from './storage-proof.ts'
+import { createUnfencing } from './unfencing.ts'
 
 export interface FencesOptions {
   readonly configuration: Configuration
@@ -57,10 +58,7 @@ export interface Fences {
   readonly stop: () => void
 }
 
-/** How often fenced nodes are looked at for an un-fence request, and nodes for our taints that were left over. */
-const LOOK_EVERY_MS = 1_000
 const LOOK_ELSEWHERE_MS = 3_000
-const CHOOSE_WITHIN_MS = 20_000
 
 export function createFences(options: FencesOptions): Fences {
   const { client, nowMs, log, metrics, configuration } = options
@@ -72,16 +70,18 @@ export function createFences(options: FencesOptions): Fences {
   const carriedOut = new Set<number>()
   const statuses = new Map<number, FenceStatus>()
   const learnedAtMs = new Map<number, number>()
-  const unfencing = new Set<NodeId>()
   const causes = new Map<number, string>()
   let lookedAtMs = -Infinity
   let isLooking = false
+  let wasApiReachable = true
   let proofsBefore = ''
 
   const isCoordinator = (): boolean => {
     const state = options.state()
     return coordinator(state, nowMs()) === state.self.node && holdsPermit(state, nowMs()) && state.persistedVersion >= state.durableVersion
   }
+
+  const unfencing = createUnfencing({ ...options, isCoordinator, signal: stopping.signal })
 
   const proofs: Proofs = {
     node: (node) => {
@@ -173,10 +173,22 @@ export function createFences(options: FencesOptions): Fences {
     )
   }
 
+  /** It may have been set back in time meanwhile, to before an un-fence or into the middle of a fence: both are looked at once more. */
+  const noticeApiBack = (): void => {
+    const { isApiReachable } = options.state()
+    if (isApiReachable && !wasApiReachable) {
+      unfencing.expectLeftovers()
+      for (const epoch of carriedOut) finished.delete(epoch)
+    }
+    wasApiReachable = isApiReachable
+  }
+
   const review = (): void => {
     const membership = options.state().durable.membership
     const mine = isCoordinator()
     metrics.coordinator.set(mine ? 1 : 0)
+    noticeApiBack()
+    unfencing.review(mine)
     if (!membership) return
     const epochs = new Set(membership.members.filter((member) => member.standing === 'fenced').map((member) => Number(member.lastFence)))
     for (const epoch of statuses.keys()) if (!mine || !epochs.has(epoch)) statuses.delete(epoch)
@@ -199,6 +211,17 @@ export function createFences(options: FencesOptions): Fences {
     for (const { failover } of running.values()) failover.poke()
   }
 
+  /** Undefined: its Node was deleted, or may not be read. It asks for nothing then; the others are looked at all the same. Rejects while the API is away. */
+  const readNode = async (node: NodeId): Promise<ReturnType<typeof nodeView> | undefined> => {
+    try {
+      return nodeView(await client.get(paths.node(node), { signal: stopping.signal }))
+    } catch (error) {
+      if (!(error instanceof KubeError) || isTransient(error)) throw error
+      if (error.code !== 'not-found') log.warn({ node, error }, `${node} cannot be looked at: ${refusalReason(error)}`)
+      return undefined
+    }
+  }
+
   /**
    * Only while something is fenced: looks at the fenced nodes for what people ask. The coordinator un-fences; every survivor takes a person's
    * word for a node's death, because its own replicas wait for the proof as well.
@@ -208,8 +231,10 @@ export function createFences(options: FencesOptions): Fences {
     try {
       const asked = new Map<string, UnfenceRequest & { readonly epoch: number; readonly nodes: NodeId[] }>()
       for (const { node, standing, lastFence } of membership.members) {
-        if (standing !== 'fenced' || unfencing.has(node) || (!mine && nodeProof(options.state(), node, nowMs()).isHeld)) continue
-        const { annotations, taints } = nodeView(await client.get(paths.node(node), { signal: stopping.signal }))
+        if (standing !== 'fenced' || unfencing.isUnderWay(node) || (!mine && nodeProof(options.state(), node, nowMs()).isHeld)) continue
+        const view = await readNode(node)
+        if (!view) continue
+        const { annotations, taints } = view
         hearConfirmation(node, lastFence, annotations[confirmDeadAnnotation])
         if (mine && carriedOut.has(lastFence) && isFenceLost({ annotations, taints }, lastFence)) {
           log.warn(
@@ -231,7 +256,7 @@ export function createFences(options: FencesOptions): Fences {
         together.nodes.push(node)
         asked.set(key, together)
       }
-      for (const { epoch, nodes, isForced, by } of asked.values()) void unfence(epoch, nodes, isForced, by)
+      for (const { epoch, nodes, isForced, by } of asked.values()) void unfencing.start(epoch, nodes, isForced, by)
     } catch (error) {
       log.debug({ error }, 'fenced nodes could not be looked at')
     } finally {
@@ -275,8 +300,7 @@ export function createFences(options: FencesOptions): Fences {
           standing !== 'fenced' && node !== options.state().self.node && evidenceOfLife(options.state(), [node], nowMs()) === null,
       )
       for (const { node } of silent) {
-        const { annotations } = nodeView(await client.get(paths.node(node), { signal: stopping.signal }))
-        const value = annotations[confirmDeadAnnotation]
+        const value = (await readNode(node))?.annotations[confirmDeadAnnotation]
         if (value === undefined) continue
         const name = `epoch-${membership.epoch}`
         const by = confirmedBy(value, name)
@@ -299,50 +323,6 @@ export function createFences(options: FencesOptions): Fences {
     }
   }
 
-  const unfence = async (epoch: number, nodes: readonly NodeId[], force: boolean, by: string): Promise<void> => {
-    for (const node of nodes) unfencing.add(node)
-    try {
-      const request = startUnfence({
-        fenceId: fenceId(epoch),
-        fencedByEpoch: epoch,
-        nodes,
-        by,
-        force,
-        client,
-        clock,
-        agentReport: (node) => agentReport(options.state(), options.reported(node), node, nowMs()),
-        chooseEpoch: async () => chooseEpoch(nodes, by),
-        backoff: configuration.failover,
-        events: configuration.failover.events,
-        onProgress: (event) => log.info({ fence: fenceId(epoch), ...event }, `un-fence of ${nodes.join(', ')}: ${event.kind}`),
-      })
-      const stop = (): void => request.stop()
-      stopping.signal.addEventListener('abort', stop)
-      const result = await request.done
-      stopping.signal.removeEventListener('abort', stop)
-      log.warn({ fence: fenceId(epoch), result }, `un-fence of ${nodes.join(', ')}: ${result.outcome}`)
-      const isBackingOff = result.outcome === 'refused' && result.checks.every(({ check }) => check === 'flapping')
-      if (result.outcome !== 'unfenced') await sleep((isBackingOff ? 10 : 2) * LOOK_EVERY_MS, stopping.signal)
-    } catch (error) {
-      log.warn({ error }, `un-fence of ${nodes.join(', ')} failed and is tried again`)
-      await sleep(2 * LOOK_EVERY_MS, stopping.signal)
-    } finally {
-      for (const node of nodes) unfencing.delete(node)
-    }
-  }
-
-  const chooseEpoch = async (nodes: readonly NodeId[], by: string): ReturnType<Parameters<typeof startUnfence>[0]['chooseEpoch']> => {
-    const untilMs = nowMs() + CHOOSE_WITHIN_MS
-    while (nowMs() < untilMs && !stopping.signal.aborted) {
-      const { membership } = options.state().durable
-      if (membership && nodes.every((node) => memberOf(membership, node)?.standing !== 'fenced'))
-        return { chosen: true, epoch: membership.epoch }
-      options.requestUnfence(nodes, by)
-      await sleep(100, stopping.signal)
-    }
-    return { chosen: false, reason: options.state().lastVeto ?? 'no majority agreed in time' }
-  }
-
   return {
     review,
     poke,
@@ -354,43 +334,11 @@ export function createFences(options: FencesOptions): Fences {
         causes.set(membership.epoch, cause.kind === 'fence' ? cause.reason : `${cause.by} confirmed ${cause.nodes.join(', ')} dead`)
         learnedAtMs.set(membership.epoch, nowMs())
       }
-      if (!before || configuration.isDryRun) return
-      // Whoever coordinates finishes what an un-fence leaves to do, also when the agent that began it died right after the choice.
-      for (const { node, standing, lastFence } of before.members) {
-        if (standing !== 'fenced' || memberOf(membership, node)?.standing === 'fenced' || unfencing.has(node)) continue
-        void release(node, lastFence, membership.epoch)
-      }
+      if (before && fencedNodes(before).some((node) => memberOf(membership, node)?.standing !== 'fenced')) unfencing.expectLeftovers()
     },
     stop: () => {
       stopping.abort()
       for (const { failover } of running.values()) failover.stop()
     },
-  }
-
-  async function release(node: NodeId, fencedIn: number, epoch: Epoch): Promise<void> {
-    // The agent that asked has a head start; the taint that is still there afterwards is taken by the coordinator.
-    await sleep(5 * LOOK_EVERY_MS, stopping.signal)
-    while (!stopping.signal.aborted) {
-      const { membership } = options.state().durable
-      if (!membership || memberOf(membership, node)?.standing === 'fenced') return
-      if (isCoordinator()) {
-        const view = await client.get(paths.node(node), { signal: stopping.signal }).then(nodeView, () => undefined)
-        if (view && !view.taints.some(isOurs)) return
-        if (view) {
-          const input = {
-            fenceId: fenceId(fencedIn),
-            nodes: [node],
-            by: 'annotation',
-            client,
-            clock,
-            epoch,
-            overridden: [],
-            signal: stopping.signal,
-          }
-          await finishUnfence(input).catch((error: unknown) => log.warn({ error }, `the taints of ${node} could not be taken away yet`))
-        }
-      }
-      await sleep(2 * LOOK_EVERY_MS, stopping.signal)
-    }
   }
 }

@@ -26,7 +26,7 @@ import {
   unfencedEpochAnnotation,
 } from './order.ts'
 import { refusalReason } from './rbac.ts'
-import { isOurs, isUnfencedSince, withoutOurs } from './taints.ts'
+import { fencedEpoch, isOurs, isUnfencedSince, withoutOurs } from './taints.ts'
 import { type AgentReport, checkUnfence, type FailedCheck, type UnfenceFacts } from './unfence.ts'
 
 /** The kubelet of a node that came back tells of its dead pods with its first status; this is for a slow one. */
@@ -171,6 +171,8 @@ async function releaseNode(client: KubeClient, name: NodeId, epoch: Epoch, note:
   for (let attempt = 1; ; attempt++) {
     try {
       const node = nodeView(await client.get(paths.node(name)))
+      // Fenced anew meanwhile: what is there now is the later fence's.
+      if ((fencedEpoch(node.taints) ?? -1) > epoch) return
       const asked = [unfenceAnnotation, unfenceAnswerAnnotation, confirmDeadAnnotation].filter(
         (annotation) => node.annotations[annotation] !== undefined,
       )
