@@ -1,6 +1,4 @@
 /** Keeps this node harmless when the protocol says so: containment, the watchdog, and the reboot where neither can be verified. Adapter shell. */
-import { readdirSync } from 'node:fs'
-import { join } from 'node:path'
 import type { Configuration } from '../config/schema.ts'
 import { watchdogProblem } from '../config/rules.ts'
 import { type Containment, createContainment } from '../containment/containment.ts'
@@ -88,19 +86,15 @@ export function createGuard(options: GuardOptions): Guard {
   }
 
   /** DRBD resources bear the names of their PersistentVolumes (LINSTOR's way); a volume of another kind is judged by how it is used. */
-  function pauseValue({ directory, persistentVolumes }: Workload): PauseValue {
+  function pauseValue({ persistentVolumes, isMounted }: Workload): PauseValue {
     const snapshot = drbd.snapshot()
     const isStill = (name: string): boolean => {
       const resource = snapshot.kind === 'known' ? snapshot.resources.find((one) => one.name === name) : undefined
       return resource !== undefined && (resource.role !== 'Primary' || resource.suspended.fencing)
     }
     if (persistentVolumes.length > 0 && persistentVolumes.every(isStill)) return 'already-suspended'
-    try {
-      // A mounted file system writes from the page cache on behind a paused process; a block device opened by QEMU without cache does not.
-      return readdirSync(join(directory, 'volumes', 'kubernetes.io~csi')).length > 0 ? 'never' : 'when-paused'
-    } catch {
-      return 'when-paused'
-    }
+    // A mounted file system writes from the page cache on behind a paused process; a block device opened by QEMU without cache does not.
+    return isMounted ? 'never' : 'when-paused'
   }
 
   const contain = (level: ContainmentLevel): void => {

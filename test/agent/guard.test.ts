@@ -156,6 +156,24 @@ describe('a release that came while the permit was away for a moment', () => {
   })
 })
 
+describe('a pause of a pod on a network file system', () => {
+  test('is not verified: what it wrote goes on from the page cache', async () => {
+    const directory = createDirectory()
+    mkdirSync(join(directory, 'kubelet/pods/11111111-2222-3333-4444-555555555555/volumes/kubernetes.io~nfs/data'), { recursive: true })
+    const { state } = agent('b1')
+    const said: boolean[] = []
+    const guard = createGuard({
+      ...optionsOf(configurationOf(directory, { kind: 'none' })),
+      nowMs: () => performance.now(),
+      state: () => state,
+      feed: (input: Input) => void (input.kind === 'contained' && said.push(input.isVerified)),
+    })
+    endings.push(() => guard.stop())
+    guard.contain('pause')
+    await vi.waitFor(() => expect(said).toEqual([false]), { timeout: 30_000 })
+  })
+})
+
 describe('a kill that could not be verified in time', () => {
   test('is said as soon as a later look has verified it, and counts as the proof of the fence', async () => {
     const distrusted: string[] = []
