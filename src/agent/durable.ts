@@ -4,6 +4,7 @@ import { parseAccepted, parseMembership } from '../evidence/membership-schema.ts
 import { bootId, type Incarnation, incarnation, nodeId } from '../protocol/ids.ts'
 import type { Ballot } from '../protocol/messages.ts'
 import type { Durable } from '../protocol/state.ts'
+import type { FreezeStatements } from './freeze-statements.ts'
 
 export interface KeptState {
   readonly incarnation: Incarnation
@@ -65,8 +66,8 @@ export interface KeptReplicas {
   readonly memory: ReadonlyMap<string, ReplicaMemory>
   /** Peers that this agent has disconnected or unlocked, by resource. */
   readonly touched: ReadonlyMap<string, ReadonlySet<string>>
-  /** Fenced peers that had stated freeze mode in the epoch before their fence, by resource. */
-  readonly stated: ReadonlyMap<string, ReadonlySet<string>>
+  /** When fenced peers last stated freeze mode. */
+  readonly stated: FreezeStatements
 }
 
 export const NO_REPLICAS: KeptReplicas = { memory: new Map(), touched: new Map(), stated: new Map() }
@@ -80,6 +81,16 @@ const setsOf = (value: unknown, what: string): ReadonlyMap<string, ReadonlySet<s
     }),
   )
 
+/** An earlier version kept the names alone: nobody knows when those were said. */
+const statementsOf = (value: unknown): FreezeStatements =>
+  new Map(
+    Object.entries(fieldsOf(value, 'stated')).map(([resource, peers]) => {
+      if (Array.isArray(peers)) return [resource, new Map<string, number>()]
+      const epochs = fieldsOf(peers, `stated.${resource}`)
+      return [resource, new Map(Object.keys(epochs).map((peer) => [peer, whole(epochs, peer)]))]
+    }),
+  )
+
 export function parseKeptReplicas(value: unknown): KeptReplicas {
   const fields = fieldsOf(value, 'replicas')
   const memory = new Map<string, ReplicaMemory>()
@@ -90,7 +101,7 @@ export function parseKeptReplicas(value: unknown): KeptReplicas {
         Object.entries(fieldsOf(peers, resource)).map(([peer, wasUpToDate]) => [peer, { wasUpToDate: wasUpToDate === true, readAtMs: 0 }]),
       ),
     )
-  return { memory, touched: setsOf(fields['touched'], 'touched'), stated: setsOf(fields['stated'], 'stated') }
+  return { memory, touched: setsOf(fields['touched'], 'touched'), stated: statementsOf(fields['stated']) }
 }
 
 /** As JSON: times of another boot mean nothing and are left out. */
@@ -105,6 +116,6 @@ export function replicasAsJson({ memory, touched, stated }: KeptReplicas): unkno
       ]),
     ),
     touched: lists(touched),
-    stated: lists(stated),
+    stated: Object.fromEntries([...stated].map(([resource, peers]) => [resource, Object.fromEntries(peers)])),
   }
 }

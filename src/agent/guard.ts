@@ -1,6 +1,4 @@
 /** Keeps this node harmless when the protocol says so: containment, the watchdog, and the reboot where neither can be verified. Adapter shell. */
-import { readdirSync } from 'node:fs'
-import { join } from 'node:path'
 import type { Configuration } from '../config/schema.ts'
 import { watchdogProblem } from '../config/rules.ts'
 import { type Containment, createContainment } from '../containment/containment.ts'
@@ -29,10 +27,10 @@ export interface GuardOptions {
 export interface Guard {
   readonly contain: (level: ContainmentLevel) => void
   readonly reboot: (reason: string) => void
-  /** Asked at every tick: opens the watchdog with the first permit, and lets go what an earlier life of this agent had paused. */
+  /** Asked at every tick: opens the watchdog as soon as it may be petted, and lets go what an earlier life of this agent had paused. */
   readonly review: () => void
   readonly isArmed: () => boolean
-  /** Gives up the watchdog in good order; true when it was disarmed, or there is none. */
+  /** Gives up the watchdog in good order, which takes a majority; true when it was disarmed, or there is none. */
   readonly leave: (withinMs: number) => Promise<boolean>
   readonly stop: () => void
 }
@@ -88,19 +86,15 @@ export function createGuard(options: GuardOptions): Guard {
   }
 
   /** DRBD resources bear the names of their PersistentVolumes (LINSTOR's way); a volume of another kind is judged by how it is used. */
-  function pauseValue({ directory, persistentVolumes }: Workload): PauseValue {
+  function pauseValue({ persistentVolumes, isMounted }: Workload): PauseValue {
     const snapshot = drbd.snapshot()
     const isStill = (name: string): boolean => {
       const resource = snapshot.kind === 'known' ? snapshot.resources.find((one) => one.name === name) : undefined
       return resource !== undefined && (resource.role !== 'Primary' || resource.suspended.fencing)
     }
     if (persistentVolumes.length > 0 && persistentVolumes.every(isStill)) return 'already-suspended'
-    try {
-      // A mounted file system writes from the page cache on behind a paused process; a block device opened by QEMU without cache does not.
-      return readdirSync(join(directory, 'volumes', 'kubernetes.io~csi')).length > 0 ? 'never' : 'when-paused'
-    } catch {
-      return 'when-paused'
-    }
+    // A mounted file system writes from the page cache on behind a paused process; a block device opened by QEMU without cache does not.
+    return isMounted ? 'never' : 'when-paused'
   }
 
   const contain = (level: ContainmentLevel): void => {
@@ -144,9 +138,13 @@ export function createGuard(options: GuardOptions): Guard {
     }
   }
 
-  const openWithPermit = (): void => {
+  /**
+   * With the first permit or the first verified containment of this life, and told of only then: what a stated watchdog guards must be guarded. A node that
+   * waits out its un-fence has said it by the time it dies again, and one whose agent was killed while all is paused is not reset for that.
+   */
+  const openWhenItMayPet = (): void => {
     if (watchdog || isDryRun || configuration.watchdog.kind === 'none' || nowMs() - watchdogTriedAtMs < 5_000) return
-    if (!holdsPermit(state(), nowMs())) return
+    if (state().isLeaving || !mayPet(state(), nowMs())) return
     watchdogTriedAtMs = nowMs()
     try {
       const opened = openWatchdog(configuration.watchdog)
@@ -173,7 +171,7 @@ export function createGuard(options: GuardOptions): Guard {
       void order.finally(() => setTimeout(() => (isRebooting = false), 5_000).unref())
     },
     review: () => {
-      openWithPermit()
+      openWhenItMayPet()
       if (isPetDue) pet()
       metrics.watchdogArmed.set(watchdog ? 1 : 0)
       if (nowMs() >= releaseAtMs && state().desired === 'none' && state().durable.membership && holdsPermit(state(), nowMs()))
@@ -185,13 +183,15 @@ export function createGuard(options: GuardOptions): Guard {
       const untilMs = nowMs() + withinMs
       while (nowMs() < untilMs && !mayCloseWatchdog(state())) await new Promise((resolve) => setTimeout(resolve, 50))
       if (!mayCloseWatchdog(state())) {
-        // Nobody acked that this node gives up its protection: then nothing may run that could need it.
-        const result = await containment.pause()
-        if (!result.verified) {
-          log.fatal('leaving without a majority and without a verified pause: the watchdog stays armed and resets this node')
-          watchdog.abandon()
-          return false
-        }
+        // Nobody acked that this node gives up its protection, so a proof may count on it, and once this agent is gone nobody holds what the kubelet starts.
+        const { verified } = await containment.pause()
+        const paused = verified ? 'all is paused' : 'the pause is not verified'
+        log.fatal(
+          `leaving without a majority: ${paused}; the watchdog stays armed and resets this node unless the next agent pets it in time`,
+        )
+        clearInterval(petTimer)
+        watchdog.abandon()
+        return false
       }
       const written = watchdog.disarm()
       if (written.kind === 'failed') {

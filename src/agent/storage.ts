@@ -19,10 +19,11 @@ import {
 import type { Received } from '../evidence/transport.ts'
 import type { Log } from '../observe/log.ts'
 import type { NodeId } from '../protocol/ids.ts'
-import { fencedNodes, type Membership, memberOf } from '../protocol/membership.ts'
+import { fencedNodes, type Member, type Membership, memberOf } from '../protocol/membership.ts'
 import { nodeProof } from '../protocol/proof.ts'
 import type { State } from '../protocol/state.ts'
 import { type KeptReplicas, replicasAsJson } from './durable.ts'
+import { keepStatements, statedPeers } from './freeze-statements.ts'
 import type { StorageFacts } from './storage-proof.ts'
 
 export interface StorageOptions {
@@ -106,6 +107,7 @@ export function createStorage(options: StorageOptions): Storage {
     if (snapshot.kind === 'unknown' || !now || !isFresh(snapshot)) return undefined
     const fenced = new Set<string>(fencedNodes(now))
     return snapshot.resources.flatMap((resource): StorageEntry[] => {
+      const stated = statedPeers(kept.stated, now, resource.name)
       const holds = freezeHolds(snapshot, resource)
       const isFree = outcomes.get(resource.name)?.kind === 'done'
       const common = {
@@ -120,14 +122,14 @@ export function createStorage(options: StorageOptions): Storage {
         return [{ ...common, peer: '', isConnected: false, peerUpToDate: false, isUnlocked: false, isCutByForce: false }]
       return resource.connections.map((connection) => {
         const isTouched = kept.touched.get(resource.name)?.has(connection.peer) === true
-        const isStated = kept.stated.get(resource.name)?.has(connection.peer) === true
         return {
           ...common,
           peer: connection.peer,
           isConnected: connection.connectionState === 'Connected',
           peerUpToDate: isConnectedUpToDate(connection),
           isUnlocked: fenced.has(connection.peer) && isFree,
-          isCutByForce: fenced.has(connection.peer) && isTouched && isStated && connection.connectionState === 'StandAlone',
+          isCutByForce:
+            fenced.has(connection.peer) && isTouched && stated.has(connection.peer) && connection.connectionState === 'StandAlone',
         }
       })
     })
@@ -208,7 +210,7 @@ export function createStorage(options: StorageOptions): Storage {
       shown,
       fenced,
       rejoining: harmless,
-      statedFreezeMode: kept.stated.get(resource.name) ?? new Set(),
+      statedFreezeMode: statedPeers(kept.stated, now, resource.name),
       provedStopped: new Set([...fenced].filter((node) => nodeProof(state, node as NodeId, nowMs()).isHeld)),
       confirmedSecondary: new Set([...harmless, ...returned]),
       touched: kept.touched.get(resource.name) ?? new Set(),
@@ -301,17 +303,9 @@ export function createStorage(options: StorageOptions): Storage {
     onLearned: (now, before) => {
       learnedAtMs = nowMs()
       const { self } = options.state()
-      const fenced = new Set<string>(fencedNodes(now))
-      const stated = new Map<string, ReadonlySet<string>>()
-      for (const [resource, peers] of kept.stated) stated.set(resource, new Set([...peers].filter((peer) => fenced.has(peer))))
-      if (before)
-        for (const { node, incarnation } of before.members) {
-          if (!fenced.has(node) || memberOf(before, node)?.standing === 'fenced') continue
-          const report = reportOf(reports, node, incarnation, before.epoch, nowMs(), Infinity)
-          for (const entry of report?.entries ?? [])
-            if (entry.freezeHolds && entry.peer === self.node)
-              stated.set(entry.resource, new Set([...(stated.get(entry.resource) ?? []), node]))
-        }
+      const reported = ({ node, incarnation }: Member): readonly StorageEntry[] | undefined =>
+        before ? reportOf(reports, node, incarnation, before.epoch, nowMs(), Infinity)?.entries : undefined
+      const stated = keepStatements(kept.stated, self.node, now, before, reported)
       void keep({ ...kept, stated })
       outcomes.clear()
       plannedAtMs = -Infinity

@@ -164,7 +164,10 @@ const containment = group(
       'cgroup',
       'How workloads are paused and killed: cgroup v2 (`cgroup.freeze`, `cgroup.kill`) or signals to process groups.',
     ),
-    kubeletDirectory: fileOr('/var/lib/kubelet', 'The kubelet’s root directory, where pods with volumes are found without the API server.'),
+    kubeletDirectory: fileOr(
+      '/var/lib/kubelet',
+      'The kubelet’s root directory, where the pods to contain are found without the API server.',
+    ),
     cgroupRoot: fileOr('/sys/fs/cgroup', 'Where cgroup v2 is mounted.'),
     rebootMethod: oneOf(
       ['sysrq', 'command', 'none'],

@@ -11,8 +11,10 @@ import type { Configuration } from '../../src/config/schema.ts'
 import type { Drbd } from '../../src/drbd/drbdsetup.ts'
 import { createLog } from '../../src/observe/log.ts'
 import { createMetrics } from '../../src/observe/metrics.ts'
-import { agent, fencing, first } from '../../src/protocol/fixtures/states.ts'
+import { type Agent, agent, fencing, first } from '../../src/protocol/fixtures/states.ts'
 import type { Input } from '../../src/protocol/state.ts'
+import { statementOf } from '../../src/protocol/step.ts'
+import { defaultTimings } from '../../src/protocol/timings.ts'
 
 const endings: (() => void)[] = []
 afterEach(() => {
@@ -85,27 +87,118 @@ function fencedNode(distrustReplicas: () => Promise<void>) {
   return { made, guard, said, removePod: () => rmSync(pod, { recursive: true }) }
 }
 
+/** A watchdog whose pets are counted: a FIFO. */
+function createWatchdog(directory: string) {
+  const device = join(directory, 'watchdog')
+  execFileSync('mkfifo', [device])
+  const reader = openSync(device, constants.O_RDONLY | constants.O_NONBLOCK)
+  endings.push(() => closeSync(reader))
+  writeFileSync(join(directory, 'timeout'), '10')
+  /** What was written since; '' for nothing. */
+  const written = (): string => {
+    const buffer = Buffer.alloc(100)
+    try {
+      return buffer.toString('latin1', 0, readSync(reader, buffer))
+    } catch {
+      return ''
+    }
+  }
+  return { configuration: { kind: 'device', device, timeoutFile: join(directory, 'timeout') }, written, pets: () => written().length }
+}
+
+/** An agent whose guard has a watchdog; what the protocol orders is carried out, what the guard says is fed back. */
+function watchedNode(directory: string, made: Agent, nowMs = () => 100) {
+  const { configuration, written, pets } = createWatchdog(directory)
+  const said: Input[] = []
+  const give = (input: Input): void => {
+    for (const effect of made.give(input, nowMs())) if (effect.kind === 'contain') guard.contain(effect.level)
+  }
+  const guard = createGuard({
+    ...optionsOf(configurationOf(directory, configuration)),
+    nowMs: () => performance.now(),
+    state: () => made.state,
+    feed: (input: Input) => {
+      said.push(input)
+      give(input)
+    },
+  })
+  endings.push(() => guard.stop())
+  const isSaid = (level: string, isVerified: boolean) => () => expect(said).toContainEqual({ kind: 'contained', level, isVerified })
+  return { made, guard, give, said, written, pets, isSaid }
+}
+
+describe('a watchdog', () => {
+  const opened: Input = { kind: 'watchdog', timeoutMs: 10_000 }
+
+  test('of a node that boots is opened, told of and petted when its pause is verified, not only with its first permit', async () => {
+    const directory = createDirectory()
+    mkdirSync(join(directory, 'kubelet'))
+    const made = agent('b1', { boot: 'boot2' })
+    const node = watchedNode(directory, made)
+    expect(made.state.desired).toBe('pause')
+    node.guard.review()
+    expect([node.guard.isArmed(), node.said]).toEqual([false, []])
+    node.guard.contain('pause')
+    await vi.waitFor(node.isSaid('pause', true), { timeout: 30_000 })
+    node.guard.review()
+    expect(node.guard.isArmed()).toBe(true)
+    expect(node.said).toContainEqual(opened)
+    expect(statementOf(made.state).watchdogMs).toBe(10_000)
+    expect(node.pets()).toBe(1)
+    await vi.waitFor(() => expect(node.pets()).toBeGreaterThan(0), { timeout: 30_000 })
+  })
+
+  test('that an earlier life has armed is petted on by an agent that restarts while nobody has a permit', async () => {
+    const directory = createDirectory()
+    mkdirSync(join(directory, 'kubelet'))
+    let nowMs = 100
+    const node = watchedNode(directory, agent('b1'), () => nowMs)
+    node.give({ kind: 'tick' })
+    node.guard.review()
+    // What runs here is not known to be contained.
+    expect(node.guard.isArmed()).toBe(false)
+    nowMs = defaultTimings.restartGraceMs + 100
+    node.give({ kind: 'tick' })
+    await vi.waitFor(node.isSaid('pause', true), { timeout: 30_000 })
+    node.guard.review()
+    expect([node.guard.isArmed(), node.pets()]).toEqual([true, 1])
+  })
+
+  test('is neither opened nor told of while what is contained is not verified', async () => {
+    const directory = createDirectory()
+    createPod(directory, 'nobody knows')
+    const node = watchedNode(directory, agent('b1', { boot: 'boot2' }))
+    node.guard.contain('pause')
+    await vi.waitFor(node.isSaid('pause', false), { timeout: 30_000 })
+    node.guard.review()
+    expect([node.guard.isArmed(), node.pets()]).toEqual([false, 0])
+    expect(node.said).not.toContainEqual(opened)
+  })
+
+  test('stays armed when its agent leaves and no majority has acked that, although all is paused', async () => {
+    const directory = createDirectory()
+    mkdirSync(join(directory, 'kubelet'))
+    const node = watchedNode(directory, agent('b1', { boot: 'boot2' }))
+    node.guard.contain('pause')
+    await vi.waitFor(node.isSaid('pause', true), { timeout: 30_000 })
+    node.guard.review()
+    node.give({ kind: 'leaving' })
+    expect(await node.guard.leave(100)).toBe(false)
+    expect(node.written()).not.toContain('V')
+    expect(node.guard.isArmed()).toBe(true)
+  })
+})
+
 describe('a pet that was refused when it was due', () => {
   test('is made up for at the next tick that may, not only when the next one is due', () => {
     const directory = createDirectory()
-    const device = join(directory, 'watchdog')
-    execFileSync('mkfifo', [device])
-    const reader = openSync(device, constants.O_RDONLY | constants.O_NONBLOCK)
-    endings.push(() => closeSync(reader))
-    writeFileSync(join(directory, 'timeout'), '10')
+    const { configuration: watchdog, pets } = createWatchdog(directory)
     const made = agent('b1')
-    const configuration = configurationOf(directory, { kind: 'device', device, timeoutFile: join(directory, 'timeout') })
+    const configuration = configurationOf(directory, watchdog)
     vi.useFakeTimers()
     endings.push(() => vi.useRealTimers())
     const guard = createGuard({ ...optionsOf(configuration), nowMs: () => 100, state: () => made.state, feed: () => undefined })
     endings.push(() => guard.stop())
-    const pets = (): number => {
-      try {
-        return readSync(reader, Buffer.alloc(100))
-      } catch {
-        return 0
-      }
-    }
     const permitUntil = (ms: number): void => void (made.state.carriedUntilMs = ms)
     permitUntil(1_000)
     guard.review()
@@ -153,6 +246,24 @@ describe('a release that came while the permit was away for a moment', () => {
       },
       { timeout: 30_000 },
     )
+  })
+})
+
+describe('a pause of a pod on a network file system', () => {
+  test('is not verified: what it wrote goes on from the page cache', async () => {
+    const directory = createDirectory()
+    mkdirSync(join(directory, 'kubelet/pods/11111111-2222-3333-4444-555555555555/volumes/kubernetes.io~nfs/data'), { recursive: true })
+    const { state } = agent('b1')
+    const said: boolean[] = []
+    const guard = createGuard({
+      ...optionsOf(configurationOf(directory, { kind: 'none' })),
+      nowMs: () => performance.now(),
+      state: () => state,
+      feed: (input: Input) => void (input.kind === 'contained' && said.push(input.isVerified)),
+    })
+    endings.push(() => guard.stop())
+    guard.contain('pause')
+    await vi.waitFor(() => expect(said).toEqual([false]), { timeout: 30_000 })
   })
 })
 
