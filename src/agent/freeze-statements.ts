@@ -1,7 +1,7 @@
 /** Which fenced peers had stated freeze mode in the epoch before their fence, so that cutting them off is proof enough (docs/protocol.md, "Freeze mode"). Pure. */
 import type { StorageEntry } from '../evidence/storage-report.ts'
 import type { NodeId } from '../protocol/ids.ts'
-import { fencedNodes, FORCED_STEP, type Member, memberOf, type Membership } from '../protocol/membership.ts'
+import { epochBeforeFence, fencedNodes, type Member, type Membership } from '../protocol/membership.ts'
 
 /** By resource and peer: the epoch in which it was stated. */
 export type FreezeStatements = ReadonlyMap<string, ReadonlyMap<string, number>>
@@ -33,14 +33,8 @@ export function keepStatements(
 /** The peers whose statement for this resource counts: made in the epoch before their last fence, or later. */
 export function statedPeers(statements: FreezeStatements, membership: Membership, resource: string): ReadonlySet<string> {
   const peers = [...(statements.get(resource) ?? [])]
+  const fenced = new Set<string>(fencedNodes(membership))
   return new Set(
-    peers.flatMap(([peer, epoch]) => {
-      const member = memberOf(membership, peer as NodeId)
-      return member !== undefined && epoch >= epochBeforeFence(member, membership) ? [peer] : []
-    }),
+    peers.flatMap(([peer, epoch]) => (fenced.has(peer) && epoch >= epochBeforeFence(membership, peer as NodeId) ? [peer] : [])),
   )
 }
-
-/** A forced fence is numbered far ahead of the epoch that it follows. */
-const epochBeforeFence = ({ lastFence }: Member, { fenceVotes }: Membership): number =>
-  lastFence - (fenceVotes.some(({ epoch, confirmed }) => epoch === lastFence && confirmed !== undefined) ? FORCED_STEP : 1)

@@ -1,6 +1,6 @@
 /** The voter's half of choosing an epoch: promises and accepted values, on disk before they are answered (docs/protocol.md, "Choosing"). Pure. */
 import type { NodeId } from './ids.ts'
-import { FORCED_STEP, fencedNodes, isForced, isSuccessor, memberOf, type Membership, nodeVoter, votesOf } from './membership.ts'
+import { epochBeforeFence, fencedNodes, isForced, isSuccessor, memberOf, type Membership, nodeVoter, votesOf } from './membership.ts'
 import type { Accept, Ballot, DoorStatement, Prepare, RefusalReason } from './messages.ts'
 import { contactOf } from './contact.ts'
 import { teach } from './learning.ts'
@@ -97,6 +97,8 @@ export function doorStatements(state: State, nowMs: number): readonly DoorStatem
   if (!membership) return []
   return fencedNodes(membership).map((node) => {
     const contact = contactOf(state, node)
+    // What it said of its watchdog before that epoch it may have taken back since, before a majority of other votes than those that fenced it; a withdrawal in that
+    // epoch has a voter in common with the fence.
     const saidInTime = contact.epoch >= epochBeforeFence(membership, node)
     return {
       node,
@@ -105,14 +107,4 @@ export function doorStatements(state: State, nowMs: number): readonly DoorStatem
       watchdogMs: saidInTime ? (contact.statement?.watchdogMs ?? null) : null,
     }
   })
-}
-
-/**
- * The epoch whose votes fenced the node. What it said of its watchdog before that epoch it may have taken back since, before a majority of other votes
- * than these; a withdrawal in it has a voter in common with the fence.
- */
-function epochBeforeFence(membership: Membership, node: NodeId): number {
-  const epoch = memberOf(membership, node)?.lastFence ?? 0
-  const isForcedFence = membership.fenceVotes.find((fence) => fence.epoch === epoch)?.confirmed !== undefined
-  return epoch - (isForcedFence ? FORCED_STEP : 1)
 }

@@ -142,6 +142,13 @@ export function memberOf(membership: Membership, node: NodeId): Member | undefin
   return membership.members.find((member) => member.node === node)
 }
 
+/** The epoch whose votes fenced the node last; a forced fence is numbered far ahead of the one that it follows. */
+export function epochBeforeFence(membership: Membership, node: NodeId): number {
+  const epoch = memberOf(membership, node)?.lastFence ?? 0
+  const isForcedFence = membership.fenceVotes.some((fence) => fence.epoch === epoch && fence.confirmed !== undefined)
+  return epoch - (isForcedFence ? FORCED_STEP : 1)
+}
+
 const fencedCache = new WeakMap<Membership, readonly NodeId[]>()
 
 export function fencedNodes(membership: Membership): readonly NodeId[] {
