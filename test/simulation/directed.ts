@@ -50,6 +50,9 @@ const noKillBeforeUnfence: readonly Edit[] = [
   edit('protocol/veto.ts', 'if (statement.killedEpoch < before.lastFence)', 'if (statement.killedEpoch < -1)'),
 ]
 
+/** Without it a node that did not learn an epoch has no timed proof from who did, whatever else is wrong with that. */
+const oldWordOfWatchdog = edit('protocol/acceptor.ts', 'saidInTime ?', 'nowMs > -Infinity ?')
+
 export const directed: readonly DirectedMutation[] = [
   {
     name: 'permits last twice as long as the voters believe',
@@ -66,19 +69,20 @@ export const directed: readonly DirectedMutation[] = [
         '  if (heartbeat.epoch < membership.epoch) return teach(state, out, from, nowMs)\n',
         '  if (heartbeat.epoch < membership.epoch) teach(state, out, from, nowMs)\n  else ',
       ),
+      oldWordOfWatchdog,
     ],
     caughtBy: 'P1 single writer',
     schedule: ackAcrossEpochs,
   },
   {
     name: 'an epoch is proposed before the last one is installed',
-    edits: [edit('protocol/desire.ts', '  if (!state.isInstalled) return\n', '')],
+    edits: [edit('protocol/desire.ts', '  if (!state.isInstalled) return\n', ''), oldWordOfWatchdog],
     caughtBy: 'P1 single writer',
     schedule: notInstalled,
   },
   {
     name: 'the proof has no floor: acks of the epoch before count alone',
-    edits: [edit('protocol/proof.ts', 'let ackedAtMs = floorMs', 'let ackedAtMs = -Infinity')],
+    edits: [edit('protocol/proof.ts', 'let ackedAtMs = floorMs', 'let ackedAtMs = -Infinity'), oldWordOfWatchdog],
     caughtBy: 'P1 single writer',
     schedule: oldVotesUntilInstalled,
   },

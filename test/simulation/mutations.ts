@@ -227,8 +227,8 @@ export const mutations: readonly Mutation[] = [
     edits: [
       edit(
         'protocol/step.ts',
-        '  noteInstalled(state, nowMs)\n  if (!mayAck',
-        '  noteInstalled(state, nowMs)\n  if (votesOf(membership).has(nodeVoter(from, incarnation))) addGrant(state.grants, nodeVoter(from, incarnation), nowMs, state.timings.permitMs)\n  if (!mayAck',
+        '  noteInstalled(state, out, nowMs)\n  if (!mayAck',
+        '  noteInstalled(state, out, nowMs)\n  if (votesOf(membership).has(nodeVoter(from, incarnation))) addGrant(state.grants, nodeVoter(from, incarnation), nowMs, state.timings.permitMs)\n  if (!mayAck',
       ),
     ],
     caughtBy: 'P1 single writer',
