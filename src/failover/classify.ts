@@ -9,7 +9,7 @@ import {
   priorityAnnotation,
   type VolumeName,
 } from './order.ts'
-import { fullName, type Snapshot } from './snapshot.ts'
+import { fullName, type Snapshot, volumesByClaim } from './snapshot.ts'
 
 /** Cleared in this order. `hotplug` pods are swept up last: their owner's garbage collection takes them. */
 export type PodClass = 'control' | 'launcher' | 'migration-target' | 'stateful' | 'job' | 'other' | 'hotplug'
@@ -33,6 +33,8 @@ export interface ClassifiedPod {
   readonly proofNeeded: ProofNeeded
   /** Shared volumes it can write: what the data gate is asked about. */
   readonly volumes: readonly VolumeName[]
+  /** Claims that it can write and for which no volume is known: nobody can be asked about their data. */
+  readonly unknownClaims: readonly string[]
   /** The instance it belongs to, for launchers, targets and hot-plug pods. */
   readonly vmi: VirtualMachineInstanceView | undefined
   readonly vm: VirtualMachineView | undefined
@@ -42,10 +44,11 @@ export interface ClassifiedPod {
 }
 
 export function classifyPods(
-  snapshot: Pick<Snapshot, 'pods' | 'vms' | 'vmis' | 'volumesByClaim'>,
+  snapshot: Pick<Snapshot, 'pods' | 'vms' | 'vmis' | 'volumes'>,
   config: FailoverConfig,
 ): readonly ClassifiedPod[] {
   const vmiByUid = new Map([...snapshot.vmis.values()].map((vmi) => [vmi.uid, vmi]))
+  const byClaim = volumesByClaim(snapshot)
   const podByUid = new Map(snapshot.pods.map((pod) => [pod.uid, pod]))
   // Whoever clears a launcher has its hot-plug pods cleared by their garbage collection: also those whose volume the instance just gave up.
   const attached = Map.groupBy(
@@ -59,7 +62,7 @@ export function classifyPods(
     const optedOut = [pod, vmi, vm].some((object) => isTrue(object?.annotations[optOutAnnotation]))
     const podClass = classOf(pod, vmi, config)
     const volumes = [pod, ...(attached.get(pod.uid) ?? [])].flatMap((one) => one.volumes)
-    const storage = sharedStorage(pod.namespace, volumes, podClass === 'hotplug' ? undefined : vmi, snapshot.volumesByClaim)
+    const storage = sharedStorage(pod.namespace, volumes, podClass === 'hotplug' ? undefined : vmi, byClaim)
     return {
       pod,
       podClass,
@@ -67,6 +70,7 @@ export function classifyPods(
       optedOut,
       proofNeeded: proofNeeded(pod, podClass, storage, config),
       volumes: storage.volumes,
+      unknownClaims: storage.unknown,
       vmi,
       vm,
       priority: priorityOf(pod, vmi, vm),
@@ -139,15 +143,16 @@ function sharedStorage(
   namespace: string,
   podVolumes: PodView['volumes'],
   vmi: VirtualMachineInstanceView | undefined,
-  volumesByClaim: ReadonlyMap<string, PersistentVolumeView>,
+  byClaim: ReadonlyMap<string, readonly PersistentVolumeView[]>,
 ): SharedStorage {
   const volumes = new Map<string, VolumeName>()
   const unknown = new Set<string>()
   const addClaim = (claim: string): void => {
-    const volume = volumesByClaim.get(`${namespace}/${claim}`)
-    if (volume === undefined) unknown.add(claim)
-    else if (!volume.isNodeLocal && !isReadOnly(volume))
-      volumes.set(`${volume.driver} ${volume.handle || volume.name}`, { driver: volume.driver, handle: volume.handle })
+    const found = byClaim.get(`${namespace}/${claim}`)
+    if (found === undefined) unknown.add(claim)
+    for (const volume of found ?? [])
+      if (!volume.isNodeLocal && !isReadOnly(volume))
+        volumes.set(`${volume.driver} ${volume.handle || volume.name}`, { driver: volume.driver, handle: volume.handle })
   }
   for (const volume of podVolumes) {
     if (volume.readOnly) continue

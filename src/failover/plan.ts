@@ -299,9 +299,8 @@ function outOfServiceNodes(
     else if (pod.isTerminating && verdict.kind === 'held')
       blocks(pod.nodeName, `${fullName(pod)} is held and terminating already: ${verdict.reason}`)
   }
-  const volumes = new Map([...snapshot.volumesByClaim.values()].map((volume) => [volume.name, volume]))
   for (const attachment of snapshot.volumeAttachments) {
-    const volume = volumes.get(attachment.persistentVolume)
+    const volume = snapshot.volumes.get(attachment.persistentVolume)
     const node = attachment.nodeName as FenceOrder['nodes'][number]
     const isDrbd = volume !== undefined && volume.handle !== '' && config.drbdDrivers.includes(volume.driver)
     const answer = isDrbd ? proofs.workload(node, [volume.handle]) : proofs.node(node)

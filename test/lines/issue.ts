@@ -68,6 +68,7 @@ const partsOf = {
     attachments: 'VolumeAttachments watched until gone',
     deadline: 'told of past a deadline',
     'access-modes': 'ReadWriteOnce and ReadWriteMany told apart',
+    claims: 'which volume a claim has',
   },
   'control-plane': {
     unreachable: 'API server unreachable: tried for ever with back-off, the fence kept',

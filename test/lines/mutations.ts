@@ -159,6 +159,7 @@ export const mutations: readonly LineMutation[] = [
     'control-plane-stale-reads': ['preconditions: { uid },', ''],
   }),
   ...inFile('src/kubernetes/resources.ts', {
+    'claim-made-again': ["textAt(object, 'status', 'phase') === 'Bound' ? ", "textAt(object, 'status', 'phase') !== '' ? "],
     'kubevirt-migration-source-lost': [
       "    nodeName: textAt(object, 'status', 'nodeName'),\n    isTerminating: isTerminating(object),\n    claims:",
       `    nodeName:
@@ -172,7 +173,11 @@ export const mutations: readonly LineMutation[] = [
   }),
   ...inFile('src/failover/pod-verdict.ts', {
     'finalizers-of-others-stay': ["kept by finalizers of others: ${pod.finalizers.join(', ')}`", 'kept by finalizers of others`'],
-    'held-released-when-fresh': ['if (!gate.open) return', 'if (!gate.open || pod.isTerminating) return', 'the fence ends'],
+    'held-released-when-fresh': [
+      'if (reason !== undefined) return',
+      'if (reason !== undefined || pod.isTerminating) return',
+      'the fence ends',
+    ],
   }),
   ...inFile('src/failover/vm.ts', {
     'kubevirt-always': ["case 'Always':\n      return isComing()", "case 'Always':\n      return wait('started', { kind: 'start' })"],
