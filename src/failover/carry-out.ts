@@ -113,7 +113,8 @@ export function createCarrier(options: CarryOutOptions): Carrier {
         adapt(undefined, clock.nowMs() - startedMs)
         if (step.kind === 'vm') kubevirtInARow = 0
         else transientInARow = 0
-        doneAtMs.set(step.key, clock.nowMs())
+        // Somebody wrote the pod in between: its node waits for this one, so it is made again as soon as the newer version is seen.
+        if (step.kind !== 'tolerate' || outcome !== 'replaced') doneAtMs.set(step.key, clock.nowMs())
         failedAtMs.delete(step.key)
         done.push(step)
         options.onDone(step, outcome)

@@ -236,6 +236,7 @@ describe('a plan', () => {
       isTerminating: fc.boolean(),
       hasVolume: fc.boolean(),
       optOut: fc.boolean(),
+      isImmune: fc.boolean(),
     })
     fc.assert(
       fc.property(
@@ -252,6 +253,7 @@ describe('a plan', () => {
               owner: { kind: shape.kind, name: `o${String(index)}`, uid: `vmi-o${String(index)}` },
               volumes: shape.hasVolume ? [{ kind: 'claim', claim: `v${String(index)}`, readOnly: false }] : [],
               annotations: shape.optOut ? { 'roomfence.io/opt-out': 'true' } : {},
+              tolerations: shape.isImmune ? [{ operator: 'Exists', effect: 'NoExecute' }] : [],
             }),
           )
           const input = exampleInput({
@@ -267,6 +269,9 @@ describe('a plan', () => {
               ),
             },
             proofs: { node: () => node, workload: (_, [handle]) => storage[indexOf(handle)] ?? never },
+            // What could not be made immune is no longer waited for.
+            nowMs: 60_000,
+            sinceMs: new Map(['b1', 'b2'].map((node) => [`immunity ${node}`, 0])),
             dataGate: ([volume]) => (open[indexOf(volume?.handle)] === true ? { open: true } : { open: false, reason: 'stale' }),
           })
           const plan = planFailover(input)
@@ -288,7 +293,9 @@ describe('a plan', () => {
             const needsProof = shape.hasVolume || ['VirtualMachineInstance', 'StatefulSet'].includes(shape.kind)
             const mustNotBeReleased =
               needsProof &&
-              (shape.optOut || shape.kind === 'DaemonSet' ? shape.isTerminating : !isProved || (shape.isTerminating && !isOpen))
+              (shape.optOut || shape.kind === 'DaemonSet'
+                ? shape.isTerminating || (shape.optOut && !shape.isImmune)
+                : !isProved || (!isOpen && (shape.isTerminating || !shape.isImmune)))
             if (mustNotBeReleased) expect(outOfService(plan), JSON.stringify({ index, shape })).not.toContain(shape.node)
           }
         },
