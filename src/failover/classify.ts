@@ -108,17 +108,17 @@ function toleratesEverything(pod: PodView): boolean {
 }
 
 function classOf(pod: PodView, vmi: VirtualMachineInstanceView | undefined, config: FailoverConfig): PodClass {
+  // KubeVirt copies a template's labels to the launcher: whatever they say, it is a VM, that runs once and has to be followed.
+  if (pod.owner?.kind === 'VirtualMachineInstance')
+    // The label of a migration stays on the pod after its end, so the instance's node decides.
+    return vmi !== undefined && vmi.nodeName !== '' && vmi.nodeName !== pod.nodeName ? 'migration-target' : 'launcher'
+  if (pod.owner?.kind === 'Pod') return 'hotplug'
   if (config.controlPods.some((selector) => matches(pod, selector))) return 'control'
   switch (pod.owner?.kind) {
-    case 'VirtualMachineInstance':
-      // A label stays on the pod after its migration ended, so the instance's node decides.
-      return vmi !== undefined && vmi.nodeName !== '' && vmi.nodeName !== pod.nodeName ? 'migration-target' : 'launcher'
     case 'StatefulSet':
       return 'stateful'
     case 'Job':
       return 'job'
-    case 'Pod':
-      return 'hotplug'
     case undefined:
     default:
       if (pod.labels['kubevirt.io'] === 'hotplug-disk') return 'hotplug'

@@ -86,6 +86,10 @@ export const mutations: readonly LineMutation[] = [
   ...inFile('src/failover/classify.ts', {
     'order-control-pods-first': ["if (config.controlPods.some((selector) => matches(pod, selector))) return 'control'", ''],
     'kubevirt-control-pods-first': ["if (config.controlPods.some((selector) => matches(pod, selector))) return 'control'", ''],
+    'kubevirt-control-label': [
+      "if (pod.owner?.kind === 'VirtualMachineInstance')\n",
+      "if (pod.owner?.kind === 'VirtualMachineInstance' && pod.labels['roomfence.io/control'] === undefined)\n",
+    ],
     'order-vms-by-annotation-and-class': ['return pod.priority\n', 'return 0\n'],
     'skip-mirror-pods': ["if (pod.annotations['kubernetes.io/config.mirror'] !== undefined)", 'if (pod.uid === undefined)'],
     'skip-daemonset-pods': ["if (pod.owner?.kind === 'DaemonSet') return", "if (pod.owner?.kind === 'none') return"],

@@ -18,7 +18,7 @@ const instancesLateMs = 200
 /** However busy the machine is: a start that is merely late is not taken for lost. */
 const startSafetyNetMs = 60_000
 
-const runningVms = ['always', 'rerun', 'manual', 'once', 'by-class', 'late', 'left-alone'] as const
+const runningVms = ['always', 'rerun', 'manual', 'once', 'by-class', 'late', 'labelled', 'left-alone'] as const
 
 async function fill(bed: Bed): Promise<void> {
   const { api, namespace } = bed
@@ -34,6 +34,7 @@ async function fill(bed: Bed): Promise<void> {
   await createVm(api, namespace, { name: 'idle', room, runStrategy: 'Manual' })
   await createVm(api, namespace, { name: 'by-class', room, priorityClassName: 'lines-urgent' })
   await createVm(api, namespace, { name: 'late', room, annotations: { 'roomfence.io/priority': '-5' } })
+  await createVm(api, namespace, { name: 'labelled', room, runStrategy: 'Manual', instanceLabels: { 'roomfence.io/control': 'yes' } })
   await createVm(api, namespace, { name: 'left-alone', room, annotations: { 'roomfence.io/opt-out': 'true' } })
   await createVm(api, namespace, { name: 'elsewhere', room: livingRoom })
   await createStatefulSet(api, namespace, { name: 'db', room, replicas: 2, accessMode: 'ReadWriteOnce' })
@@ -52,7 +53,7 @@ async function fill(bed: Bed): Promise<void> {
     annotations: { 'kubernetes.io/config.mirror': 'lines', 'kubernetes.io/config.source': 'file' },
     podSpec: { tolerations: [{ operator: 'Exists', effect: 'NoExecute' }] },
   })
-  await bed.startVm('manual')
+  for (const name of ['manual', 'labelled']) await bed.startVm(name)
   for (const name of runningVms) await bed.vmiRuns(name, deadRoom)
   await bed.vmiRuns('elsewhere', livingRoom)
   for (const [app, count] of [
