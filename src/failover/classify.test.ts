@@ -1,7 +1,7 @@
 /** What a pod of a fenced node is, whatever its labels and tolerations pretend. */
 import { describe, expect, test } from 'vitest'
 import type { PodView } from '../kubernetes/resources.ts'
-import { exampleInput, exampleLauncher, exampleVm, exampleVmi } from './examples.ts'
+import { exampleInput, exampleLauncher, examplePod, exampleVm, exampleVmi, exampleVolumes } from './examples.ts'
 import type { ProofAnswer } from './order.ts'
 import { type Plan, type PlanInput, planFailover } from './plan.ts'
 
@@ -58,5 +58,77 @@ describe('a VM whose template carries a control label', () => {
     const plan = (b2: ProofAnswer) => planFailover({ ...input, snapshot: { ...input.snapshot, pods }, proofs: proofs(b2) })
     expect(deleted(plan(never))).toEqual([])
     expect(deleted(plan({ held: true, proof: { kind: 'killed' } }))).toEqual(['launcher-one', 'target'])
+  })
+})
+
+describe('a pod that tolerates', () => {
+  const statefulSet = { kind: 'StatefulSet', name: 'db', uid: 'db' }
+  const disk: PodView['volumes'] = [{ kind: 'claim', claim: 'db', readOnly: false }]
+  const evictedLate = ['unreachable', 'not-ready'].map((state) => ({
+    key: `node.kubernetes.io/${state}`,
+    operator: 'Exists',
+    effect: 'NoExecute',
+    tolerationSeconds: 300,
+  }))
+  const plan = (tolerations: PodView['tolerations'], more: Partial<PodView> = {}): Plan =>
+    planFailover(
+      exampleInput({
+        snapshot: {
+          pods: [examplePod('db-0', { owner: statefulSet, volumes: disk, tolerations, ...more })],
+          volumes: exampleVolumes('db'),
+        },
+      }),
+    )
+  const kinds = (of: Plan, node = 'b1'): readonly string[] =>
+    of.stages.flatMap(({ steps }) =>
+      steps.flatMap((step) => (step.kind === 'taint' ? (step.node === node ? [step.taint.key.replace(/.*\//, '')] : []) : [step.kind])),
+    )
+  const all = { operator: 'Exists' }
+  const noSchedule = { ...all, effect: 'NoSchedule' }
+  const noExecute = { ...all, effect: 'NoExecute' }
+
+  test.each([[[all]], [[noSchedule, noExecute]], [[all, { ...all, key: 'x', effect: 'NoExecute', tolerationSeconds: 1 }]]])(
+    'every taint for good is left alone: nobody moves it (%j)',
+    (tolerations) => {
+      const stays = plan(tolerations)
+      expect(kinds(stays)).toEqual(['fenced', 'out-of-service'])
+      expect(stays.status.workloads).toMatchObject([{ state: 'skipped', reason: expect.stringContaining('every taint') as string }])
+    },
+  )
+
+  test.each([
+    [[noSchedule, ...evictedLate]],
+    [[noSchedule, { ...noExecute, tolerationSeconds: 600 }]],
+    [
+      [
+        { key: 'roomfence.io/fenced', operator: 'Exists' },
+        { key: 'node.kubernetes.io/out-of-service', operator: 'Equal', value: 'roomfence', effect: 'NoSchedule' },
+      ],
+    ],
+  ])('our taints, but is evicted in time, is left alone and made immune before its node is out of service (%j)', (tolerations) => {
+    const stays = plan(tolerations)
+    expect(kinds(stays)).toEqual(['fenced', 'tolerate'])
+    expect(stays.status.workloads).toMatchObject([{ state: 'skipped', reason: expect.stringContaining('placed there again') as string }])
+    expect(stays.status.nodes[0]?.waitingFor).toMatch(/^apps\/db-0 is to be left alone and not immune/)
+  })
+
+  test('our taints, and may run twice, is left to Kubernetes: it moves it in time', () => {
+    expect(kinds(plan([noSchedule, ...evictedLate], { owner: { kind: 'ReplicaSet', name: 'web', uid: 'web' }, volumes: [] }))).toEqual([
+      'fenced',
+      'out-of-service',
+    ])
+  })
+
+  test('eviction alone, or one of our taints, is a pod like any other', () => {
+    expect(deleted(plan([noExecute]))).toEqual(['db-0'])
+    expect(deleted(plan([{ ...noSchedule, key: 'roomfence.io/fenced' }]))).toEqual(['db-0'])
+    expect(deleted(plan([{ ...noSchedule, key: 'node-role.kubernetes.io/control-plane' }]))).toEqual(['db-0'])
+  })
+
+  test('whatever it likes is cleared as a launcher, and left to its launcher as an attachment pod', () => {
+    const attached = examplePod('hp', { owner: { kind: 'Pod', name: 'launcher-one', uid: 'uid-launcher-one' }, tolerations: [all] })
+    const pods = [exampleLauncher('one', { tolerations: [noSchedule] }), { ...attached, isTerminating: true, volumes: disk }]
+    const moved = planFailover(exampleInput({ vms: ['one'], snapshot: { pods, volumes: exampleVolumes('one', 'db') } }))
+    expect(kinds(moved)).toEqual(['fenced', 'out-of-service', 'delete-pod'])
   })
 })

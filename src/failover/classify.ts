@@ -1,15 +1,8 @@
 /** What each pod of a fenced node is, and so whether, when and on which proof it may be cleared (docs/protocol.md, "Carrying it out"). Pure. */
 import type { PersistentVolumeView, PodView, VirtualMachineInstanceView, VirtualMachineView } from '../kubernetes/resources.ts'
-import {
-  type FailoverConfig,
-  fencedTaintKey,
-  optOutAnnotation,
-  outOfServiceTaintKey,
-  type PodSelector,
-  priorityAnnotation,
-  type VolumeName,
-} from './order.ts'
+import { type FailoverConfig, optOutAnnotation, type PodSelector, priorityAnnotation, type VolumeName } from './order.ts'
 import { fullName, type Snapshot, volumesByClaim } from './snapshot.ts'
+import { toleratesEverything, toleratesFence } from './taints.ts'
 
 /** Cleared in this order. `hotplug` pods are swept up last: their owner's garbage collection takes them. */
 export type PodClass = 'control' | 'launcher' | 'migration-target' | 'stateful' | 'job' | 'other' | 'hotplug'
@@ -28,8 +21,8 @@ export interface ClassifiedPod {
   readonly podClass: PodClass
   /** Why it is left alone, if it is. */
   readonly skipped: string | undefined
-  /** It was opted out by a person: it is also made immune to Kubernetes' own eviction. */
-  readonly optedOut: boolean
+  /** It was opted out by a person, or is left alone for its tolerations and must not run twice: it is also made immune to Kubernetes' own eviction. */
+  readonly isToStay: boolean
   readonly proofNeeded: ProofNeeded
   /** Shared volumes it can write: what the data gate is asked about. */
   readonly volumes: readonly VolumeName[]
@@ -63,12 +56,14 @@ export function classifyPods(
     const podClass = classOf(pod, vmi, config)
     const volumes = [pod, ...(attached.get(pod.uid) ?? [])].flatMap((one) => one.volumes)
     const storage = sharedStorage(pod.namespace, volumes, podClass === 'hotplug' ? undefined : vmi, byClaim)
+    const needed = proofNeeded(pod, podClass, storage, config)
+    const skipped = skipReason(pod, optedOut)
     return {
       pod,
       podClass,
-      skipped: skipReason(pod, optedOut),
-      optedOut,
-      proofNeeded: proofNeeded(pod, podClass, storage, config),
+      skipped,
+      isToStay: optedOut || (needed.kind !== 'none' && skipped !== undefined && staysByTolerations(pod) === skipped),
+      proofNeeded: needed,
       volumes: storage.volumes,
       unknownClaims: storage.unknown,
       vmi,
@@ -89,22 +84,16 @@ export function skipReason(pod: PodView, optedOut: boolean): string | undefined 
   if (pod.annotations['kubernetes.io/config.mirror'] !== undefined)
     return 'a static pod: its mirror in the API says nothing of it, and the kubelet makes it again'
   if (pod.owner?.kind === 'DaemonSet') return 'a DaemonSet pod: it belongs to its node'
-  // A launcher is never left out for its tolerations: its VM has nothing else that brings it back.
-  if (pod.owner?.kind !== 'VirtualMachineInstance' && toleratesEverything(pod))
-    return 'it tolerates every taint: it is meant to stay on its node'
-  if (optedOut) return `opted out (${optOutAnnotation})`
-  return undefined
+  return staysByTolerations(pod) ?? (optedOut ? `opted out (${optOutAnnotation})` : undefined)
 }
 
-function toleratesEverything(pod: PodView): boolean {
-  const covers = (key: string): boolean =>
-    pod.tolerations.some(
-      (toleration) =>
-        toleration.operator === 'Exists' &&
-        (toleration.key === undefined || toleration.key === '' || toleration.key === key) &&
-        (toleration.effect === undefined || toleration.effect === '' || toleration.effect === 'NoSchedule'),
-    )
-  return covers(outOfServiceTaintKey) && covers(fencedTaintKey)
+function staysByTolerations({ owner, tolerations }: PodView): string | undefined {
+  // Never a launcher: its VM has nothing else that brings it back. And what hangs on a launcher goes with it.
+  if (owner?.kind === 'VirtualMachineInstance' || owner?.kind === 'Pod') return undefined
+  if (toleratesEverything(tolerations)) return 'it tolerates every taint: it is meant to stay on its node'
+  // Cleared, it might come back to a dead node, again and again. What may run twice is left to Kubernetes' own eviction.
+  if (toleratesFence(tolerations)) return 'it tolerates the taints of a fenced node: its replacement could be placed there again'
+  return undefined
 }
 
 function classOf(pod: PodView, vmi: VirtualMachineInstanceView | undefined, config: FailoverConfig): PodClass {

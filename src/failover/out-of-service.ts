@@ -16,7 +16,7 @@ const tolerateKey = (pod: PodView): string => `tolerate ${pod.uid}`
 
 /** It stays for longer than Kubernetes leaves it alone. A short wait for the clock is far from its five minutes; one without an end is a hold. */
 const isToBeImmune = ({ kind, readyInMs, classified }: PodVerdict): boolean =>
-  classified.optedOut || kind === 'held' || (kind === 'waiting' && (readyInMs === undefined || readyInMs > 60_000))
+  classified.isToStay || kind === 'held' || (kind === 'waiting' && (readyInMs === undefined || readyInMs > 60_000))
 
 export function immunitySteps(verdicts: readonly PodVerdict[]): readonly Step[] {
   return verdicts.flatMap((verdict): readonly Step[] => {
@@ -87,4 +87,4 @@ export function outOfServiceNodes(
 
 /** Kubernetes would evict it, if not now then in five minutes. DaemonSet and static pods are not its to evict. */
 const isVulnerable = ({ pod, classified }: PodVerdict): boolean =>
-  (classified.skipped === undefined || classified.optedOut) && immuneTolerations(pod.tolerations) !== undefined
+  (classified.skipped === undefined || classified.isToStay) && immuneTolerations(pod.tolerations) !== undefined

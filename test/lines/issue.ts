@@ -39,7 +39,7 @@ const partsOf = {
   skips: {
     mirror: 'mirror pods',
     daemonset: 'DaemonSet pods',
-    'tolerates-everything': 'pods that tolerate everything',
+    'tolerates-everything': 'pods that tolerate everything, or our taints',
     'opted-out': 'opted-out pods and VMs',
     held: 'held workloads',
     jobs: 'Job pods get phase Failed first',

@@ -93,9 +93,11 @@ export const mutations: readonly LineMutation[] = [
     'order-vms-by-annotation-and-class': ['return pod.priority\n', 'return 0\n'],
     'skip-mirror-pods': ["if (pod.annotations['kubernetes.io/config.mirror'] !== undefined)", 'if (pod.uid === undefined)'],
     'skip-daemonset-pods': ["if (pod.owner?.kind === 'DaemonSet') return", "if (pod.owner?.kind === 'none') return"],
-    'skip-pods-that-tolerate-everything': [
-      "pod.owner?.kind !== 'VirtualMachineInstance' && toleratesEverything(pod)",
-      'pod.uid === undefined',
+    'skip-pods-that-tolerate-everything': ['if (toleratesEverything(tolerations)) return', 'if (tolerations.length === -1) return'],
+    'skip-pods-that-tolerate-our-taints': [
+      'isToStay: optedOut || (needed',
+      "isToStay: optedOut || (pod.name === '' && needed",
+      'everything but the kept pod has settled',
     ],
     'skip-opted-out-pods': ['[pod, vmi, vm].some(', '[vmi, vm].some('],
     'skip-opted-out-vms': ['[pod, vmi, vm].some(', '[pod].some('],

@@ -39,6 +39,8 @@ async function fill(bed: Bed): Promise<void> {
   await createVm(api, namespace, { name: 'elsewhere', room: livingRoom })
   await createStatefulSet(api, namespace, { name: 'db', room, replicas: 2, accessMode: 'ReadWriteOnce' })
   await createStatefulSet(api, namespace, { name: 'taken', room })
+  const podSpec = { tolerations: [{ operator: 'Exists', effect: 'NoSchedule' }] }
+  await createStatefulSet(api, namespace, { name: 'returning', room, accessMode: 'ReadWriteOnce', podSpec })
   await createDeployment(api, namespace, { name: 'web', room, replicas: 2 })
   await createDeployment(api, namespace, { name: 'control', room, labels: { 'roomfence.io/control': 'yes' } })
   await createJob(api, namespace, { name: 'batch', room })
@@ -59,6 +61,7 @@ async function fill(bed: Bed): Promise<void> {
   for (const [app, count] of [
     ['db', 2],
     ['taken', 1],
+    ['returning', 1],
     ['web', 2],
     ['control', 1],
     ['batch', 1],
@@ -186,7 +189,7 @@ async function play(bed: Bed): Promise<Room> {
   return { ...started, uids, status: settled, again }
 }
 
-/** Opted-out pods of the lost room that Kubernetes would still evict: somebody else's write came in between, and ours is made again a moment later. */
+/** Pods of the lost room that are to stay and that Kubernetes would still evict: somebody else's write came in between, and ours is made again a moment later. */
 async function leftEvictable(bed: Bed): Promise<readonly string[]> {
   const pods = await bed.api.list<AnyObject>(`/api/v1/namespaces/${bed.namespace}/pods`)
   return pods.flatMap(({ metadata: { name }, spec }) => {
@@ -194,8 +197,8 @@ async function leftEvictable(bed: Bed): Promise<readonly string[]> {
       nodeName?: string
       tolerations?: readonly { readonly tolerationSeconds?: number }[]
     }
-    const isOptedOut = name === 'opted-out' || name.startsWith('virt-launcher-left-alone-')
-    return isOptedOut && bed.roomOf(nodeName) === deadRoom && tolerations.some(({ tolerationSeconds }) => tolerationSeconds !== undefined)
+    const isToStay = name === 'opted-out' || name === 'returning-0' || name.startsWith('virt-launcher-left-alone-')
+    return isToStay && bed.roomOf(nodeName) === deadRoom && tolerations.some(({ tolerationSeconds }) => tolerationSeconds !== undefined)
       ? [name]
       : []
   })

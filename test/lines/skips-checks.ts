@@ -16,6 +16,17 @@ async function expectLeftAlone({ uids, writes, events }: Room, bed: Bed, name: s
   )
 }
 
+/** It tolerates the death of its node, and without a limit. */
+async function expectImmune(bed: Bed, name: string): Promise<void> {
+  const { spec } = await bed.api.get<{ spec: { tolerations: readonly { key?: string; tolerationSeconds?: number }[] } }>(
+    `/api/v1/namespaces/${bed.namespace}/pods/${name}`,
+  )
+  for (const key of ['node.kubernetes.io/unreachable', 'node.kubernetes.io/not-ready'])
+    expect(spec.tolerations.filter((toleration) => toleration.key === key)).toEqual([
+      expect.not.objectContaining({ tolerationSeconds: expect.anything() as number }),
+    ])
+}
+
 export const skipLines: readonly Line<Room>[] = [
   {
     id: 'skip-mirror-pods',
@@ -44,19 +55,23 @@ export const skipLines: readonly Line<Room>[] = [
     check: async (played, bed) => expectLeftAlone(played, bed, 'stays', /tolerates every taint/),
   },
   {
+    id: 'skip-pods-that-tolerate-our-taints',
+    part: 'skips/tolerates-everything',
+    says: 'a StatefulSet’s pod that tolerates our taints but not eviction is left alone, since its replacement could be placed there again, made immune and recorded as skipped',
+    check: async (played, bed) => {
+      await expectLeftAlone(played, bed, 'returning-0', /placed there again/)
+      await expectImmune(bed, 'returning-0')
+      expect(played.status.workloads.find(({ name }) => name === 'returning-0')).toMatchObject({ state: 'skipped' })
+    },
+  },
+  {
     id: 'skip-opted-out-pods',
     part: 'skips/opted-out',
     says: 'an opted-out pod is left alone, made immune to Kubernetes’ own eviction, and recorded as skipped',
     check: async (played, bed) => {
       await expectLeftAlone(played, bed, 'opted-out', /opted out/)
       expect(played.status.workloads.find(({ name }) => name === 'opted-out')).toMatchObject({ state: 'skipped' })
-      const { spec } = await bed.api.get<{
-        spec: { tolerations: readonly { key?: string; effect?: string; tolerationSeconds?: number }[] }
-      }>(`/api/v1/namespaces/${bed.namespace}/pods/opted-out`)
-      for (const key of ['node.kubernetes.io/unreachable', 'node.kubernetes.io/not-ready'])
-        expect(spec.tolerations.filter((toleration) => toleration.key === key)).toEqual([
-          expect.not.objectContaining({ tolerationSeconds: expect.anything() as number }),
-        ])
+      await expectImmune(bed, 'opted-out')
     },
   },
   {
