@@ -229,13 +229,11 @@ async function carryOutStep(step: Step, { client, epoch, signal, config, clock }
         ),
       )
     case 'fail-pod':
+      // Strategic, so that the condition comes beside those that are there.
       return unlessReplaced(
-        client.patchMerge(
+        client.patchStrategic(
           `${paths.pod(step.pod.namespace, step.pod.name)}/status`,
-          {
-            metadata: { uid: step.pod.uid },
-            status: { phase: 'Failed', reason: 'NodeFenced', message: 'its node was fenced by roomfence and has stopped' },
-          },
+          { metadata: { uid: step.pod.uid }, status: disrupted(clock.isoTime()) },
           call,
         ),
       )
@@ -252,6 +250,16 @@ async function carryOutStep(step: Step, { client, epoch, signal, config, clock }
 
 /** virt-api's answer to a start of a VM that somebody has asked to start already. */
 export const isStartUnderWay = (error: unknown): boolean => isKubeError(error, 'server-error') && error.message.includes('already underway')
+
+/**
+ * As podgc and eviction mark what they end: a Job whose podFailurePolicy ignores disruptions does not count the pod then, or it would fail for good with a
+ * backoffLimit of 0.
+ */
+function disrupted(lastTransitionTime: string): object {
+  const message = 'its node was fenced by roomfence and has stopped'
+  const condition = { type: 'DisruptionTarget', status: 'True', reason: 'DeletionByRoomfence', message, lastTransitionTime }
+  return { phase: 'Failed', reason: 'NodeFenced', message, conditions: [condition] }
+}
 
 type CallLimits = { readonly signal: AbortSignal; readonly timeoutMs: number }
 

@@ -186,6 +186,24 @@ describe('the carrier', () => {
     expect(bed.store.get('pods', 'default', 'held')?.['spec']).toMatchObject({ tolerations })
   })
 
+  test('fails a Job pod as disrupted, as Kubernetes itself does, and keeps what else is said of it', async () => {
+    const pod = podOn('batch')
+    const stored = structuredClone(bed.store.get('pods', 'default', 'batch'))
+    if (stored === undefined) throw new Error('no pod')
+    const conditions = [{ type: 'Ready', status: 'False' }]
+    bed.store.update('pods', { ...stored, status: { phase: 'Running', podIP: '10.0.0.1', conditions } }, 'status')
+    const fail = (of: typeof pod): Step => ({ kind: 'fail-pod', key: `fail ${of.uid}`, pod: of, why: '' })
+    await carrier().run([{ name: 'jobs', barrier: false, steps: [fail(pod)] }])
+    expect(bed.store.get('pods', 'default', 'batch')?.['status']).toMatchObject({
+      phase: 'Failed',
+      reason: 'NodeFenced',
+      podIP: '10.0.0.1',
+      conditions: [...conditions, { type: 'DisruptionTarget', status: 'True', reason: 'DeletionByRoomfence' }],
+    })
+    await carrier().run([{ name: 'jobs', barrier: false, steps: [fail({ ...pod, uid: 'another' })] }])
+    expect(outcomes).toEqual(['done', 'replaced'])
+  })
+
   test('skips a step whose own condition failed, and goes on with the others', async () => {
     const held = podOn('held')
     const free = podOn('free')

@@ -44,6 +44,8 @@ async function fill(bed: Bed): Promise<void> {
   await createDeployment(api, namespace, { name: 'web', room, replicas: 2 })
   await createDeployment(api, namespace, { name: 'control', room, labels: { 'roomfence.io/control': 'yes' } })
   await createJob(api, namespace, { name: 'batch', room })
+  const ignoring = { rules: [{ action: 'Ignore', onPodConditions: [{ type: 'DisruptionTarget', status: 'True' }] }] }
+  await createJob(api, namespace, { name: 'spared', room, spec: { backoffLimit: 0, podFailurePolicy: ignoring } })
   await createDaemonSet(api, namespace, { name: 'everywhere' })
   await createPod(api, namespace, { name: 'stays', room, podSpec: { tolerations: [{ operator: 'Exists' }] } })
   await createPod(api, namespace, { name: 'opted-out', room, annotations: { 'roomfence.io/opt-out': 'true' } })
@@ -65,6 +67,7 @@ async function fill(bed: Bed): Promise<void> {
     ['web', 2],
     ['control', 1],
     ['batch', 1],
+    ['spared', 1],
     ['everywhere', 2],
     ['stays', 1],
     ['opted-out', 1],

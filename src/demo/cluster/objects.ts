@@ -123,7 +123,7 @@ export interface Workload extends KubeObject {
     backoffLimit?: number
     podManagementPolicy?: 'OrderedReady' | 'Parallel'
     podReplacementPolicy?: 'TerminatingOrFailed' | 'Failed'
-    podFailurePolicy?: object
+    podFailurePolicy?: { rules: { action: string; onPodConditions?: { type: string; status?: string }[] }[] }
     selector?: { matchLabels?: Record<string, string> }
     template: PodTemplate
     volumeClaimTemplates?: { metadata: { name: string } }[]
