@@ -221,7 +221,7 @@ const failover = group(
   {
     controlPods: field(
       z._default(z.array(podSelector), [...CONTROL_PODS]),
-      'Pods that are cleared before all others, in this order: without them nothing else comes back.',
+      'Pods that are cleared before all others, in this order: without them nothing else comes back. Virtual machines are none, whatever their labels: their order is that of `roomfence.io/priority`.',
       'a list of {namespace, labels}',
     ),
     drbdDrivers: field(

@@ -17,7 +17,7 @@ const attachmentOf = (persistentVolume: string, more: Partial<VolumeAttachmentVi
 })
 
 const volumesOf = (...claims: readonly (readonly [claim: string, accessMode: string])[]) =>
-  new Map(claims.map(([claim, accessMode]) => [`apps/${claim}`, exampleVolume(claim, { accessModes: [accessMode] })]))
+  new Map(claims.map(([claim, accessMode]) => [`pv-${claim}`, exampleVolume(claim, { accessModes: [accessMode] })]))
 
 /** With both nodes out of service, or neither. */
 const inputOf = (snapshot: Partial<PlanInput['snapshot']>, isOutOfService = true): PlanInput => {
@@ -35,7 +35,7 @@ const aged = (input: PlanInput, subject: string): PlanInput => ({
 })
 
 describe('a VolumeAttachment of a fenced node', () => {
-  const input = inputOf({ volumeAttachments: [attachmentOf('pv-disk')], volumesByClaim: volumesOf(['disk', 'ReadWriteOnce']) })
+  const input = inputOf({ volumeAttachments: [attachmentOf('pv-disk')], volumes: volumesOf(['disk', 'ReadWriteOnce']) })
 
   test('keeps the fence acting until it is gone, and waiting once it is past its deadline', () => {
     expect(planFailover(aged(input, 'settled')).status).toMatchObject({ phase: 'Acting', stuck: [], counts: { volumeAttachments: 1 } })
@@ -58,7 +58,7 @@ describe('a VolumeAttachment of a fenced node', () => {
     ['ReadWriteOncePod', true],
     ['ReadWriteMany', false],
   ])('of a %s volume keeps its new pod from starting: %s', (accessMode, blocks) => {
-    const some = inputOf({ volumeAttachments: [attachmentOf('pv-disk')], volumesByClaim: volumesOf(['disk', accessMode]) })
+    const some = inputOf({ volumeAttachments: [attachmentOf('pv-disk')], volumes: volumesOf(['disk', accessMode]) })
     expect(planFailover(some).status.volumeAttachments).toMatchObject([{ accessModes: [accessMode], blocks }])
   })
 
@@ -78,8 +78,8 @@ describe('a VolumeAttachment of a fenced node', () => {
   })
 
   test('is left out where its pod is to stay', () => {
-    const volumesByClaim = volumesOf(['one', 'ReadWriteOnce'])
-    const held = inputOf({ pods: [exampleLauncher('one')], volumesByClaim, volumeAttachments: [attachmentOf('pv-one')] })
+    const volumes = volumesOf(['one', 'ReadWriteOnce'])
+    const held = inputOf({ pods: [exampleLauncher('one')], volumes, volumeAttachments: [attachmentOf('pv-one')] })
     const plan = planFailover({ ...held, dataGate: () => ({ open: false, reason: 'stale' }) })
     expect(plan.status.volumeAttachments).toEqual([])
   })

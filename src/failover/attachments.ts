@@ -2,6 +2,7 @@
 import type { RecordedAttachment } from './fence-object.ts'
 import type { PlanInput } from './plan.ts'
 import type { PodVerdict } from './pod-verdict.ts'
+import { fullName, volumesByClaim } from './snapshot.ts'
 import { isOutOfService } from './taints.ts'
 
 export interface Attachments {
@@ -20,31 +21,31 @@ export function followAttachments(
   verdicts: readonly PodVerdict[],
   ageMs: (subject: string) => number,
 ): Attachments {
-  const keptClaims = new Set(
+  const byClaim = volumesByClaim(snapshot)
+  const kept = new Set(
     verdicts.flatMap(({ kind, pod }) =>
       kind === 'ready' || kind === 'stuck'
         ? []
-        : pod.volumes.flatMap((volume) => (volume.kind === 'claim' ? [`${pod.namespace}/${volume.claim}`] : [])),
+        : pod.volumes.flatMap((volume) => (volume.kind === 'claim' ? (byClaim.get(`${pod.namespace}/${volume.claim}`) ?? []) : [])),
     ),
   )
-  const byName = new Map([...snapshot.volumesByClaim].map(([claim, volume]) => [volume.name, { claim, volume }]))
   const left: RecordedAttachment[] = []
   let isYoung = false
   for (const attachment of snapshot.volumeAttachments) {
-    const known = byName.get(attachment.persistentVolume)
-    if (keptClaims.has(known?.claim ?? '')) continue
+    const volume = snapshot.volumes.get(attachment.persistentVolume)
+    if (volume !== undefined && kept.has(volume)) continue
     const node = snapshot.nodes.get(attachment.nodeName)
     const mayGo = node === undefined || isOutOfService(node.taints)
     const isLate = mayGo && ageMs(`attachment ${attachment.uid}`) >= config.volumeAttachmentDeadlineMs
     if (mayGo && !isLate) isYoung = true
-    const accessModes = known?.volume.accessModes ?? []
+    const accessModes = volume?.accessModes ?? []
     const blocks = !accessModes.includes('ReadWriteMany') && !accessModes.includes('ReadOnlyMany')
     const by = attachment.finalizers.length > 0 ? ` (finalizers: ${attachment.finalizers.join(', ')})` : ''
     left.push({
       name: attachment.name,
       node: attachment.nodeName,
       persistentVolume: attachment.persistentVolume,
-      claim: known?.claim ?? '',
+      claim: volume?.claim === undefined ? '' : fullName(volume.claim),
       accessModes: [...accessModes],
       blocks,
       isLate,

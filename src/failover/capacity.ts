@@ -1,6 +1,7 @@
 /** Whether the survivors can take what a room's loss would move: requests against what is free, before anything happens. Pure. */
 import { quantity } from '../kubernetes/requests.ts'
 import type { NodeView, PodView, Taint } from '../kubernetes/resources.ts'
+import { toleratesTaint } from './taints.ts'
 
 export interface Amount {
   readonly cpuMilli: number
@@ -74,15 +75,7 @@ const fits = (needed: Amount, free: Amount): boolean =>
   needed.pods <= free.pods
 
 const isTolerated = ({ tolerations }: CountedPod, taints: readonly Taint[]): boolean =>
-  taints
-    .filter(({ effect }) => effect === 'NoSchedule' || effect === 'NoExecute')
-    .every((taint) =>
-      tolerations.some(
-        ({ key = '', operator = 'Equal', value = '', effect = '' }) =>
-          (effect === '' || effect === taint.effect) &&
-          (key === '' ? operator === 'Exists' : key === taint.key && (operator === 'Exists' || value === (taint.value ?? ''))),
-      ),
-    )
+  taints.filter(({ effect }) => effect === 'NoSchedule' || effect === 'NoExecute').every((taint) => toleratesTaint(tolerations, taint))
 
 const nothing: Amount = { cpuMilli: 0, memoryBytes: 0, pods: 0 }
 

@@ -113,7 +113,8 @@ export function createCarrier(options: CarryOutOptions): Carrier {
         adapt(undefined, clock.nowMs() - startedMs)
         if (step.kind === 'vm') kubevirtInARow = 0
         else transientInARow = 0
-        doneAtMs.set(step.key, clock.nowMs())
+        // Somebody wrote the pod in between: its node waits for this one, so it is made again as soon as the newer version is seen.
+        if (step.kind !== 'tolerate' || outcome !== 'replaced') doneAtMs.set(step.key, clock.nowMs())
         failedAtMs.delete(step.key)
         done.push(step)
         options.onDone(step, outcome)
@@ -228,13 +229,11 @@ async function carryOutStep(step: Step, { client, epoch, signal, config, clock }
         ),
       )
     case 'fail-pod':
+      // Strategic, so that the condition comes beside those that are there.
       return unlessReplaced(
-        client.patchMerge(
+        client.patchStrategic(
           `${paths.pod(step.pod.namespace, step.pod.name)}/status`,
-          {
-            metadata: { uid: step.pod.uid },
-            status: { phase: 'Failed', reason: 'NodeFenced', message: 'its node was fenced by roomfence and has stopped' },
-          },
+          { metadata: { uid: step.pod.uid }, status: disrupted(clock.isoTime()) },
           call,
         ),
       )
@@ -251,6 +250,16 @@ async function carryOutStep(step: Step, { client, epoch, signal, config, clock }
 
 /** virt-api's answer to a start of a VM that somebody has asked to start already. */
 export const isStartUnderWay = (error: unknown): boolean => isKubeError(error, 'server-error') && error.message.includes('already underway')
+
+/**
+ * As podgc and eviction mark what they end: a Job whose podFailurePolicy ignores disruptions does not count the pod then, or it would fail for good with a
+ * backoffLimit of 0.
+ */
+function disrupted(lastTransitionTime: string): object {
+  const message = 'its node was fenced by roomfence and has stopped'
+  const condition = { type: 'DisruptionTarget', status: 'True', reason: 'DeletionByRoomfence', message, lastTransitionTime }
+  return { phase: 'Failed', reason: 'NodeFenced', message, conditions: [condition] }
+}
 
 type CallLimits = { readonly signal: AbortSignal; readonly timeoutMs: number }
 

@@ -1,15 +1,8 @@
 /** What each pod of a fenced node is, and so whether, when and on which proof it may be cleared (docs/protocol.md, "Carrying it out"). Pure. */
 import type { PersistentVolumeView, PodView, VirtualMachineInstanceView, VirtualMachineView } from '../kubernetes/resources.ts'
-import {
-  type FailoverConfig,
-  fencedTaintKey,
-  optOutAnnotation,
-  outOfServiceTaintKey,
-  type PodSelector,
-  priorityAnnotation,
-  type VolumeName,
-} from './order.ts'
-import { fullName, type Snapshot } from './snapshot.ts'
+import { type FailoverConfig, optOutAnnotation, type PodSelector, priorityAnnotation, type VolumeName } from './order.ts'
+import { fullName, type Snapshot, volumesByClaim } from './snapshot.ts'
+import { toleratesEverything, toleratesFence } from './taints.ts'
 
 /** Cleared in this order. `hotplug` pods are swept up last: their owner's garbage collection takes them. */
 export type PodClass = 'control' | 'launcher' | 'migration-target' | 'stateful' | 'job' | 'other' | 'hotplug'
@@ -28,11 +21,13 @@ export interface ClassifiedPod {
   readonly podClass: PodClass
   /** Why it is left alone, if it is. */
   readonly skipped: string | undefined
-  /** It was opted out by a person: it is also made immune to Kubernetes' own eviction. */
-  readonly optedOut: boolean
+  /** It was opted out by a person, or is left alone for its tolerations and must not run twice: it is also made immune to Kubernetes' own eviction. */
+  readonly isToStay: boolean
   readonly proofNeeded: ProofNeeded
   /** Shared volumes it can write: what the data gate is asked about. */
   readonly volumes: readonly VolumeName[]
+  /** Claims that it can write and for which no volume is known: nobody can be asked about their data. */
+  readonly unknownClaims: readonly string[]
   /** The instance it belongs to, for launchers, targets and hot-plug pods. */
   readonly vmi: VirtualMachineInstanceView | undefined
   readonly vm: VirtualMachineView | undefined
@@ -42,10 +37,11 @@ export interface ClassifiedPod {
 }
 
 export function classifyPods(
-  snapshot: Pick<Snapshot, 'pods' | 'vms' | 'vmis' | 'volumesByClaim'>,
+  snapshot: Pick<Snapshot, 'pods' | 'vms' | 'vmis' | 'volumes'>,
   config: FailoverConfig,
 ): readonly ClassifiedPod[] {
   const vmiByUid = new Map([...snapshot.vmis.values()].map((vmi) => [vmi.uid, vmi]))
+  const byClaim = volumesByClaim(snapshot)
   const podByUid = new Map(snapshot.pods.map((pod) => [pod.uid, pod]))
   // Whoever clears a launcher has its hot-plug pods cleared by their garbage collection: also those whose volume the instance just gave up.
   const attached = Map.groupBy(
@@ -59,14 +55,17 @@ export function classifyPods(
     const optedOut = [pod, vmi, vm].some((object) => isTrue(object?.annotations[optOutAnnotation]))
     const podClass = classOf(pod, vmi, config)
     const volumes = [pod, ...(attached.get(pod.uid) ?? [])].flatMap((one) => one.volumes)
-    const storage = sharedStorage(pod.namespace, volumes, podClass === 'hotplug' ? undefined : vmi, snapshot.volumesByClaim)
+    const storage = sharedStorage(pod.namespace, volumes, podClass === 'hotplug' ? undefined : vmi, byClaim)
+    const needed = proofNeeded(pod, podClass, storage, config)
+    const skipped = skipReason(pod, optedOut)
     return {
       pod,
       podClass,
-      skipped: skipReason(pod, optedOut),
-      optedOut,
-      proofNeeded: proofNeeded(pod, podClass, storage, config),
+      skipped,
+      isToStay: optedOut || (needed.kind !== 'none' && skipped !== undefined && staysByTolerations(pod) === skipped),
+      proofNeeded: needed,
       volumes: storage.volumes,
+      unknownClaims: storage.unknown,
       vmi,
       vm,
       priority: priorityOf(pod, vmi, vm),
@@ -85,36 +84,30 @@ export function skipReason(pod: PodView, optedOut: boolean): string | undefined 
   if (pod.annotations['kubernetes.io/config.mirror'] !== undefined)
     return 'a static pod: its mirror in the API says nothing of it, and the kubelet makes it again'
   if (pod.owner?.kind === 'DaemonSet') return 'a DaemonSet pod: it belongs to its node'
-  // A launcher is never left out for its tolerations: its VM has nothing else that brings it back.
-  if (pod.owner?.kind !== 'VirtualMachineInstance' && toleratesEverything(pod))
-    return 'it tolerates every taint: it is meant to stay on its node'
-  if (optedOut) return `opted out (${optOutAnnotation})`
+  return staysByTolerations(pod) ?? (optedOut ? `opted out (${optOutAnnotation})` : undefined)
+}
+
+function staysByTolerations({ owner, tolerations }: PodView): string | undefined {
+  // Never a launcher: its VM has nothing else that brings it back. And what hangs on a launcher goes with it.
+  if (owner?.kind === 'VirtualMachineInstance' || owner?.kind === 'Pod') return undefined
+  if (toleratesEverything(tolerations)) return 'it tolerates every taint: it is meant to stay on its node'
+  // Cleared, it might come back to a dead node, again and again. What may run twice is left to Kubernetes' own eviction.
+  if (toleratesFence(tolerations)) return 'it tolerates the taints of a fenced node: its replacement could be placed there again'
   return undefined
 }
 
-function toleratesEverything(pod: PodView): boolean {
-  const covers = (key: string): boolean =>
-    pod.tolerations.some(
-      (toleration) =>
-        toleration.operator === 'Exists' &&
-        (toleration.key === undefined || toleration.key === '' || toleration.key === key) &&
-        (toleration.effect === undefined || toleration.effect === '' || toleration.effect === 'NoSchedule'),
-    )
-  return covers(outOfServiceTaintKey) && covers(fencedTaintKey)
-}
-
 function classOf(pod: PodView, vmi: VirtualMachineInstanceView | undefined, config: FailoverConfig): PodClass {
+  // KubeVirt copies a template's labels to the launcher: whatever they say, it is a VM, that runs once and has to be followed.
+  if (pod.owner?.kind === 'VirtualMachineInstance')
+    // The label of a migration stays on the pod after its end, so the instance's node decides.
+    return vmi !== undefined && vmi.nodeName !== '' && vmi.nodeName !== pod.nodeName ? 'migration-target' : 'launcher'
+  if (pod.owner?.kind === 'Pod') return 'hotplug'
   if (config.controlPods.some((selector) => matches(pod, selector))) return 'control'
   switch (pod.owner?.kind) {
-    case 'VirtualMachineInstance':
-      // A label stays on the pod after its migration ended, so the instance's node decides.
-      return vmi !== undefined && vmi.nodeName !== '' && vmi.nodeName !== pod.nodeName ? 'migration-target' : 'launcher'
     case 'StatefulSet':
       return 'stateful'
     case 'Job':
       return 'job'
-    case 'Pod':
-      return 'hotplug'
     case undefined:
     default:
       if (pod.labels['kubevirt.io'] === 'hotplug-disk') return 'hotplug'
@@ -139,15 +132,16 @@ function sharedStorage(
   namespace: string,
   podVolumes: PodView['volumes'],
   vmi: VirtualMachineInstanceView | undefined,
-  volumesByClaim: ReadonlyMap<string, PersistentVolumeView>,
+  byClaim: ReadonlyMap<string, readonly PersistentVolumeView[]>,
 ): SharedStorage {
   const volumes = new Map<string, VolumeName>()
   const unknown = new Set<string>()
   const addClaim = (claim: string): void => {
-    const volume = volumesByClaim.get(`${namespace}/${claim}`)
-    if (volume === undefined) unknown.add(claim)
-    else if (!volume.isNodeLocal && !isReadOnly(volume))
-      volumes.set(`${volume.driver} ${volume.handle || volume.name}`, { driver: volume.driver, handle: volume.handle })
+    const found = byClaim.get(`${namespace}/${claim}`)
+    if (found === undefined) unknown.add(claim)
+    for (const volume of found ?? [])
+      if (!volume.isNodeLocal && !isReadOnly(volume))
+        volumes.set(`${volume.driver} ${volume.handle || volume.name}`, { driver: volume.driver, handle: volume.handle })
   }
   for (const volume of podVolumes) {
     if (volume.readOnly) continue

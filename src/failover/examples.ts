@@ -81,6 +81,9 @@ export const exampleVolume = (claim: string, more: Partial<PersistentVolumeView>
   ...more,
 })
 
+export const exampleVolumes = (...claims: readonly string[]): ReadonlyMap<string, PersistentVolumeView> =>
+  new Map(claims.map((claim) => [`pv-${claim}`, exampleVolume(claim)]))
+
 export const exampleLauncher = (vm: string, more: Partial<PodView> = {}): PodView =>
   examplePod(`launcher-${vm}`, {
     owner: { kind: 'VirtualMachineInstance', name: vm, uid: `vmi-${vm}` },
@@ -125,7 +128,7 @@ const emptySnapshot: Snapshot = {
   ),
   pods: [],
   unbound: [],
-  volumesByClaim: new Map(),
+  volumes: new Map(),
   vms: new Map(),
   vmis: new Map(),
   volumeAttachments: [],
@@ -155,7 +158,7 @@ export function exampleInput(
       pods: vms.map((name) => exampleLauncher(name)),
       vms: byName(vms.map((name) => exampleVm(name))),
       vmis: byName(vms.map((name) => exampleVmi(name))),
-      volumesByClaim: new Map(vms.map((name) => [`apps/${name}`, exampleVolume(name)])),
+      volumes: exampleVolumes(...vms),
       ...snapshot,
     },
   }

@@ -170,6 +170,7 @@ async function carryOut(input: FailoverInput, { observation, events, rest, poke,
   let sinceMs: ReadonlyMap<string, number> = new Map()
   const startAsked = new Set<string>()
   const released = new Set<string>()
+  const refused = new Map<string, string>()
   const carrier = createCarrier({
     client,
     config,
@@ -181,9 +182,11 @@ async function carryOut(input: FailoverInput, { observation, events, rest, poke,
     onDone: (step: Step, outcome: StepOutcome) => {
       if (step.kind === 'vm' && step.action.kind === 'start') startAsked.add(step.workload.uid)
       if (step.kind === 'release-lease') released.add(step.key)
+      refused.delete(step.key)
       tell.stepDone(step, outcome)
     },
     onFailed: (step, error) => {
+      if (!isTransient(error)) refused.set(step.key, refusalReason(error))
       tell.stepFailed(step, error, refusalReason(error))
     },
   })
@@ -220,6 +223,7 @@ async function carryOut(input: FailoverInput, { observation, events, rest, poke,
         nowMs: clock.nowMs(),
         sinceMs,
         isoTime: clock.isoTime(),
+        refused,
       })
       sinceMs = new Map([...plan.subjects].map((subject) => [subject, sinceMs.get(subject) ?? clock.nowMs()]))
       const before: FenceStatus = fence.status

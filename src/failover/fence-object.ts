@@ -65,7 +65,7 @@ export interface RecordedAttachment {
   readonly name: string
   readonly node: string
   readonly persistentVolume: string
-  /** `namespace/claim`, empty when no volume is known for it. */
+  /** `namespace/claim`, empty when no claim has the volume (any more). */
   readonly claim: string
   readonly accessModes: readonly string[]
   /** Only one node may have the volume at a time, so its new pod waits for this one. */

@@ -116,9 +116,7 @@ export function startObservation(options: {
       nodes: nodeObjects.items(),
       pods: pods.flatMap((collection) => [...collection.items().values()]),
       unbound: [...unbound.items().values()].filter((pod) => pod.createdAt >= since),
-      volumesByClaim: new Map(
-        [...volumes.items().values()].flatMap((volume) => (volume.claim === undefined ? [] : [[fullName(volume.claim), volume]])),
-      ),
+      volumes: volumes.items(),
       vms: vms.items(),
       vmis: vmis.items(),
       volumeAttachments: [...attachments.items().values()],

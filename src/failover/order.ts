@@ -61,7 +61,7 @@ export interface PodSelector {
 }
 
 export interface FailoverConfig {
-  /** Cleared first, in this order: without them nothing else comes back. */
+  /** Cleared first, in this order: without them nothing else comes back. A VM's pods are none of them, whatever their labels. */
   readonly controlPods: readonly PodSelector[]
   /** CSI drivers whose volumes are DRBD resources, so that the `storage` proof can hold for them. */
   readonly drbdDrivers: readonly string[]

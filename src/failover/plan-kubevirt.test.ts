@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import type { PodView, VirtualMachineInstanceView } from '../kubernetes/resources.ts'
 import { virtualMachineInstanceView } from '../kubernetes/resources.ts'
-import { exampleInput, exampleLauncher, examplePod, exampleRecord, exampleVmi, exampleVolume } from './examples.ts'
+import { exampleInput, exampleLauncher, examplePod, exampleRecord, exampleVmi, exampleVolumes } from './examples.ts'
 import { emptyFenceStatus, type RecordedWorkload } from './fence-object.ts'
 import { type Plan, planFailover } from './plan.ts'
 import type { Step } from './steps.ts'
@@ -16,11 +16,7 @@ const hotplug = (claim: string, more: Partial<PodView> = {}): PodView =>
     volumes: [{ kind: 'claim', claim, readOnly: false }],
     ...more,
   })
-const withExtra = (claim = 'extra') =>
-  new Map([
-    ['apps/one', exampleVolume('one')],
-    [`apps/${claim}`, exampleVolume(claim)],
-  ])
+const withExtra = exampleVolumes('one', 'extra')
 
 describe('a VM with hot-plugged volumes', () => {
   const pods = [exampleLauncher('one'), hotplug('extra')]
@@ -29,7 +25,7 @@ describe('a VM with hot-plugged volumes', () => {
     const proved = new Set(['drbd-one'])
     const input = exampleInput({
       vms: ['one'],
-      snapshot: { pods, volumesByClaim: withExtra() },
+      snapshot: { pods, volumes: withExtra },
       proofs: {
         node: () => ({ held: false, reason: 'no watchdog' }),
         workload: (_node, resources) =>
@@ -48,7 +44,7 @@ describe('a VM with hot-plugged volumes', () => {
     const plan = planFailover(
       exampleInput({
         vms: ['one'],
-        snapshot: { pods, vmis, volumesByClaim: withExtra() },
+        snapshot: { pods, vmis, volumes: withExtra },
         dataGate: (volumes) =>
           volumes.some(({ handle }) => handle === 'drbd-one') ? { open: false, reason: 'no UpToDate replica of drbd-one' } : { open: true },
       }),

@@ -1,7 +1,17 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { PodView } from '../kubernetes/resources.ts'
-import { exampleInput, exampleLauncher, exampleOrder, examplePod, exampleRecord, exampleVm, exampleVmi, exampleVolume } from './examples.ts'
+import {
+  exampleInput,
+  exampleLauncher,
+  exampleOrder,
+  examplePod,
+  exampleRecord,
+  exampleVm,
+  exampleVmi,
+  exampleVolume,
+  exampleVolumes,
+} from './examples.ts'
 import { emptyFenceStatus } from './fence-object.ts'
 import type { ProofAnswer } from './order.ts'
 import { type Plan, type PlanInput, planFailover } from './plan.ts'
@@ -75,14 +85,14 @@ describe('a plan', () => {
       examplePod('drbd', { volumes: claims('drbd') }),
       examplePod('plain'),
     ]
-    const volumesByClaim = new Map([
-      ['apps/nfs', exampleVolume('nfs', { driver: 'nfs', handle: '' })],
-      ['apps/drbd', exampleVolume('drbd')],
+    const volumes = new Map([
+      ['pv-nfs', exampleVolume('nfs', { driver: 'nfs', handle: '' })],
+      ['pv-drbd', exampleVolume('drbd')],
     ])
     const vmis = new Map([['apps/diskless', exampleVmi('diskless', { claims: [] })]])
     const proofs = { node: () => never, workload: (): ProofAnswer => ({ held: true, proof: { kind: 'storage' } }) }
     const plan = planFailover(
-      exampleInput({ snapshot: { pods, volumesByClaim, vmis, vms: new Map([['apps/diskless', exampleVm('diskless')]]) }, proofs }),
+      exampleInput({ snapshot: { pods, volumes, vmis, vms: new Map([['apps/diskless', exampleVm('diskless')]]) }, proofs }),
     )
     expect([...deleted(plan)].sort()).toEqual(['drbd', 'plain'])
   })
@@ -94,7 +104,7 @@ describe('a plan', () => {
         vms: ['one'],
         snapshot: {
           vmis: new Map([['apps/one', exampleVmi('one', { claims: ['one', 'hot'] })]]),
-          volumesByClaim: new Map(['one', 'hot'].map((claim) => [`apps/${claim}`, exampleVolume(claim)])),
+          volumes: exampleVolumes('one', 'hot'),
         },
         proofs: {
           node: () => never,
@@ -226,6 +236,7 @@ describe('a plan', () => {
       isTerminating: fc.boolean(),
       hasVolume: fc.boolean(),
       optOut: fc.boolean(),
+      isImmune: fc.boolean(),
     })
     fc.assert(
       fc.property(
@@ -242,12 +253,13 @@ describe('a plan', () => {
               owner: { kind: shape.kind, name: `o${String(index)}`, uid: `vmi-o${String(index)}` },
               volumes: shape.hasVolume ? [{ kind: 'claim', claim: `v${String(index)}`, readOnly: false }] : [],
               annotations: shape.optOut ? { 'roomfence.io/opt-out': 'true' } : {},
+              tolerations: shape.isImmune ? [{ operator: 'Exists', effect: 'NoExecute' }] : [],
             }),
           )
           const input = exampleInput({
             snapshot: {
               pods,
-              volumesByClaim: new Map(pods.map((_, index) => [`apps/v${String(index)}`, exampleVolume(`v${String(index)}`)])),
+              volumes: exampleVolumes(...pods.map((_, index) => `v${String(index)}`)),
               vmis: new Map(
                 shapes.flatMap((shape, index) =>
                   shape.kind === 'VirtualMachineInstance'
@@ -257,6 +269,9 @@ describe('a plan', () => {
               ),
             },
             proofs: { node: () => node, workload: (_, [handle]) => storage[indexOf(handle)] ?? never },
+            // What could not be made immune is no longer waited for.
+            nowMs: 60_000,
+            sinceMs: new Map(['b1', 'b2'].map((node) => [`immunity ${node}`, 0])),
             dataGate: ([volume]) => (open[indexOf(volume?.handle)] === true ? { open: true } : { open: false, reason: 'stale' }),
           })
           const plan = planFailover(input)
@@ -278,7 +293,9 @@ describe('a plan', () => {
             const needsProof = shape.hasVolume || ['VirtualMachineInstance', 'StatefulSet'].includes(shape.kind)
             const mustNotBeReleased =
               needsProof &&
-              (shape.optOut || shape.kind === 'DaemonSet' ? shape.isTerminating : !isProved || (shape.isTerminating && !isOpen))
+              (shape.optOut || shape.kind === 'DaemonSet'
+                ? shape.isTerminating || (shape.optOut && !shape.isImmune)
+                : !isProved || (!isOpen && (shape.isTerminating || !shape.isImmune)))
             if (mustNotBeReleased) expect(outOfService(plan), JSON.stringify({ index, shape })).not.toContain(shape.node)
           }
         },

@@ -9,12 +9,13 @@ import { type ClassifiedPod, classifyPods } from './classify.ts'
 import type { FenceStatus, RecordedWorkload } from './fence-object.ts'
 import { leasesHeldOn } from './leases.ts'
 import { type DataGate, type FailoverConfig, type FenceOrder, outOfServiceTaintKey, type Proofs } from './order.ts'
+import { immunitySteps, outOfServiceNodes } from './out-of-service.ts'
 import { decidePod, type PodVerdict } from './pod-verdict.ts'
 import { compareText, nextStatus, nodeRecords } from './plan-status.ts'
 import { recordWorkloads } from './record.ts'
 import { fullName, type Snapshot } from './snapshot.ts'
 import type { Stage, Step } from './steps.ts'
-import { fencedTaint, hasTaint, immuneTolerations, isOutOfService, outOfServiceTaint } from './taints.ts'
+import { fencedTaint, hasTaint, isOutOfService, outOfServiceTaint } from './taints.ts'
 import { unplacedWorkloads } from './unplaced.ts'
 import { followVm, isFinal } from './vm.ts'
 
@@ -29,6 +30,8 @@ export interface PlanInput {
   readonly sinceMs: ReadonlyMap<string, number>
   /** Wall-clock time, for the record only. */
   readonly isoTime: string
+  /** Steps that the API server refused when they were last tried, by key, and why. */
+  readonly refused?: ReadonlyMap<string, string>
 }
 
 export interface Plan {
@@ -64,8 +67,10 @@ export function planFailover(given: PlanInput): Plan {
     const node = snapshot.nodes.get(name)
     return node === undefined || hasTaint(node.taints, fencedTaint(order.epoch)) ? [] : [name]
   })
-  const outOfService = outOfServiceNodes(input, verdicts)
-  const waves = vmWaves(verdicts, snapshot.recorded.workloads, config, ageMs)
+  const outOfService = outOfServiceNodes(input, verdicts, ageMs)
+  // Both taints come before any delete, and the order of deletes is one for all nodes: so all wait for that moment.
+  const cleared = outOfService.dueInMs === undefined ? verdicts : []
+  const waves = vmWaves(cleared, snapshot.recorded.workloads, config, ageMs)
   const deletedNow = new Set(waves.flat().map((verdict) => verdict.pod.uid))
   const recorded = recordWorkloads(input, pods, verdicts, deletedNow)
   const followed = followVms(input, recorded, ageMs)
@@ -109,13 +114,13 @@ export function planFailover(given: PlanInput): Plan {
           why: `its holder ${lease.holder} stopped with node ${lease.node}`,
         })),
     },
-    { name: 'control pods', barrier: false, steps: clearSteps(verdicts, ['control']) },
+    { name: 'control pods', barrier: false, steps: clearSteps(cleared, ['control']) },
     ...waves.map((wave, index): Stage => ({ name: `VM wave ${String(index + 1)}`, barrier: false, steps: wave.map(clearStep) })),
-    { name: 'stateful pods', barrier: false, steps: clearSteps(verdicts, ['stateful']) },
-    { name: 'jobs', barrier: false, steps: jobSteps(verdicts) },
-    { name: 'other pods', barrier: false, steps: clearSteps(verdicts, ['other']) },
+    { name: 'stateful pods', barrier: false, steps: clearSteps(cleared, ['stateful']) },
+    { name: 'jobs', barrier: false, steps: jobSteps(cleared) },
+    { name: 'other pods', barrier: false, steps: clearSteps(cleared, ['other']) },
     { name: 'virtual machines', barrier: false, steps: followed.steps },
-    { name: 'hot-plug pods left over', barrier: false, steps: hotplugSteps(verdicts, snapshot) },
+    { name: 'hot-plug pods left over', barrier: false, steps: hotplugSteps(cleared, snapshot) },
   ]
 
   const attachments = followAttachments(input, verdicts, ageMs)
@@ -136,7 +141,11 @@ export function planFailover(given: PlanInput): Plan {
   const settlesInMs = isEnding && !order.dryRun ? Math.min(longestSettleMs, config.lookEveryMs) - ageMs('settled') : 0
   const status: FenceStatus = settlesInMs > 0 ? { ...settled, phase: 'Acting', finishedAt: '' } : settled
   const readyIn = waiting.flatMap((verdict) => (verdict.readyInMs === undefined ? [] : [verdict.readyInMs]))
-  const soonest = settlesInMs > 0 ? [...readyIn, settlesInMs] : readyIn
+  const soonest = [
+    ...readyIn,
+    ...(settlesInMs > 0 ? [settlesInMs] : []),
+    ...(outOfService.dueInMs === undefined ? [] : [outOfService.dueInMs]),
+  ]
   return {
     stages: stages.filter((stage) => stage.steps.length > 0),
     status,
@@ -260,54 +269,6 @@ function hotplugSteps(verdicts: readonly PodVerdict[], snapshot: Snapshot): read
   return verdicts
     .filter((verdict) => verdict.kind === 'ready' && verdict.classified.podClass === 'hotplug' && !uids.has(verdict.pod.owner?.uid ?? ''))
     .map(clearStep)
-}
-
-function immunitySteps(verdicts: readonly PodVerdict[]): readonly Step[] {
-  return verdicts.flatMap((verdict): readonly Step[] => {
-    const { pod, classified } = verdict
-    // A short wait for the clock is far from Kubernetes' five minutes; a wait without an end is a hold.
-    const staysLong =
-      verdict.kind === 'held' || (verdict.kind === 'waiting' && (verdict.readyInMs === undefined || verdict.readyInMs > 60_000))
-    if ((!staysLong && !classified.optedOut) || pod.isTerminating) return []
-    if (classified.skipped !== undefined && !classified.optedOut) return []
-    const tolerations = immuneTolerations(pod.tolerations)
-    if (tolerations === undefined) return []
-    return [
-      { kind: 'tolerate', key: `tolerate ${pod.uid}`, pod, tolerations, why: `kept from Kubernetes' own eviction: ${verdict.reason}` },
-    ]
-  })
-}
-
-/**
- * The nodes on which podgc and attach-detach may release what is terminating. They act on whatever is there, so every pod and attachment with storage must
- * have its proof, and nothing that is held or opted out may be terminating already.
- */
-function outOfServiceNodes(
-  { order, snapshot, proofs, config }: PlanInput,
-  verdicts: readonly PodVerdict[],
-): { readonly eligible: readonly string[]; readonly waitingFor: ReadonlyMap<string, string> } {
-  const waitingFor = new Map<string, string>()
-  const blocks = (node: string, reason: string): void => {
-    if (!waitingFor.has(node)) waitingFor.set(node, reason)
-  }
-  for (const verdict of verdicts) {
-    const { pod, classified } = verdict
-    if (classified.proofNeeded.kind === 'none') continue
-    if (classified.skipped !== undefined) {
-      if (pod.isTerminating) blocks(pod.nodeName, `${fullName(pod)} is terminating and is to be left alone: ${classified.skipped}`)
-    } else if (!verdict.isProved) blocks(pod.nodeName, `${fullName(pod)}: ${verdict.reason}`)
-    else if (pod.isTerminating && verdict.kind === 'held')
-      blocks(pod.nodeName, `${fullName(pod)} is held and terminating already: ${verdict.reason}`)
-  }
-  const volumes = new Map([...snapshot.volumesByClaim.values()].map((volume) => [volume.name, volume]))
-  for (const attachment of snapshot.volumeAttachments) {
-    const volume = volumes.get(attachment.persistentVolume)
-    const node = attachment.nodeName as FenceOrder['nodes'][number]
-    const isDrbd = volume !== undefined && volume.handle !== '' && config.drbdDrivers.includes(volume.driver)
-    const answer = isDrbd ? proofs.workload(node, [volume.handle]) : proofs.node(node)
-    if (!answer.held) blocks(node, `volume ${attachment.persistentVolume} is attached: ${answer.reason}`)
-  }
-  return { eligible: order.nodes.filter((node) => snapshot.nodes.has(node) && !waitingFor.has(node)), waitingFor }
 }
 
 function followVms(

@@ -39,10 +39,8 @@ export function decidePod(classified: ClassifiedPod, { proofs, dataGate, order }
   // A target of a VM that lives on a survivor starts nothing when it goes: there is nothing to be stale.
   const startsNothing =
     classified.podClass === 'migration-target' && vmi !== undefined && !order.nodes.some((node) => node === vmi.nodeName)
-  if (classified.volumes.length > 0 && !startsNothing) {
-    const gate = dataGate(classified.volumes)
-    if (!gate.open) return { ...base, kind: 'held', reason: gate.reason }
-  }
+  const reason = startsNothing ? undefined : holdReason(classified, dataGate)
+  if (reason !== undefined) return { ...base, kind: 'held', reason }
   return {
     ...base,
     kind: 'ready',
@@ -67,6 +65,14 @@ function proofOf({ pod, proofNeeded }: ClassifiedPod, proofs: Proofs): ProofAnsw
     default:
       return proofNeeded satisfies never
   }
+}
+
+/** Why what replaces the pod might start from old data; undefined when it cannot. */
+function holdReason({ volumes, unknownClaims }: ClassifiedPod, dataGate: DataGate): string | undefined {
+  if (unknownClaims.length > 0)
+    return `no volume is bound to claim ${unknownClaims.join(', ')}, so nobody can tell where its newest data is`
+  const gate = volumes.length > 0 ? dataGate(volumes) : ({ open: true } as const)
+  return gate.open ? undefined : gate.reason
 }
 
 const waitingReason = ({ proofNeeded }: ClassifiedPod, reason: string): string =>

@@ -46,9 +46,9 @@ export function recordWorkloads(
 
 const workloadUid = ({ vmi, pod, podClass }: ClassifiedPod): string => (vmi !== undefined && podClass === 'launcher' ? vmi.uid : pod.uid)
 
-const isWorthRecording = ({ podClass, proofNeeded, optedOut, skipped, vmi }: ClassifiedPod): boolean =>
+const isWorthRecording = ({ podClass, proofNeeded, isToStay, skipped, vmi }: ClassifiedPod): boolean =>
   (podClass === 'launcher' && vmi !== undefined) ||
-  optedOut ||
+  isToStay ||
   (skipped === undefined && proofNeeded.kind !== 'none' && podClass !== 'hotplug')
 
 function firstRecord({ pod, vmi, vm, priority, podClass }: ClassifiedPod, isoTime: string): RecordedWorkload {

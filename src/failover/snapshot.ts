@@ -18,8 +18,8 @@ export interface Snapshot {
   readonly pods: readonly PodView[]
   /** Pods of the whole cluster that have no node and were made since the fence. */
   readonly unbound: readonly UnboundPodView[]
-  /** By `namespace/claim`. */
-  readonly volumesByClaim: ReadonlyMap<string, PersistentVolumeView>
+  /** By name; all of the cluster, also those that no claim has any more. */
+  readonly volumes: ReadonlyMap<string, PersistentVolumeView>
   /** By `namespace/name`; all of the cluster. Empty where KubeVirt is not installed. */
   readonly vms: ReadonlyMap<string, VirtualMachineView>
   readonly vmis: ReadonlyMap<string, VirtualMachineInstanceView>
@@ -34,3 +34,13 @@ export interface Snapshot {
 }
 
 export const fullName = (object: { readonly namespace: string; readonly name: string }): string => `${object.namespace}/${object.name}`
+
+/**
+ * By `namespace/claim`. Of a claim that was just made again there may be two for a moment, while the volume of the one before is not marked as released
+ * yet: nobody can tell then, so both are asked about.
+ */
+export const volumesByClaim = ({ volumes }: Pick<Snapshot, 'volumes'>): ReadonlyMap<string, readonly PersistentVolumeView[]> =>
+  Map.groupBy(
+    [...volumes.values()].filter(({ claim }) => claim !== undefined),
+    ({ claim }) => (claim === undefined ? '' : fullName(claim)),
+  )

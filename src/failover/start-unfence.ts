@@ -26,6 +26,7 @@ import {
   unfencedEpochAnnotation,
 } from './order.ts'
 import { refusalReason } from './rbac.ts'
+import { volumesByClaim } from './snapshot.ts'
 import { fencedEpoch, isOurs, isUnfencedSince, withoutOurs } from './taints.ts'
 import { type AgentReport, checkUnfence, type FailedCheck, type UnfenceFacts } from './unfence.ts'
 
@@ -238,9 +239,7 @@ async function readFacts(input: UnfenceInput, signal: AbortSignal): Promise<read
   fresh.catch(() => {})
   const attachments = await client.list(paths.volumeAttachments, { project: volumeAttachmentView, signal })
   const volumes = await client.list(paths.persistentVolumes, { project: persistentVolumeView, signal })
-  const volumeByClaim = new Map(
-    volumes.items.flatMap(({ name, claim }) => (claim === undefined ? [] : [[`${claim.namespace}/${claim.name}`, name]])),
-  )
+  const byClaim = volumesByClaim({ volumes: new Map(volumes.items.map((volume) => [volume.name, volume])) })
   // Held and opted-out pods never left: the node is where they belong.
   const staying = new Set(
     (fence?.status.workloads ?? [])
@@ -264,8 +263,9 @@ async function readFacts(input: UnfenceInput, signal: AbortSignal): Promise<read
       pods.items
         .filter((pod) => !isOld(pod))
         .flatMap((pod) =>
-          pod.volumes.flatMap((volume) => (volume.kind === 'claim' ? [volumeByClaim.get(`${pod.namespace}/${volume.claim}`)] : [])),
-        ),
+          pod.volumes.flatMap((volume) => (volume.kind === 'claim' ? (byClaim.get(`${pod.namespace}/${volume.claim}`) ?? []) : [])),
+        )
+        .map(({ name }) => name),
     )
     facts.push({
       node,

@@ -47,6 +47,23 @@ export function withTaint(taints: readonly Taint[], added: Taint): readonly Tain
 
 export const withoutOurs = (taints: readonly Taint[]): readonly Taint[] => taints.filter((taint) => !isOurs(taint))
 
+/** Whether tolerations make the scheduler (NoSchedule) or eviction (NoExecute) look past a taint, for however long. */
+export const toleratesTaint = (tolerations: readonly Toleration[], taint: Taint): boolean =>
+  tolerations.some(
+    ({ key = '', operator = 'Equal', value = '', effect = '' }) =>
+      (effect === '' || effect === taint.effect) &&
+      (key === '' ? operator === 'Exists' : key === taint.key && (operator === 'Exists' || value === (taint.value ?? ''))),
+  )
+
+/** Whether a replacement of the pod could be placed on a fenced node again. */
+export const toleratesFence = (tolerations: readonly Toleration[]): boolean =>
+  [{ key: fencedTaintKey, effect: 'NoSchedule' }, outOfServiceTaint].every((taint) => toleratesTaint(tolerations, taint))
+
+/** Whether nothing ever moves the pod: it tolerates what is placed and what evicts, whatever its name, and without a limit. */
+export const toleratesEverything = (tolerations: readonly Toleration[]): boolean =>
+  ['NoSchedule', 'NoExecute'].every((effect) => toleratesTaint(tolerations, { key: 'any.example/taint', effect })) &&
+  immuneTolerations(tolerations) === undefined
+
 const evictionKeys = ['node.kubernetes.io/unreachable', 'node.kubernetes.io/not-ready'] as const
 
 /**

@@ -99,6 +99,7 @@ export interface UnboundPodView extends Namespaced {
 }
 
 export interface PersistentVolumeView extends Named {
+  /** The claim that has it. None of a `Released` one: it goes on naming the claim that it had, and another one of that name has another volume. */
   readonly claim: { readonly namespace: string; readonly name: string } | undefined
   readonly accessModes: readonly string[]
   /** CSI driver, or the kind of another source (`nfs`, `local`). */
@@ -259,7 +260,7 @@ export const unboundPodView = (object: unknown): UnboundPodView => ({
 })
 
 export function persistentVolumeView(object: unknown): PersistentVolumeView {
-  const claim = textAt(object, 'spec', 'claimRef', 'name')
+  const claim = textAt(object, 'status', 'phase') === 'Bound' ? textAt(object, 'spec', 'claimRef', 'name') : ''
   const driver = textAt(object, 'spec', 'csi', 'driver')
   const isNodeLocal = at(object, 'spec', 'local') !== undefined || at(object, 'spec', 'hostPath') !== undefined
   const otherSource = [...networkSources, 'local', 'hostPath'].find((kind) => at(object, 'spec', kind) !== undefined)

@@ -170,6 +170,40 @@ describe('the carrier', () => {
     expect(outcomes).toEqual(['done', 'gone'])
   })
 
+  test('makes a pod immune as soon as its newer version is seen, when somebody wrote it in between: its node waits for that', async () => {
+    const seen = podOn('held')
+    const tolerations = [{ operator: 'Exists' }]
+    const stages = (pod: typeof seen) => [
+      { name: 'immunity', barrier: false, steps: [{ kind: 'tolerate', key: `tolerate ${pod.uid}`, pod, tolerations, why: '' } as const] },
+    ]
+    const stored = structuredClone(bed.store.get('pods', 'default', 'held'))
+    if (stored === undefined) throw new Error('no pod')
+    const newer = podView(bed.store.update('pods', { ...stored, metadata: { ...stored.metadata, labels: { changed: 'yes' } } }))
+    const one = carrier()
+    await one.run(stages(seen))
+    await one.run(stages(newer))
+    expect(outcomes).toEqual(['replaced', 'done'])
+    expect(bed.store.get('pods', 'default', 'held')?.['spec']).toMatchObject({ tolerations })
+  })
+
+  test('fails a Job pod as disrupted, as Kubernetes itself does, and keeps what else is said of it', async () => {
+    const pod = podOn('batch')
+    const stored = structuredClone(bed.store.get('pods', 'default', 'batch'))
+    if (stored === undefined) throw new Error('no pod')
+    const conditions = [{ type: 'Ready', status: 'False' }]
+    bed.store.update('pods', { ...stored, status: { phase: 'Running', podIP: '10.0.0.1', conditions } }, 'status')
+    const fail = (of: typeof pod): Step => ({ kind: 'fail-pod', key: `fail ${of.uid}`, pod: of, why: '' })
+    await carrier().run([{ name: 'jobs', barrier: false, steps: [fail(pod)] }])
+    expect(bed.store.get('pods', 'default', 'batch')?.['status']).toMatchObject({
+      phase: 'Failed',
+      reason: 'NodeFenced',
+      podIP: '10.0.0.1',
+      conditions: [...conditions, { type: 'DisruptionTarget', status: 'True', reason: 'DeletionByRoomfence' }],
+    })
+    await carrier().run([{ name: 'jobs', barrier: false, steps: [fail({ ...pod, uid: 'another' })] }])
+    expect(outcomes).toEqual(['done', 'replaced'])
+  })
+
   test('skips a step whose own condition failed, and goes on with the others', async () => {
     const held = podOn('held')
     const free = podOn('free')

@@ -6,7 +6,7 @@ import type { FailoverEvent } from '../../src/failover/order.ts'
 import { rbacRules, type RbacRule } from '../../src/failover/rbac.ts'
 import type { KubeClient } from '../../src/kubernetes/client.ts'
 import { sleep } from '../cluster/timing.ts'
-import type { Bed } from './bed.ts'
+import type { Bed, FenceObject } from './bed.ts'
 import { addDeadPods, countPods, patience } from './dead-pods.ts'
 import type { Line } from './lines.ts'
 import { createJob } from './objects.ts'
@@ -14,6 +14,8 @@ import { createJob } from './objects.ts'
 export interface RefusalsPlayed {
   /** What was told while these rights were missing. */
   readonly lacking: ReadonlyMap<string, readonly FailoverEvent[]>
+  /** The nodes, as the Fence has them where no pod may be changed. */
+  readonly unchanged: NonNullable<FenceObject['status']>['nodes']
   readonly withoutLeases: { readonly events: readonly FailoverEvent[]; readonly outcome: string; readonly left: number }
   readonly tainted: { readonly withoutTaints: number; readonly withoutPods: number }
   readonly webhook: {
@@ -82,6 +84,8 @@ export async function playRefusals(bed: Bed): Promise<RefusalsPlayed> {
     spec: { holderIdentity: `${first}_1a2b`, leaseDurationSeconds: 15 },
   })
   const lacking = new Map<string, readonly FailoverEvent[]>()
+  let unchanged: RefusalsPlayed['unchanged'] = []
+  for (const node of bed.nodesOf()) await backInService(bed, node)
   let isHeld = true
   const dataGate = () => (isHeld ? ({ open: false, reason: 'Outdated on every survivor' } as const) : ({ open: true } as const))
   for (const [name, { rights, told }] of Object.entries(plays)) {
@@ -92,6 +96,7 @@ export async function playRefusals(bed: Bed): Promise<RefusalsPlayed> {
     await bed.until(`${name}: ${told.join('; ')}`, () => told.every((rule) => isTold(one.events, rule)))
     // What is told twice, and what is deleted all the same, comes after it.
     if (name === 'look' || name === 'taint') await sleep(untilAskedAgainMs)
+    if (name === 'clear') unchanged = await nodesOnceOutOfService(bed, one.order.id)
     one.failover.stop()
     await one.done
     lacking.set(name, one.events)
@@ -102,6 +107,7 @@ export async function playRefusals(bed: Bed): Promise<RefusalsPlayed> {
   const one = await bed.failedOver({ client, dataGate })
   return {
     lacking,
+    unchanged,
     tainted: { withoutTaints: clearedIn(lacking.get('taint')), withoutPods },
     withoutLeases: { events: one.events, outcome: one.result.outcome, left: await countPods(bed, 'refused') },
     webhook: await playWebhook(bed),
@@ -113,6 +119,20 @@ const seesNothing = async (client: KubeClient): Promise<boolean> =>
     () => false,
     () => true,
   )
+
+/** Without the taint that an earlier fence of this stage left. */
+async function backInService({ api }: Bed, node: string): Promise<void> {
+  const path = `/api/v1/nodes/${node}`
+  const { spec } = await api.get<{ spec: { taints?: readonly { readonly key: string }[] } }>(path)
+  await api.patch(path, { spec: { taints: (spec.taints ?? []).filter(({ key }) => key !== 'node.kubernetes.io/out-of-service') } })
+}
+
+/** When the node that has nothing to keep is out of service, as the other one would have been. */
+const nodesOnceOutOfService = async (bed: Bed, fence: string): Promise<RefusalsPlayed['unchanged']> =>
+  bed.until('the node without a held pod is out of service', async () => {
+    const { status } = await bed.fence(fence)
+    return status?.nodes.some(({ name, outOfService }) => name === bed.nodesOf()[1] && outOfService) === true && status.nodes
+  })
 
 const clearedIn = (events: readonly FailoverEvent[] = []): number => events.filter(({ kind }) => kind === 'pod-cleared').length
 
@@ -213,6 +233,21 @@ export const refusalLines: readonly Line<RefusalsPlayed>[] = [
       expect(tainted.withoutTaints).toBe(0)
       expect(lacking.get('clear')).toContainEqual(expect.objectContaining({ kind: 'node-tainted', taint: 'fenced' }))
       expect(tainted.withoutPods).toBe(2)
+    },
+  },
+  {
+    id: 'control-plane-forbidden-immunity',
+    part: 'control-plane/forbidden',
+    says: 'without the right to change pods nothing that is held becomes immune, so its node stays in service, and the Fence names the rule; the node beside it does not',
+    check: ({ unchanged }, bed) => {
+      const [keeping = '', other = ''] = bed.nodesOf()
+      expect(unchanged.find(({ name }) => name === other)).toMatchObject({ outOfService: true })
+      expect(unchanged.find(({ name }) => name === keeping)).toMatchObject({
+        outOfService: false,
+        waitingFor: expect.stringMatching(
+          /refused-held-00 is held and not immune .* lacks a rule: .* resources: \["pods"\], verbs: \[patch\]/,
+        ) as string,
+      })
     },
   },
   {

@@ -10,7 +10,7 @@ import { createStatefulSet, createVm } from './objects.ts'
 import type { AnyObject } from './recording.ts'
 import { deadRoom, livingRoom } from './world.ts'
 
-/** StatefulSets with one pod each. `unlucky` is held as `held` is, and the write that would make it immune is refused. */
+/** StatefulSets with one pod each. `unlucky` is held as `held` is, for a time, and the write that would make it immune is refused. */
 const sets = ['held', 'unproved', 'unlucky', 'ending'] as const
 
 interface Held extends PlayedFailover {
@@ -20,6 +20,8 @@ interface Held extends PlayedFailover {
   /** The fence, the pods and the taints when Kubernetes' own eviction was long over, before anything was released. */
   readonly fence: FenceObject
   readonly pods: readonly AnyObject[]
+  readonly unlucky: { readonly told: FenceObject; readonly taints: ReadonlyMap<string, readonly string[]> }
+  /** The taints when the one that could not be made immune had gone. */
   readonly taints: ReadonlyMap<string, readonly string[]>
   /** The same when the one without proof has got it and gone: then the terminating one alone is left to keep its node. */
   readonly last: { readonly fence: FenceObject; readonly taints: ReadonlyMap<string, readonly string[]>; readonly ending: AnyObject }
@@ -62,6 +64,7 @@ async function play(bed: Bed): Promise<Held> {
 
   let isProved = false
   let isOver = false
+  const good = ['fresh', 'unproved']
   const noProof = { held: false, reason: 'no watchdog, and nobody has said that it is dead' } as const
   const one = bed.failover({
     client: withoutImmunityFor(bed.client, 'unlucky-0'),
@@ -71,16 +74,28 @@ async function play(bed: Bed): Promise<Held> {
         isProved || !resources.some((name) => name.includes('unproved')) ? { held: true, proof: { kind: 'storage' } } : noProof,
     },
     dataGate: (volumes) =>
-      isOver || volumes.every(({ handle }) => /fresh|unproved/.test(handle))
+      isOver || volumes.every(({ handle }) => good.some((name) => handle.includes(name)))
         ? { open: true }
         : { open: false, reason: 'Outdated on every survivor' },
   })
+  const told = await bed.until('the Fence says that it is not immune', async () => {
+    const seen = await bed.fence(one.order.id)
+    const { waitingFor = '' } = seen.status?.nodes.find(({ name }) => name === outOfService) ?? {}
+    return waitingFor.includes('its tolerations cannot be changed') ? seen : undefined
+  })
   await bed.vmiRuns('fresh', livingRoom)
   // The one that was not made immune shows when Kubernetes has done its work; then a quarter longer than it takes with all nodes.
-  await bed.podsRun('unlucky', livingRoom, 1, bed.world.evictedAfterMs * 3)
+  const unluckyPath = `/api/v1/namespaces/${namespace}/pods/unlucky-0`
+  const isEvicted = async (): Promise<boolean> => (await api.get(unluckyPath)).metadata.deletionTimestamp !== undefined
+  await bed.until('Kubernetes evicts it', isEvicted, bed.world.evictedAfterMs * 3)
   await sleep(Math.max(0, offAtMs + bed.world.evictedAfterMs * 1.25 - performance.now()))
   const fence = await bed.fence(one.order.id)
   const pods = await api.list<AnyObject>(`/api/v1/namespaces/${namespace}/pods`)
+  const unlucky = { told, taints: await taintsOf(bed) }
+
+  good.push('unlucky')
+  one.failover.poke()
+  await bed.podsRun('unlucky', livingRoom)
   const taints = await taintsOf(bed)
   await bed.log.settled()
   const releasedAt = Math.max(...bed.log.changes().map(({ version }) => version))
@@ -109,7 +124,7 @@ async function play(bed: Bed): Promise<Held> {
   one.failover.poke()
   await bed.ended(one)
   await bed.log.settled()
-  return { ...one, nodes: { inService, outOfService }, before, fence, pods, taints, last, releasedAt }
+  return { ...one, nodes: { inService, outOfService }, before, fence, pods, unlucky, taints, last, releasedAt }
 }
 
 async function taintsOf(bed: Bed): Promise<ReadonlyMap<string, readonly string[]>> {
@@ -183,15 +198,21 @@ export const heldWorkloads = stage({
       },
     },
     {
-      id: 'held-without-immunity-is-started',
+      id: 'held-without-immunity-keeps-its-node-in-service',
       part: 'order/held-immune',
-      says: 'the same pod without our tolerations is evicted by Kubernetes, removed because its node is out of service, and started elsewhere',
-      check: ({ pods, before, writes }, bed) => {
-        expect(bed.log.historyOf(uidOf(before, 'unlucky')).at(-1)?.type).toBe('DELETED')
-        expect(writes.some(({ verb, path }) => verb === 'delete' && path.endsWith('/unlucky-0'))).toBe(false)
-        const replaced = pods.find(({ metadata }) => metadata.name === 'unlucky-0')
-        expect(replaced?.metadata.uid).not.toBe(uidOf(before, 'unlucky'))
-        expect(bed.roomOf((replaced?.spec as { readonly nodeName?: string } | undefined)?.nodeName)).toBe(livingRoom)
+      says: 'a held pod that cannot be made immune keeps its node in service, and the Fence says why: Kubernetes evicts it, and starts it nowhere; what may go there goes',
+      check: ({ pods, before, unlucky, nodes }) => {
+        expect(unlucky.told.status?.nodes.find(({ name }) => name === nodes.outOfService)).toMatchObject({
+          outOfService: false,
+          waitingFor: expect.stringMatching(
+            /unlucky-0 is held and not immune .*\(its tolerations cannot be changed: .*\): Outdated on every survivor$/,
+          ) as string,
+        })
+        const evicted = pods.filter(({ metadata }) => metadata.name === 'unlucky-0')
+        expect(evicted.map(({ metadata }) => metadata)).toMatchObject([
+          { uid: uidOf(before, 'unlucky'), deletionTimestamp: expect.stringMatching(/Z$/) as string },
+        ])
+        expect(unlucky.taints.get(nodes.outOfService)).not.toContain('node.kubernetes.io/out-of-service')
       },
     },
     {

@@ -39,7 +39,7 @@ const partsOf = {
   skips: {
     mirror: 'mirror pods',
     daemonset: 'DaemonSet pods',
-    'tolerates-everything': 'pods that tolerate everything',
+    'tolerates-everything': 'pods that tolerate everything, or our taints',
     'opted-out': 'opted-out pods and VMs',
     held: 'held workloads',
     jobs: 'Job pods get phase Failed first',
@@ -68,6 +68,7 @@ const partsOf = {
     attachments: 'VolumeAttachments watched until gone',
     deadline: 'told of past a deadline',
     'access-modes': 'ReadWriteOnce and ReadWriteMany told apart',
+    claims: 'which volume a claim has',
   },
   'control-plane': {
     unreachable: 'API server unreachable: tried for ever with back-off, the fence kept',

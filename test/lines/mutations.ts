@@ -34,7 +34,7 @@ export const mutations: readonly LineMutation[] = [
       '.filter((node) => !isOutOfService(snapshot.nodes.get(node)?.taints ?? []))',
       ".filter((node) => !isOutOfService(snapshot.nodes.get(node)?.taints ?? []) && verdicts.every(({ kind }) => kind !== 'ready'))",
     ],
-    'order-stateful-after-vms-then-the-rest': ["clearSteps(verdicts, ['control'])", "clearSteps(verdicts, ['control', 'stateful'])"],
+    'order-stateful-after-vms-then-the-rest': ["clearSteps(cleared, ['control'])", "clearSteps(cleared, ['control', 'stateful'])"],
     'jobs-fail-before-they-go': ['return hasEnded ? [clear] : [fail, { ...clear, needs: key }]', 'return [clear]'],
     'kubevirt-manual-idle-stays': startingAll('Manual'),
     'kubevirt-halted-stays': startingAll('Halted'),
@@ -42,30 +42,32 @@ export const mutations: readonly LineMutation[] = [
     'transaction-idempotent': ['!lease.released && input.proofs', 'input.proofs'],
     'order-wave-size-and-readiness-gate': ['return isStarting ? [] : waves.slice(0, 1)', 'return waves.slice(0, 1)'],
     'order-waves-in-the-cluster': ['if (!config.waveReadinessGate) return waves', 'return waves'],
-    'order-out-of-service-node-by-node': ['&& !waitingFor.has(node)), waitingFor', '&& waitingFor.size === 0), waitingFor'],
     'kubevirt-leases-need-the-proof': ["&& input.proofs.node(lease.node as FenceOrder['nodes'][number]).held", ''],
     'resumed-at-every-write': ['return hasEnded ? [clear]', 'return hasEnded ? []'],
     'held-immune-first': [
       'barrier: false, steps: immunitySteps(verdicts)',
       "barrier: false, steps: verdicts.some(({ kind }) => kind === 'ready') ? [] : immunitySteps(verdicts)",
     ],
-    'held-without-immunity-is-started': [
-      "else if (pod.isTerminating && verdict.kind === 'held')",
-      "else if (verdict.kind === 'held')",
-      '1 pods of unlucky run in room-a',
-    ],
-    'held-terminating-keeps-its-node-in-service': [
-      "else if (pod.isTerminating && verdict.kind === 'held')",
-      'else if (false)',
-      'the terminating one alone keeps its node',
-    ],
     'control-plane-silent-calls': ['barrier: true', 'barrier: false'],
     'control-plane-forbidden-stops-in-order': ['barrier: true', 'barrier: false'],
-    'kubevirt-hot-plug-comes-along': ["clearSteps(verdicts, ['control'])", "clearSteps(verdicts, ['control', 'hotplug'])"],
+    'kubevirt-hot-plug-comes-along': ["clearSteps(cleared, ['control'])", "clearSteps(cleared, ['control', 'hotplug'])"],
     'kubevirt-replica-set': ['replacements.get(workload.set)?.shift()', 'replacements.get(workload.set)?.at(0)'],
     'single-node-room-mates-untouched': [
       'const untainted = order.nodes.flatMap((name) => {',
       'const untainted = [...snapshot.nodes.keys()].flatMap((name) => {',
+    ],
+  }),
+  ...inFile('src/failover/out-of-service.ts', {
+    'order-out-of-service-node-by-node': ['&& !waitingFor.has(node)), waitingFor', '&& waitingFor.size === 0), waitingFor'],
+    'held-without-immunity-keeps-its-node-in-service': [
+      'else if (isVulnerable(verdict) && !order.dryRun) {',
+      'else if (order.id === verdict.reason) {',
+      'the Fence says that it is not immune',
+    ],
+    'held-terminating-keeps-its-node-in-service': [
+      'else if (pod.isTerminating) blocks',
+      "else if (pod.isTerminating && verdict.kind !== 'held') blocks",
+      'the terminating one alone keeps its node',
     ],
     'single-node-same-path': [
       'eligible: order.nodes.filter((node) => snapshot',
@@ -84,12 +86,18 @@ export const mutations: readonly LineMutation[] = [
   ...inFile('src/failover/classify.ts', {
     'order-control-pods-first': ["if (config.controlPods.some((selector) => matches(pod, selector))) return 'control'", ''],
     'kubevirt-control-pods-first': ["if (config.controlPods.some((selector) => matches(pod, selector))) return 'control'", ''],
+    'kubevirt-control-label': [
+      "if (pod.owner?.kind === 'VirtualMachineInstance')\n",
+      "if (pod.owner?.kind === 'VirtualMachineInstance' && pod.labels['roomfence.io/control'] === undefined)\n",
+    ],
     'order-vms-by-annotation-and-class': ['return pod.priority\n', 'return 0\n'],
     'skip-mirror-pods': ["if (pod.annotations['kubernetes.io/config.mirror'] !== undefined)", 'if (pod.uid === undefined)'],
     'skip-daemonset-pods': ["if (pod.owner?.kind === 'DaemonSet') return", "if (pod.owner?.kind === 'none') return"],
-    'skip-pods-that-tolerate-everything': [
-      "pod.owner?.kind !== 'VirtualMachineInstance' && toleratesEverything(pod)",
-      'pod.uid === undefined',
+    'skip-pods-that-tolerate-everything': ['if (toleratesEverything(tolerations)) return', 'if (tolerations.length === -1) return'],
+    'skip-pods-that-tolerate-our-taints': [
+      'isToStay: optedOut || (needed',
+      "isToStay: optedOut || (pod.name === '' && needed",
+      'everything but the kept pod has settled',
     ],
     'skip-opted-out-pods': ['[pod, vmi, vm].some(', '[vmi, vm].some('],
     'skip-opted-out-vms': ['[pod, vmi, vm].some(', '[pod].some('],
@@ -113,7 +121,7 @@ export const mutations: readonly LineMutation[] = [
       '...taints.filter((taint) => taint !== same), added',
       '...taints.filter((taint) => taint !== same && isOurs(taint)), added',
     ],
-    'held-outlasts-eviction': ['    return unlimited\n', '    return toleration\n'],
+    'held-outlasts-eviction': ['    return unlimited\n', '    return toleration\n', 'the Fence says that it is not immune'],
   }),
   ...inFile('src/failover/carry-out.ts', {
     'order-taints-carry-the-version': ['{ metadata: { resourceVersion: node.resourceVersion }, spec: { taints } }', '{ spec: { taints } }'],
@@ -159,6 +167,7 @@ export const mutations: readonly LineMutation[] = [
     'control-plane-stale-reads': ['preconditions: { uid },', ''],
   }),
   ...inFile('src/kubernetes/resources.ts', {
+    'claim-made-again': ["textAt(object, 'status', 'phase') === 'Bound' ? ", "textAt(object, 'status', 'phase') !== '' ? "],
     'kubevirt-migration-source-lost': [
       "    nodeName: textAt(object, 'status', 'nodeName'),\n    isTerminating: isTerminating(object),\n    claims:",
       `    nodeName:
@@ -172,7 +181,11 @@ export const mutations: readonly LineMutation[] = [
   }),
   ...inFile('src/failover/pod-verdict.ts', {
     'finalizers-of-others-stay': ["kept by finalizers of others: ${pod.finalizers.join(', ')}`", 'kept by finalizers of others`'],
-    'held-released-when-fresh': ['if (!gate.open) return', 'if (!gate.open || pod.isTerminating) return', 'the fence ends'],
+    'held-released-when-fresh': [
+      'if (reason !== undefined) return',
+      'if (reason !== undefined || pod.isTerminating) return',
+      'the fence ends',
+    ],
   }),
   ...inFile('src/failover/vm.ts', {
     'kubevirt-always': ["case 'Always':\n      return isComing()", "case 'Always':\n      return wait('started', { kind: 'start' })"],
@@ -209,6 +222,7 @@ export const mutations: readonly LineMutation[] = [
     'kubevirt-virt-controller-lost': ['    nodeByName.set(`${namespace}/${name}`, nodeName)\n', '', 'the fence ends'],
   }),
   ...inFile('src/failover/failover.ts', {
+    'control-plane-forbidden-immunity': ['if (!isTransient(error)) refused.set', 'if (isTransient(error)) refused.set'],
     'transaction-written-before-acting': ['if (isBehind && isPressing) {', 'if (isBehind && plan.stages.length === 0) {'],
     'kubevirt-manual-started-once': ["if (step.kind === 'vm' && step.action.kind === 'start') startAsked.add(step.workload.uid)", ''],
     'control-plane-unreachable': ['Math.min(longestBackoffMs, backoffMs * 2)', 'Math.min(longestBackoffMs, backoffMs)'],

@@ -110,6 +110,7 @@ export interface VmRequest {
   readonly annotations?: Readonly<Record<string, string>>
   /** On the instance. */
   readonly instanceAnnotations?: Readonly<Record<string, string>>
+  readonly instanceLabels?: Readonly<Record<string, string>>
   readonly priorityClassName?: string
   /** The guest boots so long; `never`: it hangs in Scheduled. */
   readonly bootMs?: number | 'never'
@@ -147,7 +148,7 @@ export const kubevirtPath = (namespace: string, plural: string): string => `/api
 /** With its disk. A Manual VM needs its start asked for. */
 export async function createVm(api: ApiClient, namespace: string, wanted: VmRequest): Promise<ApiObject> {
   await ensureDisk(api, namespace, wanted)
-  const { name, runStrategy = 'Always', labels, annotations, instanceAnnotations, bootMs } = wanted
+  const { name, runStrategy = 'Always', labels, annotations, instanceAnnotations, instanceLabels, bootMs } = wanted
   return api.create(kubevirtPath(namespace, 'virtualmachines'), {
     apiVersion: 'kubevirt.io/v1',
     kind: 'VirtualMachine',
@@ -155,7 +156,10 @@ export async function createVm(api: ApiClient, namespace: string, wanted: VmRequ
     spec: {
       runStrategy,
       template: {
-        metadata: { labels: { 'test.roomfence.io/vm': name }, annotations: { ...bootAnnotations(bootMs), ...instanceAnnotations } },
+        metadata: {
+          labels: { 'test.roomfence.io/vm': name, ...instanceLabels },
+          annotations: { ...bootAnnotations(bootMs), ...instanceAnnotations },
+        },
         spec: instanceSpec(wanted),
       },
     },

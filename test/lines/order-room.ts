@@ -18,7 +18,7 @@ const instancesLateMs = 200
 /** However busy the machine is: a start that is merely late is not taken for lost. */
 const startSafetyNetMs = 60_000
 
-const runningVms = ['always', 'rerun', 'manual', 'once', 'by-class', 'late', 'left-alone'] as const
+const runningVms = ['always', 'rerun', 'manual', 'once', 'by-class', 'late', 'labelled', 'left-alone'] as const
 
 async function fill(bed: Bed): Promise<void> {
   const { api, namespace } = bed
@@ -34,13 +34,18 @@ async function fill(bed: Bed): Promise<void> {
   await createVm(api, namespace, { name: 'idle', room, runStrategy: 'Manual' })
   await createVm(api, namespace, { name: 'by-class', room, priorityClassName: 'lines-urgent' })
   await createVm(api, namespace, { name: 'late', room, annotations: { 'roomfence.io/priority': '-5' } })
+  await createVm(api, namespace, { name: 'labelled', room, runStrategy: 'Manual', instanceLabels: { 'roomfence.io/control': 'yes' } })
   await createVm(api, namespace, { name: 'left-alone', room, annotations: { 'roomfence.io/opt-out': 'true' } })
   await createVm(api, namespace, { name: 'elsewhere', room: livingRoom })
   await createStatefulSet(api, namespace, { name: 'db', room, replicas: 2, accessMode: 'ReadWriteOnce' })
   await createStatefulSet(api, namespace, { name: 'taken', room })
+  const podSpec = { tolerations: [{ operator: 'Exists', effect: 'NoSchedule' }] }
+  await createStatefulSet(api, namespace, { name: 'returning', room, accessMode: 'ReadWriteOnce', podSpec })
   await createDeployment(api, namespace, { name: 'web', room, replicas: 2 })
   await createDeployment(api, namespace, { name: 'control', room, labels: { 'roomfence.io/control': 'yes' } })
   await createJob(api, namespace, { name: 'batch', room })
+  const ignoring = { rules: [{ action: 'Ignore', onPodConditions: [{ type: 'DisruptionTarget', status: 'True' }] }] }
+  await createJob(api, namespace, { name: 'spared', room, spec: { backoffLimit: 0, podFailurePolicy: ignoring } })
   await createDaemonSet(api, namespace, { name: 'everywhere' })
   await createPod(api, namespace, { name: 'stays', room, podSpec: { tolerations: [{ operator: 'Exists' }] } })
   await createPod(api, namespace, { name: 'opted-out', room, annotations: { 'roomfence.io/opt-out': 'true' } })
@@ -52,15 +57,17 @@ async function fill(bed: Bed): Promise<void> {
     annotations: { 'kubernetes.io/config.mirror': 'lines', 'kubernetes.io/config.source': 'file' },
     podSpec: { tolerations: [{ operator: 'Exists', effect: 'NoExecute' }] },
   })
-  await bed.startVm('manual')
+  for (const name of ['manual', 'labelled']) await bed.startVm(name)
   for (const name of runningVms) await bed.vmiRuns(name, deadRoom)
   await bed.vmiRuns('elsewhere', livingRoom)
   for (const [app, count] of [
     ['db', 2],
     ['taken', 1],
+    ['returning', 1],
     ['web', 2],
     ['control', 1],
     ['batch', 1],
+    ['spared', 1],
     ['everywhere', 2],
     ['stays', 1],
     ['opted-out', 1],
@@ -185,7 +192,7 @@ async function play(bed: Bed): Promise<Room> {
   return { ...started, uids, status: settled, again }
 }
 
-/** Opted-out pods of the lost room that Kubernetes would still evict: somebody else's write came in between, and ours is made again a moment later. */
+/** Pods of the lost room that are to stay and that Kubernetes would still evict: somebody else's write came in between, and ours is made again a moment later. */
 async function leftEvictable(bed: Bed): Promise<readonly string[]> {
   const pods = await bed.api.list<AnyObject>(`/api/v1/namespaces/${bed.namespace}/pods`)
   return pods.flatMap(({ metadata: { name }, spec }) => {
@@ -193,8 +200,8 @@ async function leftEvictable(bed: Bed): Promise<readonly string[]> {
       nodeName?: string
       tolerations?: readonly { readonly tolerationSeconds?: number }[]
     }
-    const isOptedOut = name === 'opted-out' || name.startsWith('virt-launcher-left-alone-')
-    return isOptedOut && bed.roomOf(nodeName) === deadRoom && tolerations.some(({ tolerationSeconds }) => tolerationSeconds !== undefined)
+    const isToStay = name === 'opted-out' || name === 'returning-0' || name.startsWith('virt-launcher-left-alone-')
+    return isToStay && bed.roomOf(nodeName) === deadRoom && tolerations.some(({ tolerationSeconds }) => tolerationSeconds !== undefined)
       ? [name]
       : []
   })

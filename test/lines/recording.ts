@@ -111,6 +111,8 @@ export function recordingClient(client: KubeClient, writes: Write[]): KubeClient
     create: async (path, body, options) => recorded('create', path, body, async () => client.create(path, body, options)),
     patchMerge: async (path, body, options) =>
       recorded('patch', path, body, async () => client.patchMerge(path, body, options), options?.dryRun),
+    patchStrategic: async (path, body, options) =>
+      recorded('patch', path, body, async () => client.patchStrategic(path, body, options), options?.dryRun),
     patchJson: async (path, body, options) =>
       recorded('json-patch', path, body, async () => client.patchJson(path, body, options), options?.dryRun),
     put: async (path, body, options) => recorded('put', path, body, async () => client.put(path, body, options)),

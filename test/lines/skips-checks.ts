@@ -16,6 +16,17 @@ async function expectLeftAlone({ uids, writes, events }: Room, bed: Bed, name: s
   )
 }
 
+/** It tolerates the death of its node, and without a limit. */
+async function expectImmune(bed: Bed, name: string): Promise<void> {
+  const { spec } = await bed.api.get<{ spec: { tolerations: readonly { key?: string; tolerationSeconds?: number }[] } }>(
+    `/api/v1/namespaces/${bed.namespace}/pods/${name}`,
+  )
+  for (const key of ['node.kubernetes.io/unreachable', 'node.kubernetes.io/not-ready'])
+    expect(spec.tolerations.filter((toleration) => toleration.key === key)).toEqual([
+      expect.not.objectContaining({ tolerationSeconds: expect.anything() as number }),
+    ])
+}
+
 export const skipLines: readonly Line<Room>[] = [
   {
     id: 'skip-mirror-pods',
@@ -44,19 +55,23 @@ export const skipLines: readonly Line<Room>[] = [
     check: async (played, bed) => expectLeftAlone(played, bed, 'stays', /tolerates every taint/),
   },
   {
+    id: 'skip-pods-that-tolerate-our-taints',
+    part: 'skips/tolerates-everything',
+    says: 'a StatefulSet’s pod that tolerates our taints but not eviction is left alone, since its replacement could be placed there again, made immune and recorded as skipped',
+    check: async (played, bed) => {
+      await expectLeftAlone(played, bed, 'returning-0', /placed there again/)
+      await expectImmune(bed, 'returning-0')
+      expect(played.status.workloads.find(({ name }) => name === 'returning-0')).toMatchObject({ state: 'skipped' })
+    },
+  },
+  {
     id: 'skip-opted-out-pods',
     part: 'skips/opted-out',
     says: 'an opted-out pod is left alone, made immune to Kubernetes’ own eviction, and recorded as skipped',
     check: async (played, bed) => {
       await expectLeftAlone(played, bed, 'opted-out', /opted out/)
       expect(played.status.workloads.find(({ name }) => name === 'opted-out')).toMatchObject({ state: 'skipped' })
-      const { spec } = await bed.api.get<{
-        spec: { tolerations: readonly { key?: string; effect?: string; tolerationSeconds?: number }[] }
-      }>(`/api/v1/namespaces/${bed.namespace}/pods/opted-out`)
-      for (const key of ['node.kubernetes.io/unreachable', 'node.kubernetes.io/not-ready'])
-        expect(spec.tolerations.filter((toleration) => toleration.key === key)).toEqual([
-          expect.not.objectContaining({ tolerationSeconds: expect.anything() as number }),
-        ])
+      await expectImmune(bed, 'opted-out')
     },
   },
   {
@@ -74,7 +89,7 @@ export const skipLines: readonly Line<Room>[] = [
   {
     id: 'jobs-fail-before-they-go',
     part: 'skips/jobs',
-    says: 'a Job’s pod gets phase Failed before it is deleted, so that the Job counts it and makes another',
+    says: 'a Job’s pod gets phase Failed and the condition DisruptionTarget before it is deleted, so that the Job makes another and counts it, unless its policy ignores disruptions',
     check: async ({ writes, uids }, bed) => {
       const [old = ''] = [...uids.keys()].filter((name) => name.startsWith('batch-'))
       const ours = writes.filter(({ path }) => path.includes(`/pods/${old}`))
@@ -85,10 +100,16 @@ export const skipLines: readonly Line<Room>[] = [
       expect(ours[0]?.body).toMatchObject({ metadata: { uid: uids.get(old) }, status: { phase: 'Failed', reason: 'NodeFenced' } })
       const states = bed.log.historyOf(uids.get(old) ?? '')
       expect(states.at(-1)).toMatchObject({ type: 'DELETED', object: { status: { phase: 'Failed' } } })
+      const { conditions = [] } = (states.at(-1)?.object.status ?? {}) as { conditions?: readonly { readonly type: string }[] }
+      expect(conditions).toContainEqual(expect.objectContaining({ type: 'DisruptionTarget', status: 'True' }))
+      expect(conditions.map(({ type }) => type)).toContain('PodScheduled')
       const [replacement] = await bed.podsRun('batch', livingRoom)
       expect(replacement?.metadata.uid).not.toBe(uids.get(old))
-      const job = await bed.api.get<{ status?: { failed?: number } }>(`/apis/batch/v1/namespaces/${bed.namespace}/jobs/batch`)
-      expect(job.status?.failed).toBe(1)
+      const failed = async (name: string): Promise<number> =>
+        (await bed.api.get<{ status?: { failed?: number } }>(`/apis/batch/v1/namespaces/${bed.namespace}/jobs/${name}`)).status?.failed ?? 0
+      expect(await failed('batch')).toBe(1)
+      await bed.podsRun('spared', livingRoom)
+      expect(await failed('spared')).toBe(0)
     },
   },
   {

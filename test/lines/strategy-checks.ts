@@ -58,6 +58,15 @@ export const strategyLines: readonly Line<Room>[] = [
     },
   },
   {
+    id: 'kubevirt-control-label',
+    part: 'kubevirt/manual',
+    says: 'a VM whose template has a control label, and so its launcher, is a VM all the same: it has its turn, is followed, and being Manual is started',
+    check: async (played, bed) => {
+      await expectMoved(played, bed, 'labelled')
+      expect(starts(played, 'labelled')).toBe(1)
+    },
+  },
+  {
     id: 'kubevirt-once-left',
     part: 'kubevirt/once',
     says: 'a VM of strategy Once is not started again unless the policy says so, and the record says why',
@@ -114,7 +123,16 @@ export const strategyLines: readonly Line<Room>[] = [
     says: 'each VM of the room is followed by the uid of its lost instance until another one runs on a survivor, whose name is recorded, or a reason why not',
     check: async ({ status, uids, events }, bed) => {
       const vms = status.workloads.filter(({ kind }) => kind !== 'Pod')
-      expect(vms.map(({ name }) => name).toSorted()).toEqual(['always', 'by-class', 'late', 'left-alone', 'manual', 'once', 'rerun'])
+      expect(vms.map(({ name }) => name).toSorted()).toEqual([
+        'always',
+        'by-class',
+        'labelled',
+        'late',
+        'left-alone',
+        'manual',
+        'once',
+        'rerun',
+      ])
       for (const { name, uid, state, reason, newNode } of vms) {
         expect(uid).toBe(uids.get(name))
         if (state !== 'running') {

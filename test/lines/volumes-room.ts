@@ -1,6 +1,7 @@
 /** Volumes of a lost room: which may be on several nodes, which keep their new pods waiting, and one that somebody else keeps attached. */
 import { expect } from 'vitest'
 import type { FailoverResult } from '../../src/failover/order.ts'
+import { createClaim } from '../cluster/objects/volumes.ts'
 import type { Bed, PlayedFailover } from './bed.ts'
 import { stage } from './lines.ts'
 import { createStatefulSet, createVm } from './objects.ts'
@@ -33,16 +34,31 @@ interface Played extends PlayedFailover {
   readonly lateEvents: readonly (AnyObject & { note?: string })[]
   readonly end: Status
   readonly deletedByUs: readonly string[]
+  /** DRBD resources that proof and data gate were asked about. */
+  readonly asked: { readonly proofs: ReadonlySet<string>; readonly gate: ReadonlySet<string> }
 }
 
 const attachmentsPath = '/apis/storage.k8s.io/v1/volumeattachments'
 const keeper = 'example.com/keeps'
 
+/** A claim that was deleted and is about to be made again: its first volume is kept, and goes on naming it. By name that one is the last. */
+async function leaveReleasedVolume(bed: Bed): Promise<void> {
+  const { api, namespace } = bed
+  await createClaim(api, { namespace, name: 'renewed', volume: 'renewed-before', accessMode: 'ReadWriteMany' })
+  const isIn = (phase: string) => async (): Promise<boolean> =>
+    (await api.get<{ status?: { phase?: string } }>('/api/v1/persistentvolumes/pv-renewed-before')).status?.phase === phase
+  await bed.until('the first volume is bound', isIn('Bound'))
+  await api.remove(`/api/v1/namespaces/${namespace}/persistentvolumeclaims/renewed`)
+  await bed.until('the first volume is released', isIn('Released'))
+}
+
 async function play(bed: Bed): Promise<Played> {
   const { api, namespace } = bed
+  await leaveReleasedVolume(bed)
+  await createVm(api, namespace, { name: 'renewed', room: deadRoom })
   await createStatefulSet(api, namespace, { name: 'kept', room: deadRoom, accessMode: 'ReadWriteOnce' })
   await createVm(api, namespace, { name: 'shared', room: deadRoom })
-  await bed.vmiRuns('shared', deadRoom)
+  for (const name of ['shared', 'renewed']) await bed.vmiRuns(name, deadRoom)
   await bed.podsRun('kept', deadRoom)
   const attached = await bed.until('both volumes are attached', async () => {
     const all = await api.list<AnyObject & { spec: { source: { persistentVolumeName?: string } } }>(attachmentsPath)
@@ -59,7 +75,21 @@ async function play(bed: Bed): Promise<Played> {
   bed.onEnd(async () => release().catch(() => undefined))
   await bed.powerOff()
   const seen = new Map<string, Attachment>()
-  const started = bed.failover({ config: { volumeAttachmentDeadlineMs: 2_500 } })
+  const asked = { proofs: new Set<string>(), gate: new Set<string>() }
+  const started = bed.failover({
+    config: { volumeAttachmentDeadlineMs: 2_500 },
+    proofs: {
+      node: () => ({ held: true, proof: { kind: 'human', by: 'ada' } }),
+      workload: (_, resources) => {
+        for (const resource of resources) asked.proofs.add(resource)
+        return { held: true, proof: { kind: 'storage' } }
+      },
+    },
+    dataGate: (volumes) => {
+      for (const { handle } of volumes) asked.gate.add(handle)
+      return { open: true }
+    },
+  })
   const statusNow = async (): Promise<Status> => {
     const status = (await bed.fence(started.order.id)).status as unknown as Partial<Status> | undefined
     for (const one of status?.volumeAttachments ?? []) seen.set(one.claim, one)
@@ -69,7 +99,7 @@ async function play(bed: Bed): Promise<Played> {
     await statusNow()
     return seen.has(`${namespace}/shared`) && seen.has(`${namespace}/disk-kept-0`)
   })
-  await bed.vmiRuns('shared', livingRoom)
+  for (const name of ['shared', 'renewed']) await bed.vmiRuns(name, livingRoom)
   const late = await bed.until('the fence waits for the kept attachment alone', async () => {
     const status = await statusNow()
     return status.phase === 'Waiting' && status.volumeAttachments.length === 1 ? status : undefined
@@ -85,7 +115,7 @@ async function play(bed: Bed): Promise<Played> {
   await bed.podsRun('kept', livingRoom)
   await bed.log.settled()
   const deletedByUs = started.writes.filter(({ path }) => path.startsWith(attachmentsPath)).map(({ path }) => path)
-  return { ...started, result, seen, late, ranWhileKept, lateEvents, end: await statusNow(), deletedByUs }
+  return { ...started, result, seen, late, ranWhileKept, lateEvents, end: await statusNow(), deletedByUs, asked }
 }
 
 export const volumesRoom = stage<Played>({
@@ -97,7 +127,7 @@ export const volumesRoom = stage<Played>({
       part: 'volumes/attachments',
       says: 'the Fence lists what is still attached to the lost nodes, does not finish before the last of it is gone, and is empty then; roomfence itself detaches nothing',
       check: ({ seen, late, end, result, deletedByUs }, bed) => {
-        expect([...seen.keys()].toSorted()).toEqual([`${bed.namespace}/disk-kept-0`, `${bed.namespace}/shared`])
+        expect([...seen.keys()]).toEqual(expect.arrayContaining([`${bed.namespace}/disk-kept-0`, `${bed.namespace}/shared`]))
         expect(late.phase).toBe('Waiting')
         expect(result.outcome).toBe('finished')
         expect(end).toMatchObject({ phase: 'Finished', volumeAttachments: [], stuck: [] })
@@ -129,6 +159,17 @@ export const volumesRoom = stage<Played>({
         expect(seen.get(`${bed.namespace}/shared`)).toMatchObject({ accessModes: ['ReadWriteMany'], blocks: false })
         expect(ranWhileKept).toBe(false)
         expect(late.stuck[0]).toMatch(/ReadWriteOnce: no other node can attach the volume/)
+      },
+    },
+    {
+      id: 'claim-made-again',
+      part: 'volumes/claims',
+      says: 'of a claim that was deleted and made again, proof and data gate are asked about the volume that it has, not about the released one that still names it',
+      check: ({ asked }) => {
+        for (const resources of [asked.proofs, asked.gate]) {
+          expect(resources).toContain('vol-renewed')
+          expect(resources).not.toContain('vol-renewed-before')
+        }
       },
     },
   ],

@@ -10,6 +10,7 @@ import { startPodGc } from './pod-gc.ts'
 import { startScheduler } from './scheduler.ts'
 import { startTaintEviction } from './taint-eviction.ts'
 import { startVirtController } from './virt-controller.ts'
+import { startVolumeBinder } from './volume-binder.ts'
 import { type Clock, type ClusterContext, type Stop, systemClock } from './work-queue.ts'
 import { startWorkloads } from './workloads.ts'
 
@@ -19,6 +20,7 @@ const starters = {
   'node-lifecycle': startNodeLifecycle,
   'pod-gc': startPodGc,
   'taint-eviction': startTaintEviction,
+  'volume-binder': startVolumeBinder,
   'attach-detach': startAttachDetach,
   'external-attacher': (context: ClusterContext) => startExternalAttacher(context, csiDriver),
   'owner-gc': startOwnerGc,

@@ -99,12 +99,14 @@ export interface PersistentVolume extends KubeObject {
   spec: {
     accessModes?: string[]
     csi?: { driver: string; volumeHandle: string }
-    claimRef?: { namespace: string; name: string }
+    claimRef?: { namespace: string; name: string; uid?: string }
     nodeAffinity?: { required?: { nodeSelectorTerms: SelectorTerm[] } }
   }
+  status?: { phase?: string }
 }
 export interface PersistentVolumeClaim extends KubeObject {
   spec: { volumeName?: string; accessModes?: string[]; volumeMode?: string; resources?: { requests?: Record<string, string> } }
+  status?: { phase?: string }
 }
 export interface VolumeAttachment extends KubeObject {
   spec: { attacher: string; nodeName: string; source: { persistentVolumeName?: string } }
@@ -121,7 +123,7 @@ export interface Workload extends KubeObject {
     backoffLimit?: number
     podManagementPolicy?: 'OrderedReady' | 'Parallel'
     podReplacementPolicy?: 'TerminatingOrFailed' | 'Failed'
-    podFailurePolicy?: object
+    podFailurePolicy?: { rules: { action: string; onPodConditions?: { type: string; status?: string }[] }[] }
     selector?: { matchLabels?: Record<string, string> }
     template: PodTemplate
     volumeClaimTemplates?: { metadata: { name: string } }[]

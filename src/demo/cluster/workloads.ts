@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import {
   amend,
+  conditionOf,
   controllerOf,
   isPodFinal,
   isReady,
@@ -145,7 +146,7 @@ export function startWorkloads(context: ClusterContext): Stop {
       const { status = {} } = read(store, 'jobs', owner.metadata.namespace, owner.metadata.name) ?? {}
       const counted = pod.status?.phase === 'Succeeded' ? 'succeeded' : 'failed'
       if (!(pod.metadata.finalizers ?? []).includes(jobFinalizer)) continue
-      setStatus('jobs', owner, { [counted]: Number(status[counted] ?? 0) + 1 })
+      if (!isIgnored(owner, pod)) setStatus('jobs', owner, { [counted]: Number(status[counted] ?? 0) + 1 })
       amend(store, 'pods', locationOf(pod), (tracked) => {
         tracked.metadata.finalizers = (tracked.metadata.finalizers ?? []).filter((name) => name !== jobFinalizer)
       })
@@ -200,6 +201,14 @@ export function startWorkloads(context: ClusterContext): Stop {
   })
   return stopAll(stopWatch, queue)
 }
+
+/** A rule of the Job's podFailurePolicy says that a pod with this condition counts as no failure. */
+const isIgnored = (owner: Workload, pod: Pod): boolean =>
+  pod.status?.phase === 'Failed' &&
+  (owner.spec.podFailurePolicy?.rules ?? []).some(
+    ({ action, onPodConditions = [] }) =>
+      action === 'Ignore' && onPodConditions.some(({ type, status = 'True' }) => conditionOf(pod, type)?.status === status),
+  )
 
 const daemonNodeOf = (pod: Pod): string | undefined =>
   pod.spec.nodeName ??

@@ -6,8 +6,10 @@ export type AccessMode = 'ReadWriteMany' | 'ReadWriteOnce'
 
 export interface VolumeRequest {
   readonly namespace: string
-  /** Of the claim; the volume is `pv-<name>`, its handle (the DRBD resource) `vol-<name>`. */
+  /** Of the claim. */
   readonly name: string
+  /** The volume is `pv-<volume>`, its handle (the DRBD resource) `vol-<volume>`; by default named like the claim. */
+  readonly volume?: string
   readonly accessMode: AccessMode
   readonly volumeMode?: 'Block' | 'Filesystem'
 }
@@ -25,7 +27,7 @@ const ensure = async (client: ApiClient, path: string, object: unknown): Promise
 /** The volume alone, bound ahead to a claim that something else makes (a StatefulSet, from its template). */
 export const createVolume = async (
   client: ApiClient,
-  { namespace, name, accessMode, volumeMode = 'Block' }: VolumeRequest,
+  { namespace, name, volume = name, accessMode, volumeMode = 'Block' }: VolumeRequest,
 ): Promise<void> => {
   await ensure(client, '/apis/storage.k8s.io/v1/storageclasses', {
     metadata: { name: storageClassName },
@@ -33,7 +35,7 @@ export const createVolume = async (
     volumeBindingMode: 'Immediate',
   })
   await client.create('/api/v1/persistentvolumes', {
-    metadata: { name: `pv-${name}` },
+    metadata: { name: `pv-${volume}` },
     spec: {
       capacity: { storage: '1Gi' },
       accessModes: [accessMode],
@@ -41,7 +43,7 @@ export const createVolume = async (
       persistentVolumeReclaimPolicy: 'Retain',
       claimRef: { namespace, name },
       volumeMode,
-      csi: { driver: defaultDriver, volumeHandle: `vol-${name}` },
+      csi: { driver: defaultDriver, volumeHandle: `vol-${volume}` },
     },
   })
 }
@@ -55,10 +57,10 @@ export const claimSpec = (accessMode: AccessMode, volumeMode: 'Block' | 'Filesys
 })
 
 export const createClaim = async (client: ApiClient, request: VolumeRequest): Promise<void> => {
-  const { namespace, name, accessMode, volumeMode = 'Block' } = request
+  const { namespace, name, volume = name, accessMode, volumeMode = 'Block' } = request
   await createVolume(client, request)
   await client.create(`/api/v1/namespaces/${namespace}/persistentvolumeclaims`, {
     metadata: { name },
-    spec: claimSpec(accessMode, volumeMode, `pv-${name}`),
+    spec: claimSpec(accessMode, volumeMode, `pv-${volume}`),
   })
 }
