@@ -108,7 +108,7 @@ function moveOne(world: World, node: SimNode, vm: number, from: number): boolean
       world.api.placement[vm] = null
       world.count('failovers')
       world.note(`${node.name} deletes the pod of vm${vm} on ${world.nodes[from]?.name}`)
-      world.observer.ordered(world, vm)
+      world.observer.ordered(world, vm, from)
     },
   })
   return true

@@ -4,6 +4,7 @@ import type { ContainmentLevel } from '../protocol/state.ts'
 import { feed, localMs, whenAwake } from './agent.ts'
 import { bindPod } from './api-call.ts'
 import { reachesApi, schedulePods } from './failover.ts'
+import { noteKillDone } from './kills.ts'
 import { demote, mayPromote, otherSide, rebootSide, type Side, sideOn, turnVolume, type Volume, writeOnce } from './storage.ts'
 import type { SimNode, World } from './world.ts'
 
@@ -42,14 +43,14 @@ function forget(world: World, copy: Copy): void {
 }
 
 function kill(world: World, copy: Copy, why: string): void {
-  const isWriting = copy.state === 'running'
+  const isEnded = copy.state === 'running' || copy.state === 'paused'
   setCopy(world, copy, 'dead', why)
   const volume = volumeOf(world, copy.vm)
   const side = volume && sideOn(volume, copy.node)
   if (side && !world.copies.some((other) => other !== copy && other.vm === copy.vm && other.node === copy.node && isLive(other)))
     demote(side)
   forget(world, copy)
-  if (isWriting) world.observer.killed(world, copy, why)
+  if (isEnded) world.observer.killed(world, copy, why)
 }
 
 /** Pauses, kills or thaws one workload after the other, verified at the end; the agent may be stopped or die at any point between. */
@@ -75,7 +76,10 @@ export function containNode(world: World, node: SimNode, level: ContainmentLevel
     if (isRefused()) return
     const copy = world.copies.find((one) => one.node === node.index && needs(one, level))
     if (!copy || done > world.options.vms) {
-      if (level === 'kill') demoteAll(world, node)
+      if (level === 'kill') {
+        demoteAll(world, node)
+        noteKillDone(world, node)
+      }
       feed(world, node, { kind: 'contained', level, isVerified: true })
       return
     }

@@ -292,6 +292,18 @@ export const mutations: readonly Mutation[] = [
     firstSeed: 10,
   },
   {
+    name: 'a pause that is verified is followed by a kill',
+    edits: [
+      edit(
+        'protocol/running.ts',
+        "  if (level === 'kill' && isVerified) noteKilled(state, out)\n",
+        "  if (level === 'kill' && isVerified) noteKilled(state, out)\n  if (level === 'pause' && isVerified) contain(out, 'kill')\n",
+      ),
+    ],
+    caughtBy: 'killed unfenced',
+    firstSeed: 2,
+  },
+  {
     name: 'a witness read that was no ack grants',
     edits: [
       edit('protocol/witness-view.ts', 'answer.isCounted) onCountedRead', 'answer.id > 0) onCountedRead'),
