@@ -84,7 +84,7 @@ export function containNode(world: World, node: SimNode, level: ContainmentLevel
       return
     }
     if (level === 'kill') kill(world, copy, 'contained')
-    else if (level === 'pause') setCopy(world, copy, 'paused', 'no permit')
+    else if (level === 'pause') pauseOne(world, node, copy)
     // The agent may be stopped between its look at the permit and the thaw.
     else
       return later(0, 5, () => {
@@ -98,6 +98,11 @@ export function containNode(world: World, node: SimNode, level: ContainmentLevel
     node.guard = level
     next(0)
   })
+}
+
+function pauseOne(world: World, node: SimNode, copy: Copy): void {
+  setCopy(world, copy, 'paused', 'no permit')
+  if (world.copies.some((one) => one.node === node.index && needs(one, 'pause'))) world.strike('half-paused', node)
 }
 
 function needs(copy: Copy, level: ContainmentLevel): boolean {
