@@ -43,19 +43,21 @@ export function checkOrdered(world: World, vm: number, from: number): void {
 
 /**
  * A reset kills as well. Without a fence it is right only where the agent was not able to contain or to pet: it was stopped, dead or without its disk, or
- * something could not be paused, within the last time that a pause and a watchdog may take.
+ * something could not be paused, within the last time that a pause and a watchdog may take. With a permit nothing is left to pause.
  */
-export function checkReset(world: World, node: SimNode, reason: string): void {
+export function checkReset(world: World, node: SimNode, reason: string, heldPermit: boolean): void {
   const isOwn = reason === 'watchdog' || reason.includes('not verified')
-  const live = world.copies.find(({ node: at, state }) => at === node.index && (state === 'running' || state === 'paused'))
-  if (!isOwn || !live || isUnderFence(world, node)) return
+  if (!isOwn || isUnderFence(world, node)) return
   const { timings, watchdogMs } = world.options
   const withinMs = 2 * (timings.killMs + (watchdogMs ?? 0))
   const { nowMs } = world.timeline
   if (nowMs - node.wellSinceMs < withinMs || nowMs - node.stuckUntilMs < withinMs) return
-  world.observer.violate(
-    world,
-    'killed unfenced',
-    `${node.name}, which is not fenced, was reset (${reason}) with vm${live.vm} on it, though nothing kept its agent from pausing`,
-  )
+  if (heldPermit) return world.observer.violate(world, 'reboot with permit', `${node.name} was reset (${reason}) while it held a permit`)
+  const live = world.copies.find(({ node: at, state }) => at === node.index && (state === 'running' || state === 'paused'))
+  if (live)
+    world.observer.violate(
+      world,
+      'killed unfenced',
+      `${node.name}, which is not fenced, was reset (${reason}) with vm${live.vm} on it, though nothing kept its agent from pausing`,
+    )
 }

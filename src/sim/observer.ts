@@ -167,19 +167,21 @@ export function createObserver(): Observer {
     },
     started: (world, volume, side) => {
       const name = world.nodes[side.node]?.name
-      if (side.state !== 'UpToDate')
-        observer.violate(world, 'P4 no stale start', `vm${volume.vm} starts on ${name} from a replica that is ${side.state}`)
-      if (world.options.isFreezeMode && !contains(side.head, volume.acknowledged))
-        observer.violate(world, 'lost-write', `vm${volume.vm} starts on ${name} without a write that was acknowledged`)
+      // Not by what DRBD says of the replica, which it says wrongly of one that was left behind: by what is in it.
+      const missed = world.options.isFreezeMode ? volume.acknowledged : volume.binding
+      if (!contains(side.head, missed))
+        observer.violate(
+          world,
+          'P4 no stale start',
+          `vm${volume.vm} starts on ${name} from a replica without a write that was acknowledged (${side.state}, write ${side.head?.depth ?? 0} of ${missed?.depth})`,
+        )
     },
     killed: checkKilled,
     reset: (world, node, reason, heldPermit) => {
+      checkReset(world, node, reason, heldPermit)
       const isAwake = world.timeline.nowMs - node.wellSinceMs > settledMs(world)
       if (reason !== 'watchdog' && !reason.includes('not verified')) return
-      if (isAwake && heldPermit && node.stuckUntilMs < world.timeline.nowMs - 5_000)
-        observer.violate(world, 'reboot with permit', `${node.name} was reset (${reason}) while it held a permit`)
       if (isAwake && node.stuckUntilMs < world.timeline.nowMs - 5_000) checkOutage(observer, world, node, `reset (${reason})`)
-      checkReset(world, node, reason)
     },
     contained: (world, node) => checkOutage(observer, world, node, 'paused'),
     declaredStopped: (world, index) => {

@@ -1,4 +1,5 @@
 /** Virtual machines where they really are: copies that run, are paused or dead, the kubelets that start them, and this node's containment. */
+import { memberOf } from '../protocol/membership.ts'
 import { holdsPermit } from '../protocol/running.ts'
 import type { ContainmentLevel } from '../protocol/state.ts'
 import { feed, localMs, whenAwake } from './agent.ts'
@@ -6,6 +7,7 @@ import { bindPod } from './api-call.ts'
 import { reachesApi, schedulePods } from './failover.ts'
 import { noteKillDone } from './kills.ts'
 import { demote, mayPromote, otherSide, rebootSide, type Side, sideOn, turnVolume, type Volume, writeOnce } from './storage.ts'
+import { distrustReplica } from './takeover.ts'
 import type { SimNode, World } from './world.ts'
 
 export interface Copy {
@@ -114,7 +116,7 @@ function demoteAll(world: World, node: SimNode): void {
   for (const volume of world.volumes) {
     const side = sideOn(volume, node.index)
     // Part of the kill, before it is said: what this node remembers of its replicas says nothing any more (found by seed 31272).
-    if (side && side.connection !== 'Connected') side.wasUpToDate = false
+    if (side && side.connection !== 'Connected') distrustReplica(world, volume, side)
     if (side?.isPrimary && !world.copies.some((copy) => copy.vm === volume.vm && copy.node === node.index && isLive(copy))) demote(side)
   }
 }
@@ -185,12 +187,19 @@ export function startKernels(world: World): void {
       if (copy.state !== 'running') continue
       const volume = world.volumes[copy.vm]
       const side = volume && sideOn(volume, copy.node)
-      if (volume && side) writeOnce(volume, side, storagePasses(world, side.node, otherSide(volume, side).node))
+      if (!volume || !side) continue
+      const peer = otherSide(volume, side).node
+      writeOnce(volume, side, storagePasses(world, side.node, peer), isFencedInTruth(world, peer))
     }
     if (options.isFreezeMode) for (const volume of world.volumes) world.observer.checkWriters(world, volume.vm)
     timeline.in(KERNEL_TURN_MS, turn)
   }
   timeline.in(KERNEL_TURN_MS, turn)
+}
+
+function isFencedInTruth({ nodes, observer }: World, index: number): boolean {
+  const name = nodes[index]?.name
+  return observer.latest !== null && name !== undefined && memberOf(observer.latest, name)?.standing === 'fenced'
 }
 
 /** Without freeze mode both sides may have written: an administrator throws away what the side that is not used has. */
