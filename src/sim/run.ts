@@ -115,11 +115,15 @@ function afterwards(world: World): number {
   return world.schedule.finale === null ? 0 : loseRoom(world, world.schedule.finale, hasWitness)
 }
 
-/** After the repair only what the run itself does still happens. */
+/** After the repair only what the run itself does still happens. It is none of the faults that are counted: those are planned or struck. */
 function applyAfterRepair(world: World, fault: Fault): void {
+  const counted = `fault ${fault.kind}`
+  const before = world.counts.get(counted)
   world.isRepaired = false
   applyFault(world, fault, null)
   world.isRepaired = true
+  if (before === undefined) world.counts.delete(counted)
+  else world.counts.set(counted, before)
 }
 
 /** Pressed again and again, as an impatient operator does. */

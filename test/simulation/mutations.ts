@@ -121,7 +121,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'a failed write is not tried again',
     edits: [edit('protocol/step.ts', 'if (state.persistFailure !== null && state.held.length > 0)', 'if (nowMs < 0)')],
-    caughtBy: 'P6 it ends',
+    caughtBy: 'P5 nothing forgotten',
     firstSeed: 80,
   },
   {

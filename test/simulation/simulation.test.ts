@@ -34,6 +34,17 @@ describe('a simulated schedule', () => {
     }
   })
 
+  it('counts the faults that were planned or struck, not what its operator presses after the repair', () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const schedule = generate(seed, 'hostile')
+      const faults = [...runSchedule(schedule).counts].filter(([what]) => what.startsWith('fault ') && what !== 'fault repair')
+      const planned = schedule.planned.length
+      const total = faults.reduce((sum, [, times]) => sum + times, 0)
+      expect(total, `seed ${seed}`).toBeGreaterThanOrEqual(planned)
+      expect(total, `seed ${seed}`).toBeLessThanOrEqual(planned + schedule.strikes.length)
+    }
+  })
+
   it.each(rememberedSeeds)('holds every property on $profile seed $seed, which once failed: $found', ({ seed, profile }) => {
     expect(runSchedule(generate(seed, profile)).violations).toEqual([])
   })
