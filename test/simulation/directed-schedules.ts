@@ -197,20 +197,6 @@ export const letBackWhileUnderWay: DirectedSchedule = (seed) =>
   })
 
 /**
- * As above with a quick API server and a watchdog: a2 is stopped between its look at the permit and the order, for less than its watchdog lets it.
- */
-export const letBackWhileStopped: DirectedSchedule = (seed) => {
-  const { options, planned, strikes, untilMs } = letBackWhileUnderWay(seed)
-  return {
-    options: { ...options, watchdogMs: 2_600 },
-    planned: planned.filter(({ fault }) => fault.kind !== 'api'),
-    strikes: [...strikes, { moment: 'ordering', nth: 1, fault: { kind: 'stop', target: '@self', forMs: 1_950 } }],
-    untilMs,
-    finale: null,
-  }
-}
-
-/**
  * A room that was lost, a witness, and one node that had the only vote: it gets a voter beside it, and is cut off.
  */
 export const onlyVoterNoMore: DirectedSchedule = (seed) =>

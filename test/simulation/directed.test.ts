@@ -2,8 +2,8 @@
 import { describe, expect, it } from 'vitest'
 import { runSchedule } from '../../src/sim/run.ts'
 import { directed } from './directed.ts'
-import { letBackWhileStopped } from './directed-schedules.ts'
 import { buildMutant } from './mutant.ts'
+import { open } from './open-schedules.ts'
 
 /** A few orders of the same story. */
 const SEEDS = 4
@@ -27,8 +27,9 @@ describe('a directed schedule', () => {
     60_000,
   )
 
-  // Open, in the protocol: the wait after an un-fence counts no stop between the look at the permit and the call (docs/simulation.md, "Limits of the model").
-  it.fails('is survived when the carrying agent is stopped right before its order', () => {
-    for (let seed = 1; seed <= SEEDS; seed++) expect(runSchedule(letBackWhileStopped(seed)).violations, `seed ${seed}`).toEqual([])
+  // Flaws of the protocol that are known and not mended: it turns red when one is, and the schedule then belongs to the list of those that are survived.
+  it.each(open)('is not survived yet: $name', ({ schedule, fails }) => {
+    const violations = Array.from({ length: SEEDS }, (_, i) => runSchedule(schedule(i + 1)).violations[0])
+    expect(violations.map((one) => `${one?.property}: ${one?.text}`).join('\n')).toMatch(fails)
   })
 })
