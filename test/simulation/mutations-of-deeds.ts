@@ -59,6 +59,18 @@ export const mutationsOfDeeds: readonly Mutation[] = [
     firstSeed: 168,
   },
   {
+    name: 'a survivor does not cut its replicas off from those who are fenced',
+    edits: [
+      edit(
+        'drbd/survivor.ts',
+        "  for (const connection of lost) {\n    if (connection.connectionState === 'Disconnecting')",
+        "  for (const connection of lost.slice(0, 0)) {\n    if (connection.connectionState === 'Disconnecting')",
+      ),
+    ],
+    caughtBy: 'P4 no stale start',
+    firstSeed: 1,
+  },
+  {
     name: 'a fenced node that comes back on an empty disk is let in',
     edits: [edit('protocol/desire.ts', "standing: before?.standing === 'fenced' ? 'fenced' : 'observing',", "standing: 'observing',")],
     caughtBy: 'P5 nothing forgotten',
