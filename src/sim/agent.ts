@@ -95,7 +95,8 @@ export function feed(world: World, node: SimNode, input: Input): void {
 
 function run(world: World, node: SimNode, input: Input): void {
   if (!node.state) return
-  const { durable } = node.state
+  const { durable, isInstalled } = node.state
+  const { life } = node
   const result = step(node.state, input, localMs(world, node))
   node.state = result.state
   const { membership, accepted } = node.state.durable
@@ -104,6 +105,8 @@ function run(world: World, node: SimNode, input: Input): void {
   checkPromise(world, node, durable, node.state.durable)
   if (input.kind === 'message') checkAcks(world, node, result.effects)
   world.observer.decided(world, node, result.effects)
+  if (!isInstalled && node.state.isInstalled) world.strike('installed', node)
+  if (node.life !== life) return
   if (result.effects.length > 0) carryOut(world, node, result.effects, 0)
 }
 

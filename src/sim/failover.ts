@@ -6,8 +6,8 @@ import { coordinator } from '../protocol/contact.ts'
 import { fencedNodes, type Member } from '../protocol/membership.ts'
 import { nodeProof } from '../protocol/proof.ts'
 import { holdsPermit, mustKill } from '../protocol/running.ts'
-import { localMs } from './agent.ts'
-import { bindPod, nodeAsRead, noteNodeWritten, podAsRead, writeToApi } from './api-call.ts'
+import { localMs, whenAwake } from './agent.ts'
+import { type ApiWrite, bindPod, nodeAsRead, noteNodeWritten, podAsRead, writeToApi } from './api-call.ts'
 import { mayPromote, otherSide } from './storage.ts'
 import { hasStorageProof } from './takeover.ts'
 import type { SimNode, World } from './world.ts'
@@ -54,12 +54,24 @@ export function carryOutFences(world: World, node: SimNode): void {
   }
 }
 
+/** Between its look at permit and state and the call itself the agent may be stopped, and then the write is late, or die. */
+function decideToWrite(world: World, node: SimNode, moment: 'tainting' | 'ordering', write: ApiWrite): void {
+  const { life } = node
+  world.strike(moment, node)
+  if (node.life !== life) return
+  if (node.stoppedUntilMs <= world.timeline.nowMs) return writeToApi(world, node, write)
+  whenAwake(world, node, () => {
+    if (node.life !== life || !reachesApi(world, node)) return
+    world.count('writes after a stop')
+    if (write.isAsRead()) writeToApi(world, node, write)
+  })
+}
+
 function taintOne(world: World, node: SimNode, fenced: readonly Member[]): boolean {
   for (const { node: name, lastFence } of fenced) {
     const index = world.nodeByName.get(name)?.index ?? -1
     if ((world.api.taints.get(index) ?? -1) >= lastFence || (world.api.unfenced.get(index) ?? -1) > lastFence) continue
-    world.strike('tainting', node)
-    writeToApi(world, node, {
+    decideToWrite(world, node, 'tainting', {
       isAsRead: nodeAsRead(world, index),
       apply: () => {
         world.api.taints.set(index, lastFence)
@@ -101,14 +113,13 @@ function moveOne(world: World, node: SimNode, vm: number, from: number): boolean
   if (!target.isPowered || world.api.taints.has(target.index)) return false
   if (otherSide(volume, side).isPrimary && side.connection === 'Connected') return false
   if (!mayPromote(volume, side)) return false
-  world.strike('ordering', node)
-  writeToApi(world, node, {
+  decideToWrite(world, node, 'ordering', {
     isAsRead: podAsRead(world, vm),
     apply: () => {
       world.api.placement[vm] = null
       world.count('failovers')
       world.note(`${node.name} deletes the pod of vm${vm} on ${world.nodes[from]?.name}`)
-      world.observer.ordered(world, vm)
+      world.observer.ordered(world, vm, from)
     },
   })
   return true

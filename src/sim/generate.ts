@@ -43,6 +43,11 @@ const moments: readonly (readonly [Moment, number])[] = [
   ['starting', 10],
 ]
 
+const laterMoments: typeof moments = [
+  ['installed', 20],
+  ['half-paused', 6],
+]
+
 export function generate(seed: number, profile: Profile): Schedule {
   const random = randomFrom(Math.imul(seed, 7919) + (profile === 'hostile' ? 13 : 29))
   const options = worldOf(seed, profile, random)
@@ -68,6 +73,7 @@ export function generate(seed: number, profile: Profile): Schedule {
   if (profile === 'hostile') untilMs = addEpisodes({ random, options, rooms, nodes, planned, strikes, startMs, untilMs })
   if (random.chance(0.2)) declareDead(random, rooms, planned, startMs, untilMs)
   if (profile === 'hostile') slowApi(seed, planned, startMs, untilMs)
+  addLaterMoments(seed, options, strikes)
   planned.sort((a, b) => a.atMs - b.atMs)
   return {
     options,
@@ -77,6 +83,13 @@ export function generate(seed: number, profile: Profile): Schedule {
     finale: finaleOf(random, rooms),
     finaleHow: profile === 'hostile' && random.chance(0.6) ? 'cut' : 'power',
   }
+}
+
+/** Moments that came to the list later. Drawn apart: other schedules stay as they are. */
+function addLaterMoments(seed: number, options: WorldOptions, strikes: Strike[]): void {
+  const random = randomFrom(Math.imul(seed, 15_485_863) + 3)
+  for (const [moment, times] of laterMoments)
+    if (random.chance(0.15)) strikes.push({ moment, nth: nthOf(random, times), fault: strikeOf(random, options) })
 }
 
 /** Spells in which each write to the API server is under way for a while, often around an un-fence. Drawn apart: other schedules stay as they are. */

@@ -18,6 +18,7 @@ import { holdsPermit } from '../protocol/running.ts'
 import type { Effect } from '../protocol/state.ts'
 import { readClock } from './clock.ts'
 import { checkRegister, checkUnfenced } from './invariants.ts'
+import { checkKilled, checkOrdered, checkReset } from './kills.ts'
 import { isRegisterRemembered } from './lost.ts'
 import { contains, otherSide, type Side, sideOn, type Volume } from './storage.ts'
 import type { SimNode, World } from './world.ts'
@@ -53,6 +54,8 @@ export interface Observer {
   readonly acceptedAtMs: Map<string, number>
   /** Who accepted a value under a ballot, by digest and ballot. */
   readonly acceptedBy: Map<string, Map<string, Set<string>>>
+  /** The last fence for which a node, in one of its lives on a disk, has killed. */
+  readonly killedFor: Map<string, number>
   longestStallMs: number
   violate(world: World, property: Property, text: string): void
   learned(world: World, node: SimNode, membership: Membership): void
@@ -70,7 +73,7 @@ export interface Observer {
   reset(world: World, node: SimNode, reason: string, heldPermit: boolean): void
   contained(world: World, node: SimNode): void
   declaredStopped(world: World, index: number): void
-  ordered(world: World, vm: number): void
+  ordered(world: World, vm: number, from: number): void
 }
 
 /** In contact for so long: nothing of what happened before can still take effect (permits, retries, votes that shift). */
@@ -89,6 +92,7 @@ export function createObserver(): Observer {
     chosenAtMs: new Map(),
     acceptedAtMs: new Map(),
     acceptedBy: new Map(),
+    killedFor: new Map(),
     longestStallMs: 0,
     violate: (world, property, text) => {
       if (observer.violations.length > 20) return
@@ -163,22 +167,20 @@ export function createObserver(): Observer {
     },
     started: (world, volume, side) => {
       const name = world.nodes[side.node]?.name
-      if (side.state !== 'UpToDate')
-        observer.violate(world, 'P4 no stale start', `vm${volume.vm} starts on ${name} from a replica that is ${side.state}`)
-      if (world.options.isFreezeMode && !contains(side.head, volume.acknowledged))
-        observer.violate(world, 'lost-write', `vm${volume.vm} starts on ${name} without a write that was acknowledged`)
+      // Not by what DRBD says of the replica, which it says wrongly of one that was left behind: by what is in it.
+      const missed = world.options.isFreezeMode ? volume.acknowledged : volume.binding
+      if (!contains(side.head, missed))
+        observer.violate(
+          world,
+          'P4 no stale start',
+          `vm${volume.vm} starts on ${name} from a replica without a write that was acknowledged (${side.state}, write ${side.head?.depth ?? 0} of ${missed?.depth})`,
+        )
     },
-    killed: (world, copy, why) => {
-      if (why !== 'contained') return
-      const name = world.nodes[copy.node]?.name
-      for (const membership of chosen.values()) if (name && memberOf(membership, name)?.standing === 'fenced') return
-      observer.violate(world, 'killed unfenced', `vm${copy.vm} was killed on ${name}, which was never fenced`)
-    },
+    killed: checkKilled,
     reset: (world, node, reason, heldPermit) => {
+      checkReset(world, node, reason, heldPermit)
       const isAwake = world.timeline.nowMs - node.wellSinceMs > settledMs(world)
       if (reason !== 'watchdog' && !reason.includes('not verified')) return
-      if (isAwake && heldPermit && node.stuckUntilMs < world.timeline.nowMs - 5_000)
-        observer.violate(world, 'reboot with permit', `${node.name} was reset (${reason}) while it held a permit`)
       if (isAwake && node.stuckUntilMs < world.timeline.nowMs - 5_000) checkOutage(observer, world, node, `reset (${reason})`)
     },
     contained: (world, node) => checkOutage(observer, world, node, 'paused'),
@@ -191,7 +193,7 @@ export function createObserver(): Observer {
             `${world.nodes[index]?.name} was declared out of service while vm${copy.vm} could write there`,
           )
     },
-    ordered: (world, vm) => {
+    ordered: (world, vm, from) => {
       for (const copy of world.copies)
         if (copy.vm === vm && canWrite(world, copy))
           observer.violate(
@@ -199,6 +201,7 @@ export function createObserver(): Observer {
             'P1 single writer',
             `vm${vm} was ordered elsewhere while its copy on ${world.nodes[copy.node]?.name} could write`,
           )
+      checkOrdered(world, vm, from)
     },
   }
   return observer

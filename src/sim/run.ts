@@ -4,7 +4,7 @@ import { silentAfterMs } from '../protocol/timings.ts'
 import type { Checkpoint } from './expectation.ts'
 import { applyFault, lostAmidChoice } from './faults.ts'
 import { hasMajority, isRegisterRemembered, isUndecidable } from './lost.ts'
-import { describeCause, type Violation } from './observer.ts'
+import { describeCause, type Property, type Violation } from './observer.ts'
 import type { Fault, Schedule } from './schedule.ts'
 import { mayPromote } from './storage.ts'
 import { createWorld, type World } from './world.ts'
@@ -40,14 +40,21 @@ export function runSchedule(schedule: Schedule, isTracing = false, checkpoints: 
   }
 }
 
-/** Waits until `holds` gives null, and says how long that took; after `withinMs` what it gives is a violation of P6. */
-function await_(world: World, withinMs: number, what: string, holds: () => string | null, each?: () => void): number | null {
+/** Waits until `holds` gives null, and says how long that took; after `withinMs` what it gives is a violation, of P6 where no other property is named. */
+function await_(
+  world: World,
+  withinMs: number,
+  what: string,
+  holds: () => string | null,
+  each?: () => void,
+  property: Property = 'P6 it ends',
+): number | null {
   const startMs = world.timeline.nowMs
   for (;;) {
     const reason = holds()
     if (reason === null) return world.timeline.nowMs - startMs
     if (world.timeline.nowMs - startMs >= withinMs) {
-      world.observer.violate(world, 'P6 it ends', `${what}: after ${withinMs} ms ${reason}`)
+      world.observer.violate(world, property, `${what}: after ${withinMs} ms ${reason}`)
       return null
     }
     each?.()
@@ -87,7 +94,15 @@ function afterwards(world: World): number {
     return 0
   }
   const proofMs = watchdogMs === null ? 20_000 : silentAfterMs(timings, watchdogMs)
-  if (await_(world, proofMs + 20_000, 'every fence is carried out', () => notCarriedOut(world)) === null) return 0
+  const isCarriedOut = await_(
+    world,
+    proofMs + 20_000,
+    'every fence is carried out',
+    () => notCarriedOut(world),
+    undefined,
+    'P5 nothing forgotten',
+  )
+  if (isCarriedOut === null) return 0
   const unfence = (): void => applyUnfence(world)
   // Once in any case: it takes back words that are still fresh, such as a pause.
   unfence()
@@ -100,11 +115,15 @@ function afterwards(world: World): number {
   return world.schedule.finale === null ? 0 : loseRoom(world, world.schedule.finale, hasWitness)
 }
 
-/** After the repair only what the run itself does still happens. */
+/** After the repair only what the run itself does still happens. It is none of the faults that are counted: those are planned or struck. */
 function applyAfterRepair(world: World, fault: Fault): void {
+  const counted = `fault ${fault.kind}`
+  const before = world.counts.get(counted)
   world.isRepaired = false
   applyFault(world, fault, null)
   world.isRepaired = true
+  if (before === undefined) world.counts.delete(counted)
+  else world.counts.set(counted, before)
 }
 
 /** Pressed again and again, as an impatient operator does. */

@@ -93,11 +93,15 @@ export type Moment =
   /** An epoch is learned by its first node. */
   | 'decided'
   | 'learned'
+  /** A node knows for the first time that its epoch is installed. */
+  | 'installed'
   | 'persist'
   | 'persisted'
   | 'permit-lost'
   | 'permit-ending'
   | 'pausing'
+  /** One workload of a node is paused, and the next is not yet. */
+  | 'half-paused'
   | 'killing'
   | 'thawing'
   | 'petting'

@@ -39,6 +39,11 @@ export interface Volume {
   readonly sides: readonly [Side, Side]
   /** The newest write that any writer was told is safe. */
   acknowledged: Write | null
+  /**
+   * The newest write that no start may miss, whatever the mode: acknowledged while both ends were connected, or by a survivor while the other end's node was
+   * fenced. What a lost room acknowledged alone is not in it: without freeze mode that is lost by design.
+   */
+  binding: Write | null
   /** During a live migration the second side may be opened as well. */
   isMigrating: boolean
 }
@@ -63,6 +68,7 @@ export const createVolume = (vm: number, nodes: readonly [number, number], isFre
   vm,
   sides: [newSide(nodes[0], isFreezeMode), newSide(nodes[1], isFreezeMode)],
   acknowledged: null,
+  binding: null,
   isMigrating: false,
 })
 
@@ -137,14 +143,15 @@ function reconnect(volume: Volume, events: StorageEvents): void {
   const [a, b] = volume.sides
   const aHasB = contains(a.head, b.head)
   const bHasA = contains(b.head, a.head)
-  const loser = !aHasB && !bHasA ? events.splitBrain(volume) : undefined
+  // Half a resync is no history of its own: it goes on in the same direction.
+  const half = a.state === 'Inconsistent' ? a : b.state === 'Inconsistent' ? b : undefined
+  const loser = half ?? (!aHasB && !bHasA ? events.splitBrain(volume) : undefined)
   if (loser === null) return
   for (const side of volume.sides) {
     side.connection = 'Connected'
     side.silentSinceMs = Infinity
   }
-  const target =
-    loser ?? (aHasB && !bHasA ? b : bHasA && !aHasB ? a : a.state === 'Inconsistent' ? a : b.state === 'Inconsistent' ? b : undefined)
+  const target = loser ?? (aHasB && !bHasA ? b : bHasA && !aHasB ? a : undefined)
   for (const side of volume.sides) {
     if (side.state === 'Consistent') side.state = 'UpToDate'
     // Seen on real DRBD: who reconnects as a frozen Primary is thawed, and its hanging writes are acknowledged.
@@ -156,6 +163,7 @@ function reconnect(volume: Volume, events: StorageEvents): void {
       if (isResyncTarget) events.lost(volume, side)
       else {
         side.head = written
+        volume.binding = written
         const peer = otherSide(volume, side)
         if (target === undefined) peer.head = written
       }
@@ -168,23 +176,33 @@ function reconnect(volume: Volume, events: StorageEvents): void {
   }
 }
 
-/** A writer on this side writes once, if the kernel lets it. */
-export function writeOnce(volume: Volume, side: Side, isPassing: boolean): void {
+/**
+ * A writer on this side writes once, if the kernel lets it.
+ *
+ * @param isPeerFenced whether the other end's node is fenced now, in truth.
+ */
+export function writeOnce(volume: Volume, side: Side, isPassing: boolean, isPeerFenced = false): void {
   if (!side.isPrimary || side.isSuspended || side.hanging !== null) return
-  const written: Write = { depth: (side.head?.depth ?? 0) + 1, before: side.head }
   const peer = otherSide(volume, side)
+  const isTarget = side.state === 'Inconsistent'
+  // The newest is on the peer alone: a Primary that is being resynced writes on top of that, and without it not at all (hostile seed 4328).
+  if (isTarget && (side.connection !== 'Connected' || peer.connection !== 'Connected' || !isPassing)) return
+  const before = isTarget ? peer.head : side.head
+  const written: Write = { depth: (before?.depth ?? 0) + 1, before }
   if (side.connection !== 'Connected') {
     side.head = written
     volume.acknowledged = written
+    if (isPeerFenced) volume.binding = written
     return
   }
   if (!isPassing || peer.connection !== 'Connected') {
     side.hanging = written
     return
   }
-  side.head = written
+  if (!isTarget) side.head = written
   if (peer.state !== 'Inconsistent') peer.head = written
   volume.acknowledged = written
+  volume.binding = written
 }
 
 export function resumeIo(volume: Volume, side: Side): void {

@@ -1,4 +1,5 @@
 /** What each agent does for its own replicas: evidence from DRBD's connections, and in freeze mode the shipped planner's steps after a fence. */
+import { distrust, type ReplicaMemory, remember } from '../drbd/memory.ts'
 import type { Connection, Resource } from '../drbd/model.ts'
 import type { ShownResource } from '../drbd/show.ts'
 import { planSurvivor } from '../drbd/survivor.ts'
@@ -42,11 +43,15 @@ export function takeOverVolumes(world: World, node: SimNode): void {
     const side = sideOn(volume, node.index)
     if (!side) continue
     if (side.connection === 'Connected') {
-      side.wasUpToDate = side.state === 'UpToDate' && (mayTrust || side.wasUpToDate)
+      // Nothing to learn where both say the same.
+      if (side.wasUpToDate !== (side.state === 'UpToDate')) {
+        const memory = remember(memoryOf(world, volume, side), resourceOf(world, volume, side), localMs(world, node), mayTrust)
+        keepMemory(side, memory)
+      }
       if (world.options.isFreezeMode) exchangeStatement(world, node, volume, side)
     }
     // The others have written since: what it remembers says nothing any more.
-    if (isKilling) side.wasUpToDate = false
+    if (isKilling) distrustReplica(world, volume, side)
     if (!world.options.isFreezeMode || isKilling) continue
     const peer = world.nodes[otherSide(volume, side).node]
     const member = peer && memberOf(membership, peer.name)
@@ -63,7 +68,7 @@ export function takeOverVolumes(world: World, node: SimNode): void {
       provedStopped: new Set(!isFreezeStated && nodeProof(state, peer.name, localMs(world, node)).isHeld ? [peer.name] : []),
       confirmedSecondary: new Set(isConfirmedSecondary(node, membership, peer.name) ? [peer.name] : []),
       touched: new Set(side.takenOverEpoch >= 0 ? [peer.name] : []),
-      memory: new Map([[peer.name, { wasUpToDate: side.wasUpToDate, readAtMs: 0 }]]),
+      memory: memoryOf(world, volume, side),
       goodReplicas: new Set(),
       staleReadsUntilMs: undefined,
       nowMs: localMs(world, node),
@@ -101,6 +106,16 @@ function runCommand(world: World, volume: Volume, side: Side, kind: string): voi
       demote(side)
   }
 }
+
+/** Of the one peer that there is. */
+const memoryOf = ({ nodes }: World, volume: Volume, side: Side): ReplicaMemory =>
+  new Map([[nodes[otherSide(volume, side).node]?.name ?? '', { wasUpToDate: side.wasUpToDate, readAtMs: 0 }]])
+
+function keepMemory(side: Side, memory: ReplicaMemory): void {
+  side.wasUpToDate = [...memory.values()].every(({ wasUpToDate }) => wasUpToDate)
+}
+
+export const distrustReplica = (world: World, volume: Volume, side: Side): void => keepMemory(side, distrust(memoryOf(world, volume, side)))
 
 /** Both ends' agents say in each epoch, over heartbeats, whether freeze mode holds at their end. An unlock is said before it is done. */
 function exchangeStatement(world: World, node: SimNode, volume: Volume, side: Side): void {

@@ -1,10 +1,13 @@
 /** Virtual machines where they really are: copies that run, are paused or dead, the kubelets that start them, and this node's containment. */
+import { memberOf } from '../protocol/membership.ts'
 import { holdsPermit } from '../protocol/running.ts'
 import type { ContainmentLevel } from '../protocol/state.ts'
 import { feed, localMs, whenAwake } from './agent.ts'
 import { bindPod } from './api-call.ts'
 import { reachesApi, schedulePods } from './failover.ts'
+import { noteKillDone } from './kills.ts'
 import { demote, mayPromote, otherSide, rebootSide, type Side, sideOn, turnVolume, type Volume, writeOnce } from './storage.ts'
+import { distrustReplica } from './takeover.ts'
 import type { SimNode, World } from './world.ts'
 
 export interface Copy {
@@ -42,14 +45,14 @@ function forget(world: World, copy: Copy): void {
 }
 
 function kill(world: World, copy: Copy, why: string): void {
-  const isWriting = copy.state === 'running'
+  const isEnded = copy.state === 'running' || copy.state === 'paused'
   setCopy(world, copy, 'dead', why)
   const volume = volumeOf(world, copy.vm)
   const side = volume && sideOn(volume, copy.node)
   if (side && !world.copies.some((other) => other !== copy && other.vm === copy.vm && other.node === copy.node && isLive(other)))
     demote(side)
   forget(world, copy)
-  if (isWriting) world.observer.killed(world, copy, why)
+  if (isEnded) world.observer.killed(world, copy, why)
 }
 
 /** Pauses, kills or thaws one workload after the other, verified at the end; the agent may be stopped or die at any point between. */
@@ -75,12 +78,15 @@ export function containNode(world: World, node: SimNode, level: ContainmentLevel
     if (isRefused()) return
     const copy = world.copies.find((one) => one.node === node.index && needs(one, level))
     if (!copy || done > world.options.vms) {
-      if (level === 'kill') demoteAll(world, node)
+      if (level === 'kill') {
+        demoteAll(world, node)
+        noteKillDone(world, node)
+      }
       feed(world, node, { kind: 'contained', level, isVerified: true })
       return
     }
     if (level === 'kill') kill(world, copy, 'contained')
-    else if (level === 'pause') setCopy(world, copy, 'paused', 'no permit')
+    else if (level === 'pause') pauseOne(world, node, copy)
     // The agent may be stopped between its look at the permit and the thaw.
     else
       return later(0, 5, () => {
@@ -96,6 +102,11 @@ export function containNode(world: World, node: SimNode, level: ContainmentLevel
   })
 }
 
+function pauseOne(world: World, node: SimNode, copy: Copy): void {
+  setCopy(world, copy, 'paused', 'no permit')
+  if (world.copies.some((one) => one.node === node.index && needs(one, 'pause'))) world.strike('half-paused', node)
+}
+
 function needs(copy: Copy, level: ContainmentLevel): boolean {
   if (level === 'kill') return isLive(copy)
   return copy.state === (level === 'pause' ? 'running' : 'paused')
@@ -105,7 +116,7 @@ function demoteAll(world: World, node: SimNode): void {
   for (const volume of world.volumes) {
     const side = sideOn(volume, node.index)
     // Part of the kill, before it is said: what this node remembers of its replicas says nothing any more (found by seed 31272).
-    if (side && side.connection !== 'Connected') side.wasUpToDate = false
+    if (side && side.connection !== 'Connected') distrustReplica(world, volume, side)
     if (side?.isPrimary && !world.copies.some((copy) => copy.vm === volume.vm && copy.node === node.index && isLive(copy))) demote(side)
   }
 }
@@ -176,12 +187,19 @@ export function startKernels(world: World): void {
       if (copy.state !== 'running') continue
       const volume = world.volumes[copy.vm]
       const side = volume && sideOn(volume, copy.node)
-      if (volume && side) writeOnce(volume, side, storagePasses(world, side.node, otherSide(volume, side).node))
+      if (!volume || !side) continue
+      const peer = otherSide(volume, side).node
+      writeOnce(volume, side, storagePasses(world, side.node, peer), isFencedInTruth(world, peer))
     }
     if (options.isFreezeMode) for (const volume of world.volumes) world.observer.checkWriters(world, volume.vm)
     timeline.in(KERNEL_TURN_MS, turn)
   }
   timeline.in(KERNEL_TURN_MS, turn)
+}
+
+function isFencedInTruth({ nodes, observer }: World, index: number): boolean {
+  const name = nodes[index]?.name
+  return observer.latest !== null && name !== undefined && memberOf(observer.latest, name)?.standing === 'fenced'
 }
 
 /** Without freeze mode both sides may have written: an administrator throws away what the side that is not used has. */

@@ -177,6 +177,13 @@ export const directed: readonly DirectedMutation[] = [
     schedule: lateAcks,
   },
   {
+    name: 'the second watchdog interval is dropped',
+    edits: [edit('protocol/timings.ts', 'Math.max(killMs, watchdogMs) + 2 * watchdogMs)', 'Math.max(killMs, watchdogMs) + watchdogMs)')],
+    caughtBy: 'P1 single writer',
+    schedule: killedAtTheBrink,
+    seeds: 20,
+  },
+  {
     name: "the kernel's pet at the death of the agent is not counted",
     edits: [edit('protocol/timings.ts', 'Math.max(killMs, watchdogMs) + 2 * watchdogMs)', 'killMs + 2 * watchdogMs)')],
     caughtBy: 'P1 single writer',

@@ -4,14 +4,18 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { build } from 'esbuild'
+import type { explain } from '../../src/sim/explain.ts'
 import type { generate } from '../../src/sim/generate.ts'
 import type { runSchedule } from '../../src/sim/run.ts'
 import type { Profile, Schedule } from '../../src/sim/schedule.ts'
+import type { shrink } from '../../src/sim/shrink.ts'
 import { type Edit, editedFiles } from '../mutation.ts'
 
 export interface Simulator {
   readonly generate: typeof generate
   readonly runSchedule: typeof runSchedule
+  readonly shrink: typeof shrink
+  readonly explain: typeof explain
 }
 
 const source = fileURLToPath(new URL('../../src/', import.meta.url))
@@ -21,7 +25,9 @@ export async function buildMutant(edits: readonly Edit[]): Promise<Simulator> {
   const changed = editedFiles(source, edits)
   const result = await build({
     stdin: {
-      contents: "export { generate } from './sim/generate.ts'\nexport { runSchedule } from './sim/run.ts'",
+      contents:
+        ['explain', 'generate', 'shrink'].map((name) => `export { ${name} } from './sim/${name}.ts'`).join('\n') +
+        "\nexport { runSchedule } from './sim/run.ts'",
       resolveDir: source,
       loader: 'ts',
     },

@@ -1,11 +1,13 @@
 /** The simulation in CI: the same seed twice, every seed that ever failed, and a fresh sweep in a bounded time (docs/simulation.md). */
 import { describe, expect, it } from 'vitest'
+import { timelineOf } from '../../src/sim/explain.ts'
 import { generate } from '../../src/sim/generate.ts'
 import { runSchedule } from '../../src/sim/run.ts'
+import type { Schedule } from '../../src/sim/schedule.ts'
 import { rememberedSeeds } from '../../src/sim/seeds.ts'
-import { shrink } from '../../src/sim/shrink.ts'
 import { sweep } from '../../src/sim/sweep.ts'
 import { buildMutant, firstFailure } from './mutant.ts'
+import { editsOf } from './mutations.ts'
 
 const HOSTILE_MS = 15_000
 const ORDINARY_MS = 8_000
@@ -32,22 +34,55 @@ describe('a simulated schedule', () => {
     }
   })
 
+  it('counts the faults that were planned or struck, not what its operator presses after the repair', () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const schedule = generate(seed, 'hostile')
+      const faults = [...runSchedule(schedule).counts].filter(([what]) => what.startsWith('fault ') && what !== 'fault repair')
+      const planned = schedule.planned.length
+      const total = faults.reduce((sum, [, times]) => sum + times, 0)
+      expect(total, `seed ${seed}`).toBeGreaterThanOrEqual(planned)
+      expect(total, `seed ${seed}`).toBeLessThanOrEqual(planned + schedule.strikes.length)
+    }
+  })
+
   it.each(rememberedSeeds)('holds every property on $profile seed $seed, which once failed: $found', ({ seed, profile }) => {
     expect(runSchedule(generate(seed, profile)).violations).toEqual([])
   })
 
-  it('fails small: a mutant is caught by a schedule that shrinks to a few faults', async () => {
-    const mutant = await buildMutant([{ file: 'protocol/running.ts', find: "  if (mustKill(state)) return 'kill'\n", replace: '' }])
+  it('fails small, and says what a person needs: seed, commit, command, the few faults that it takes, and what happens then', async () => {
+    const mutant = await buildMutant(editsOf('a node is declared out of service before the proof'))
     const caught = firstFailure(
       mutant,
       'hostile',
       Array.from({ length: 400 }, (_, i) => i + 1),
     )
     expect(caught).toBeDefined()
-    // The shipped code holds on the same seed, so there is nothing to shrink: every fault may go but the property never fails.
-    const schedule = generate(caught?.seed ?? 1, 'hostile')
-    expect(runSchedule(schedule).violations).toEqual([])
-    expect(shrink(schedule, 'P1 single writer').planned.length).toBe(schedule.planned.length)
+    if (!caught) return
+    const { seed, property, text } = caught
+    const schedule = generate(seed, 'hostile')
+    const small = mutant.shrink(schedule, property)
+    const size = ({ planned, strikes }: Schedule): number => planned.length + strikes.length
+    expect(size(schedule)).toBeGreaterThan(8)
+    expect(size(small)).toBeLessThanOrEqual(4)
+    expect(mutant.runSchedule(small).violations.map((violation) => violation.property)).toContain(property)
+    // Each fault that is left is needed, and the shipped code survives them.
+    for (const left of small.planned) {
+      const without = { ...small, planned: small.planned.filter((one) => one !== left) }
+      expect(mutant.runSchedule(without).violations.map((violation) => violation.property)).not.toContain(property)
+    }
+    expect(runSchedule(small).violations).toEqual([])
+
+    const [failed, replay, shrunk, ...rest] = mutant.explain('hostile', { seed, property, text }, 'c0ffee')
+    expect(failed).toBe(`FAILED seed ${seed} (${property}): ${text}`)
+    expect(replay).toBe(`  commit c0ffee; replay: npm run simulate -- --profile hostile --seed ${seed} --trace`)
+    expect(shrunk).toMatch(new RegExp(`shrunk to ${small.planned.length} faults and ${small.strikes.length} strikes, rooms of `))
+    const then = rest.indexOf('  and what happens then, up to the violation:')
+    expect(rest.slice(0, then)).toEqual(timelineOf(small).map((line) => `    ${line}`))
+    const story = rest.slice(then + 1)
+    expect(story.at(-1)).toMatch(new RegExp(`^ +\\d+\\.\\d{3} VIOLATION ${property}: `))
+    expect(story.join('\n')).toContain('fence')
+    const times = story.map((line) => Number(line.trim().split(' ')[0]))
+    expect(times).toEqual(times.toSorted((a, b) => a - b))
   })
 })
 
