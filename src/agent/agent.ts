@@ -24,6 +24,7 @@ import { controlSocket, type Demand, startControl } from './control.ts'
 import { answerConfirmation, answerMaintenance, answerPause, type DemandAnswer } from './demands.ts'
 import { tellOnNode } from './confirmation.ts'
 import { createFences } from './fences.ts'
+import { podsNotBound } from './bound-pods.ts'
 import { createGuard } from './guard.ts'
 import { type RunningAgent, runInert } from './inert.ts'
 import { openState } from './kept-state.ts'
@@ -148,6 +149,12 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
         Promise.resolve({ kind: 'failed', id: request.id, reason: 'no witness is configured here' }),
       contain: (level) => guard.contain(level),
       reboot: (reason) => guard.reboot(reason),
+      isAllBound: async () => {
+        const strangers = await podsNotBound(client, node, await guard.alive(), stopping.signal)
+        if (strangers.length > 0)
+          log.warn({ pods: strangers }, 'pods that were deleted meanwhile are still here: all stays paused until their end')
+        return strangers.length === 0
+      },
       onLearned: (membership, before) => {
         setPeers()
         storage.onLearned(membership, before)

@@ -16,6 +16,7 @@ import { refusalReason } from '../failover/rbac.ts'
 import { isFenceLost } from '../failover/taints.ts'
 import type { KubeClient } from '../kubernetes/client.ts'
 import { isTransient, KubeError } from '../kubernetes/errors.ts'
+import { guardedWrites } from '../kubernetes/guarded.ts'
 import { nodeView, paths } from '../kubernetes/resources.ts'
 import { pause as sleep } from '../kubernetes/watch.ts'
 import type { Log } from '../observe/log.ts'
@@ -150,7 +151,7 @@ export function createFences(options: FencesOptions): Fences {
     )
     const failover = startFailover({
       order,
-      client,
+      client: guardedWrites(client, isCoordinator),
       proofs,
       dataGate: gate,
       config: { ...configuration.failover, apiCallMs: configuration.timings.apiCallMs },

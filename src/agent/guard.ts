@@ -30,6 +30,8 @@ export interface Guard {
   /** Asked at every tick: opens the watchdog as soon as it may be petted, and lets go what an earlier life of this agent had paused. */
   readonly review: () => void
   readonly isArmed: () => boolean
+  /** What could write and is alive here, by pod uid. */
+  readonly alive: () => Promise<readonly string[]>
   /** Gives up the watchdog in good order, which takes a majority; true when it was disarmed, or there is none. */
   readonly leave: (withinMs: number) => Promise<boolean>
   readonly stop: () => void
@@ -178,6 +180,7 @@ export function createGuard(options: GuardOptions): Guard {
         contain('none')
     },
     isArmed: () => watchdog !== undefined,
+    alive: containment.alive,
     leave: async (withinMs) => {
       if (!watchdog) return true
       const untilMs = nowMs() + withinMs

@@ -13,6 +13,8 @@ export interface LoopAdapters {
   readonly askWitness: (request: WitnessRequest) => Promise<WitnessAnswer>
   readonly contain: (level: ContainmentLevel) => void
   readonly reboot: (reason: string) => void
+  /** Resolves with whether all that is alive here is bound to this node; rejects where nobody can tell now. */
+  readonly isAllBound: () => Promise<boolean>
   readonly onLearned: (membership: Membership, before: Membership | null) => void
   readonly onNote: (code: NoteCode, text: string, nodes: readonly NodeId[]) => void
 }
@@ -74,6 +76,17 @@ export function createLoop(first: State, adapters: LoopAdapters): Loop {
         return adapters.contain(effect.level)
       case 'reboot':
         return adapters.reboot(effect.reason)
+      case 'check-bound': {
+        const { lastFence } = effect
+        adapters.isAllBound().then(
+          (isAllBound) => {
+            if (isAllBound) feed({ kind: 'bound', lastFence })
+          },
+          // Asked again.
+          () => undefined,
+        )
+        return
+      }
       case 'learned':
         return adapters.onLearned(effect.membership, effect.before)
       case 'note':

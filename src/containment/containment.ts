@@ -48,6 +48,8 @@ export interface Containment {
   /** Also after a kill: it lets pods be started again. The permit is asked right before each pod and once more after the last. */
   readonly resume: (mayResume: () => boolean) => Promise<Resumed>
   readonly kill: () => Promise<ContainmentResult>
+  /** Pods to contain that have processes, paused ones among them, by uid. Rejects where nobody can tell. */
+  readonly alive: () => Promise<readonly string[]>
   readonly stop: () => void
 }
 
@@ -124,6 +126,15 @@ export function createContainment(configuration: ContainmentConfiguration, optio
     state: () => state,
     pause: () => contain('paused'),
     kill: () => contain('killed'),
+    alive: async () => {
+      const found = await workloads()
+      const reason = found.length === 0 ? undefined : await grip.survey()
+      if (reason !== undefined) throw new Error(reason)
+      const states = await Promise.all(
+        found.map(async (workload) => ({ workload, isAlive: (await grip.whyNotGone(workload)) !== undefined })),
+      )
+      return states.filter(({ isAlive }) => isAlive).map(({ workload }) => workload.podUid)
+    },
     resume: (mayResume) => {
       const asked = order
       return inTurn(async (): Promise<Resumed> => {

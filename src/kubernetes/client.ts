@@ -17,6 +17,8 @@ export interface KubeClientOptions {
 export interface CallOptions {
   readonly timeoutMs?: number
   readonly signal?: AbortSignal
+  /** Asked in the moment in which the call is sent, each time that it is: false, and it is not (`unavailable`). */
+  readonly may?: () => boolean
 }
 
 export interface PatchOptions extends CallOptions {
@@ -98,7 +100,7 @@ export function createKubeClient(options: KubeClientOptions): KubeClient {
   // Watches keep their connections to themselves, or they would use up those of the calls.
   const watchAgent = agentOf(credentials, { keepAlive: false })
 
-  const send = async (call: Call, signal: AbortSignal, through: HttpAgent = agent): Promise<Response> => {
+  const send = async (call: Call, signal: AbortSignal, may?: () => boolean, through: HttpAgent = agent): Promise<Response> => {
     const attempt = async (reread: boolean): Promise<Response> => {
       const authorization = await credentials.authorization(reread)
       const init: RequestInit = {
@@ -113,6 +115,13 @@ export function createKubeClient(options: KubeClientOptions): KubeClient {
         },
         ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
       }
+      if (may?.() === false)
+        throw new KubeError('unavailable', `${call.method} ${call.path}: not sent, this agent may not act now`, {
+          method: call.method,
+          path: call.path,
+          status: 0,
+          reason: 'NoPermit',
+        })
       return fetch(`${credentials.server}${call.path}`, init)
     }
     // A kept-alive connection that the server closed meanwhile: the call was not served. Not for POST, which might have been.
@@ -132,7 +141,7 @@ export function createKubeClient(options: KubeClientOptions): KubeClient {
     const limit = AbortSignal.timeout(limitMs)
     const signal = callOptions?.signal === undefined ? limit : AbortSignal.any([limit, callOptions.signal])
     try {
-      const answer = await send(withDeadline(call, limitMs), signal)
+      const answer = await send(withDeadline(call, limitMs), signal, callOptions?.may)
       const text = await answer.text()
       if (answer.status >= 400) throw errorOfAnswer(call, answer.status, text, answer.headers.get('retry-after'))
       finished('ok')
@@ -191,7 +200,7 @@ export function createKubeClient(options: KubeClientOptions): KubeClient {
         opening.abort()
       }, openTimeoutMs)
       try {
-        const answer = await send(call, AbortSignal.any([signal, opening.signal]), watchAgent)
+        const answer = await send(call, AbortSignal.any([signal, opening.signal]), undefined, watchAgent)
         if (answer.status >= 400) throw errorOfAnswer(call, answer.status, await answer.text(), answer.headers.get('retry-after'))
         clearTimeout(timer)
         if (answer.body !== null) yield* linesOf(answer.body as AsyncIterable<Uint8Array>)

@@ -47,11 +47,24 @@ function waitOutOthers(state: State, out: Outbox, nowMs: number): void {
   const member = membership && memberOf(membership, state.self.node)
   if (!member || !mustWaitOut(state) || grantedUntilMs(state) <= nowMs) return
   if (state.letBack?.lastFence !== member.lastFence) {
-    state.letBack = { lastFence: member.lastFence, ackedAtMs: nowMs }
+    state.letBack = { lastFence: member.lastFence, ackedAtMs: nowMs, askedAtMs: -Infinity }
     const seconds = (lastOrderElsewhereMs(state.timings) / 1_000).toFixed(1)
     note(out, 'let-back', `waits ${seconds} s until whatever is still done for its fence has certainly ended`, [member.node])
   }
-  if (nowMs - state.letBack.ackedAtMs >= lastOrderElsewhereMs(state.timings)) changeDurable(state, out, { freedEpoch: member.lastFence })
+  const { letBack, timings } = state
+  if (nowMs - letBack.ackedAtMs < lastOrderElsewhereMs(timings) || nowMs - letBack.askedAtMs < 2 * timings.heartbeatMs) return
+  // What was deleted here meanwhile may run elsewhere by now, and a kubelet that was cut off from the API server starts it again all the same.
+  if (letBack.askedAtMs === -Infinity)
+    note(out, 'let-back', 'the wait is over; it runs again when the API server says that what is alive here belongs here', [member.node])
+  letBack.askedAtMs = nowMs
+  out.push({ kind: 'check-bound', lastFence: letBack.lastFence })
+}
+
+/** Looked up after the wait, so that nothing which was done for the fence comes later. */
+export function onBound(state: State, out: Outbox, lastFence: number, nowMs: number): void {
+  if (state.letBack?.lastFence !== lastFence || state.letBack.askedAtMs === -Infinity || !mustWaitOut(state)) return
+  changeDurable(state, out, { freedEpoch: lastFence })
+  reviewContainment(state, out, nowMs)
 }
 
 function desiredLevel(state: State, nowMs: number): ContainmentLevel {

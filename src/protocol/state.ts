@@ -161,7 +161,7 @@ export interface State {
   desireSinceMs: number
   hasHadPermit: boolean
   /** Since when a node that was let back has the acks of a majority again, and after which fence. */
-  letBack: { readonly lastFence: number; readonly ackedAtMs: number } | null
+  letBack: { readonly lastFence: number; readonly ackedAtMs: number; askedAtMs: number } | null
   registerAcceptedSinceMs: number
   /** Answers of voters whose door to a fenced node is closed, converted to this node's clock. */
   readonly doors: Map<VoterKey, Map<NodeId, { readonly ackedAtMs: number; readonly watchdogMs: number | null }>>
@@ -195,6 +195,8 @@ export type Input =
   | { readonly kind: 'api'; readonly isReachable: boolean }
   | { readonly kind: 'watchdog'; readonly timeoutMs: number | null }
   | { readonly kind: 'contained'; readonly level: ContainmentLevel; readonly isVerified: boolean }
+  /** The answer to `check-bound`: everything that is alive here belongs here. */
+  | { readonly kind: 'bound'; readonly lastFence: number }
   | { readonly kind: 'unfence'; readonly nodes: readonly NodeId[]; readonly by: string }
   /** A person's word: proof for those that are fenced; for others, where votes are missing, the demand for a forced epoch. */
   | { readonly kind: 'confirm-dead'; readonly nodes: readonly NodeId[]; readonly by: string }
@@ -229,6 +231,8 @@ export type Effect =
   | { readonly kind: 'witness'; readonly request: WitnessRequest }
   /** Asked again at each change; the shell answers with `contained`. */
   | { readonly kind: 'contain'; readonly level: ContainmentLevel }
+  /** Whether all that is alive here is still bound to this node, looked up from now on; asked again until `bound` answers yes. */
+  | { readonly kind: 'check-bound'; readonly lastFence: number }
   /** Containment was not verified in time: the node must go. */
   | { readonly kind: 'reboot'; readonly reason: string }
   /** On disk by now: peers, failover and storage follow it. */

@@ -10,7 +10,7 @@ import { changeDurable, note, type Outbox, persisted, send } from './outbox.ts'
 import { addGrant } from './permit.ts'
 import { addDoors, wantsDoors } from './proof.ts'
 import { advance, onAccepted, onPromise, onRefusal } from './proposer.ts'
-import { grantSelf, reviewContainment } from './running.ts'
+import { grantSelf, onBound, reviewContainment } from './running.ts'
 import type { Input, State, Step } from './state.ts'
 import { hearWitnessVersion, onWitness, pollWitness, teachWitness } from './witness-view.ts'
 
@@ -50,6 +50,9 @@ export function step(state: State, input: Input, nowMs: number): Step {
       break
     case 'contained':
       onContained(state, out, input, nowMs)
+      break
+    case 'bound':
+      onBound(state, out, input.lastFence, nowMs)
       break
     case 'unfence':
       for (const node of input.nodes) state.unfence.set(node, { nodes: input.nodes, by: input.by, askedAtMs: nowMs })

@@ -10,7 +10,7 @@ import { carryOutFences, reachesApi } from './failover.ts'
 import { connectedPeers, isInSync, takeOverVolumes } from './takeover.ts'
 import { announce } from './moments.ts'
 import { checkAcks, checkProofs, checkPromise } from './invariants.ts'
-import { containNode, killCopiesAtReset } from './workloads.ts'
+import { containNode, isAllBound, killCopiesAtReset } from './workloads.ts'
 import { simulatedBrakes, type SimNode, type World } from './world.ts'
 
 const BACKLOG_LIMIT = 2_000
@@ -155,6 +155,14 @@ function carryOutOne(world: World, node: SimNode, effect: Effect): void {
     case 'contain':
       if (effect.level === 'pause' && node.guard === 'none') world.observer.contained(world, node)
       return containNode(world, node, effect.level)
+    case 'check-bound': {
+      const { life } = node
+      const { lastFence } = effect
+      world.timeline.in(world.random.between(1, 30), () => {
+        if (node.life === life && reachesApi(world, node) && isAllBound(world, node)) feed(world, node, { kind: 'bound', lastFence })
+      })
+      return
+    }
     case 'reboot':
       world.note(`${node.name} reboots: ${effect.reason}`)
       world.count('reboots ordered')

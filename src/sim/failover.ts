@@ -54,14 +54,18 @@ export function carryOutFences(world: World, node: SimNode): void {
   }
 }
 
-/** Between its look at permit and state and the call itself the agent may be stopped, and then the write is late, or die. */
+/**
+ * Between its look at permit and state and the call itself the agent may be stopped, and then the write is late, or die. Who was stopped for longer than a
+ * call may take has given it up when it goes on.
+ */
 function decideToWrite(world: World, node: SimNode, moment: 'tainting' | 'ordering', write: ApiWrite): void {
   const { life } = node
+  const lookedAtMs = localMs(world, node)
   world.strike(moment, node)
   if (node.life !== life) return
   if (node.stoppedUntilMs <= world.timeline.nowMs) return writeToApi(world, node, write)
   whenAwake(world, node, () => {
-    if (node.life !== life || !reachesApi(world, node)) return
+    if (node.life !== life || !reachesApi(world, node) || localMs(world, node) - lookedAtMs > world.options.timings.apiCallMs) return
     world.count('writes after a stop')
     if (write.isAsRead()) writeToApi(world, node, write)
   })

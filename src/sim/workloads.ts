@@ -55,6 +55,12 @@ function kill(world: World, copy: Copy, why: string): void {
   if (isEnded) world.observer.killed(world, copy, why)
 }
 
+/** Whether the API server has every copy that is alive here on this node, as it is read now. */
+export const isAllBound = (world: World, node: SimNode): boolean =>
+  world.copies.every(
+    (copy) => copy.node !== node.index || !isLive(copy) || copy.state === 'incoming' || world.api.placement[copy.vm] === node.index,
+  )
+
 /** Pauses, kills or thaws one workload after the other, verified at the end; the agent may be stopped or die at any point between. */
 export function containNode(world: World, node: SimNode, level: ContainmentLevel): void {
   const { life, boot, timings } = { ...node, timings: world.options.timings }
