@@ -170,6 +170,17 @@ describe('containment by process group', () => {
     expect(containment.state()).toBe('killed')
   })
 
+  test('tells which pods have processes, paused ones among them', async () => {
+    const file = startPod(uid)
+    await writes(file)
+    makePod('without-processes')
+    const containment = containmentOf()
+    await containment.pause()
+    expect(await containment.alive()).toEqual([uid])
+    await containment.kill()
+    expect(await containment.alive()).toEqual([])
+  })
+
   test('kills what is paused', async () => {
     const file = startPod(uid)
     await writes(file)

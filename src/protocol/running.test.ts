@@ -77,8 +77,8 @@ describe('a node', () => {
     acked(made, 4_100, 4_500, ['a1', 'a2'])
     expect(holdsPermit(made.state, 4_500)).toBe(false)
     made.give({ kind: 'contained', level: 'kill', isVerified: true }, 4_600)
-    acked(made, 4_700, 30_000, ['a1', 'a2'])
-    expect(holdsPermit(made.state, 30_000)).toBe(true)
+    acked(made, 4_700, 50_000, ['a1', 'a2'])
+    expect(holdsPermit(made.state, 50_000)).toBe(true)
   })
 
   describe('that is let back', () => {
@@ -98,6 +98,20 @@ describe('a node', () => {
       acked(made, waitMs + 200, waitMs + 500, ['a1', 'a2'])
       expect([holdsPermit(made.state, waitMs + 500), made.state.desired]).toEqual([true, 'none'])
       expect(made.state.durable.freedEpoch).toBe(fenced.epoch)
+    })
+
+    it('stays paused after that until the API server says, too, that what is alive here belongs here', () => {
+      const made = killed()
+      made.isCutFromApi = true
+      made.give({ kind: 'bound', lastFence: fenced.epoch }, 150)
+      acked(made, 200, waitMs + 3_000, ['a1', 'a2'])
+      expect([holdsPermit(made.state, waitMs + 3_000), made.state.desired]).toEqual([false, 'pause'])
+      const asked = made.effects.filter(({ kind }) => kind === 'check-bound')
+      expect(asked.length).toBeGreaterThan(1)
+      made.give({ kind: 'bound', lastFence: fenced.epoch - 1 }, waitMs + 3_000)
+      expect(made.state.desired).toBe('pause')
+      made.give({ kind: 'bound', lastFence: fenced.epoch }, waitMs + 3_000)
+      expect([holdsPermit(made.state, waitMs + 3_000), made.state.desired]).toEqual([true, 'none'])
     })
 
     it('counts from its first majority of acks: until then others may still be acked in the epoch before', () => {

@@ -10,6 +10,7 @@ import { eventually } from '../../src/demo/cluster/testbed.ts'
 import { createKubeClient, type KubeClient } from '../../src/kubernetes/client.ts'
 import { CredentialsError, kubeconfigCredentials, serviceAccountCredentials } from '../../src/kubernetes/credentials.ts'
 import { KubeError } from '../../src/kubernetes/errors.ts'
+import { guardedWrites } from '../../src/kubernetes/guarded.ts'
 import { nodeView, paths } from '../../src/kubernetes/resources.ts'
 import { quantity } from '../../src/kubernetes/requests.ts'
 import { type Collection, startCollection, type WatchEnding } from '../../src/kubernetes/watch.ts'
@@ -109,6 +110,31 @@ describe('a call', () => {
       'PATCH /api/v1/nodes/n1?dryRun=All&timeout=7000ms',
       'DELETE /api/v1/nodes/n1?timeout=500ms',
     ])
+  })
+
+  test('that may not write any more sends no write, whatever was asked before, and reads all the same', async () => {
+    const asked: string[] = []
+    let mayWrite = true
+    const inner = await clientOf((request, answer) => {
+      asked.push(request.method ?? '')
+      answer.end('{}')
+    })
+    const guarded = guardedWrites(inner, () => mayWrite)
+    const writes = [
+      () => guarded.create('/a', {}),
+      () => guarded.put('/a', {}),
+      () => guarded.patchMerge('/a', {}),
+      () => guarded.patchJson('/a', []),
+      () => guarded.patchStrategic('/a', {}),
+      () => guarded.delete('/a', { uid: 'u' }),
+      () => guarded.putSubresource('/a', {}),
+    ]
+    for (const write of writes) await write()
+    expect(asked).toEqual(['POST', 'PUT', 'PATCH', 'PATCH', 'PATCH', 'DELETE', 'PUT'])
+    mayWrite = false
+    for (const write of writes) expect(await failure(write())).toMatchObject({ code: 'unavailable', reason: 'NoPermit' })
+    await guarded.get('/a')
+    expect(asked.slice(writes.length)).toEqual(['GET'])
   })
 
   test('survives that its kept-alive connection was closed', async () => {

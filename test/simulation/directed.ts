@@ -27,6 +27,7 @@ import {
   slowReader,
   wordKept,
 } from './directed-schedules.ts'
+import { letBackWhileStopped, letBackWithoutApi } from './let-back-schedules.ts'
 import type { Edit } from '../mutation.ts'
 import { editsOf, noWaitAfterUnfence } from './mutations.ts'
 
@@ -134,10 +135,29 @@ export const directed: readonly DirectedMutation[] = [
   },
   {
     name: 'a node that is let back does not wait for what is under way to the API server',
-    edits: [edit('protocol/timings.ts', '(permitMs + apiCallMs)', 'permitMs')],
+    edits: [edit('protocol/timings.ts', '(permitMs + 2 * apiCallMs)', 'permitMs')],
     caughtBy: 'P1 single writer',
     schedule: letBackWhileUnderWay,
     seeds: 40,
+  },
+  {
+    name: 'that wait does not count a stop right before the call',
+    edits: [edit('protocol/timings.ts', '(permitMs + 2 * apiCallMs)', '(permitMs + apiCallMs)')],
+    caughtBy: 'P1 single writer',
+    schedule: letBackWhileStopped,
+    seeds: 40,
+  },
+  {
+    name: 'a node that is let back runs what it has, whether it belongs there or not',
+    edits: [
+      edit(
+        'protocol/running.ts',
+        "  out.push({ kind: 'check-bound', lastFence: letBack.lastFence })\n",
+        '  changeDurable(state, out, { freedEpoch: letBack.lastFence })\n',
+      ),
+    ],
+    caughtBy: 'P1 single writer',
+    schedule: letBackWithoutApi,
   },
   {
     // A pause in the epoch before the fence is no kill under the fence; so the mutant also pauses where it should kill.
