@@ -3,8 +3,8 @@ import type { KubeClient } from '../kubernetes/client.ts'
 import { paths, podView } from '../kubernetes/resources.ts'
 import type { NodeId } from '../protocol/ids.ts'
 
-/** A static pod is known to its node by this hash, and in the API server by another uid. */
-const staticPodAnnotation = 'kubernetes.io/config.hash'
+/** A static pod is known to its node by this hash, and in the API server, as its mirror, by another uid. */
+const staticPodAnnotation = 'kubernetes.io/config.mirror'
 
 /**
  * The pods among `alive` (uids) that the API server does not have on this node: they were deleted, and may have a replacement elsewhere.

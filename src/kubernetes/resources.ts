@@ -203,6 +203,8 @@ const networkSources = [
   'scaleIO',
   'storageos',
   'vsphereVolume',
+  'flexVolume',
+  'flocker',
 ] as const
 
 export function podView(object: unknown): PodView {

@@ -22,7 +22,7 @@ test('what the API server has on this node belongs here; what it has elsewhere o
   bed = await createFailoverBed()
   const here = pod('here', 'b1')
   const elsewhere = pod('elsewhere', 'a1')
-  pod('static', 'b1', { 'kubernetes.io/config.hash': 'hash-of-a-file' })
+  pod('static', 'b1', { 'kubernetes.io/config.mirror': 'hash-of-a-file' })
   expect(await podsNotBound(bed.client, b1, [here, 'hash-of-a-file'], signal)).toEqual([])
   expect(await podsNotBound(bed.client, b1, [here, elsewhere, 'deleted'], signal)).toEqual([elsewhere, 'deleted'])
 })
