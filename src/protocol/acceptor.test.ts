@@ -110,18 +110,32 @@ describe('a voter', () => {
 })
 
 describe('what a voter says of a fenced node', () => {
-  const saidIn = (membership: Membership) => {
+  const out = nextEpoch(first, { witness: { incarnation: 'w0', isVoting: false }, cause: { kind: 'vote-shift', witness: 'out' } })
+  const fencedAfter = (between: Membership, saidIn: readonly Membership[], isMissed = false) => {
     const made = agent('a2', { durable: { membership: first } })
-    made.hear('b1', heartbeat(first, 1, { watchdogMs: 5_000 }), 1_000)
-    made.hear('a1', { kind: 'learn', membership: noOp }, 1_100)
-    if (membership === noOp) made.hear('b1', heartbeat(noOp, 2, { watchdogMs: 5_000 }), 1_200)
-    made.hear('a1', { kind: 'learn', membership: fencing(noOp, 'b1') }, 1_300)
+    for (const membership of [first, between]) {
+      if (membership === between && !isMissed) made.hear('a1', { kind: 'learn', membership }, 1_100)
+      if (saidIn.includes(membership)) made.hear('b1', heartbeat(membership, 1, { watchdogMs: 5_000 }), 1_200)
+    }
+    made.hear('a1', { kind: 'learn', membership: fencing(between, 'b1') }, 1_300)
     return doorStatements(made.state, 9_000).map(({ node, watchdogMs }) => [node, watchdogMs])
   }
 
-  it('vouches for its watchdog only by what the node said in the epoch whose votes fenced it: a majority of others may have let it close one since', () => {
-    expect(saidIn(noOp)).toEqual([['b1', 5_000]])
-    expect(saidIn(first)).toEqual([['b1', null]])
+  it('vouches for its watchdog only by what the node said while the votes were those that fenced it: before that a majority of others may have let it close one', () => {
+    expect(fencedAfter(out, [first])).toEqual([['b1', null]])
+    expect(fencedAfter(out, [out])).toEqual([['b1', 5_000]])
+    expect(fencedAfter(noOp, [first])).toEqual([['b1', 5_000]])
+  })
+
+  it('does not vouch by what was said before an epoch that it missed: it does not know whose votes counted then', () => {
+    const votesBack = nextEpoch(out, { witness: { incarnation: 'w0', isVoting: true }, cause: { kind: 'vote-shift', witness: 'in' } })
+    const later = nextEpoch(votesBack, { cause: { kind: 'no-op' } })
+    const made = agent('a2', { durable: { membership: first } })
+    made.hear('b1', heartbeat(first, 1, { watchdogMs: 5_000 }), 1_000)
+    made.hear('a1', { kind: 'learn', membership: later }, 1_100)
+    made.hear('a1', { kind: 'learn', membership: fencing(later, 'b1') }, 1_300)
+    expect(doorStatements(made.state, 9_000).map(({ watchdogMs }) => watchdogMs)).toEqual([null])
+    expect(fencedAfter(noOp, [first], true)).toEqual([['b1', null]])
   })
 
   it('counts back from a forced epoch as far as that is ahead', () => {

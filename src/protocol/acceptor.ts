@@ -97,9 +97,9 @@ export function doorStatements(state: State, nowMs: number): readonly DoorStatem
   if (!membership) return []
   return fencedNodes(membership).map((node) => {
     const contact = contactOf(state, node)
-    // What it said of its watchdog before that epoch it may have taken back since, before a majority of other votes than those that fenced it; a withdrawal in that
-    // epoch has a voter in common with the fence.
-    const saidInTime = contact.epoch >= epochBeforeFence(membership, node)
+    // What it said of its watchdog while other votes counted it may have taken back before a majority of those; a withdrawal before a majority of the votes
+    // that fenced it has a voter in common with the fence.
+    const saidInTime = contact.epoch >= (state.votesSinceAtFence.get(node) ?? epochBeforeFence(membership, node))
     return {
       node,
       ackedAgoMs: nowMs - Math.max(contact.ackedAtMs, state.startedAtMs),

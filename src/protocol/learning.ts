@@ -2,9 +2,11 @@
 import type { NodeId } from './ids.ts'
 import {
   digestOf,
+  epochBeforeFence,
   fencedNodes,
   isForced,
   isMajority,
+  isSameVotes,
   type Membership,
   memberOf,
   nodeVoter,
@@ -38,6 +40,8 @@ export function learn(state: State, out: Outbox, membership: Membership, nowMs: 
     const known = before && memberOf(before, node)
     if (known?.standing === 'fenced' && known.lastFence === lastFence) continue
     forgetFence(state, node)
+    const fencedFrom = epochBeforeFence(membership, node)
+    state.votesSinceAtFence.set(node, before?.epoch === fencedFrom ? state.votesSinceEpoch : fencedFrom)
     // Who proposed a fence knew the epoch before to be installed since then; who only learns of it counts from now.
     state.floorMs.set(node, proposed ? state.installedAtMs : floorMs)
   }
@@ -48,6 +52,7 @@ export function learn(state: State, out: Outbox, membership: Membership, nowMs: 
       if (contact && contact.inSyncSinceMs !== Infinity && standing === 'observing' && memberOf(before, node)?.standing !== 'observing')
         contact.inSyncSinceMs = nowMs
     }
+  state.votesSinceEpoch = votesSince(state, before, membership)
   changeDurable(state, out, { membership, promised: null, accepted: null })
   state.acceptedSinceMs = Infinity
   // Counted anew for the next epoch, or no-op follows no-op (found by seed 2813).
@@ -79,7 +84,14 @@ export function learn(state: State, out: Outbox, membership: Membership, nowMs: 
   noteInstalled(state, out, nowMs)
 }
 
+/** Of what happened in epochs that it slept through a node knows the votes before the last one only. */
+function votesSince(state: State, before: Membership | null, membership: Membership): number {
+  if (!isSameVotes(votesOf(membership), votesBeforeOf(membership))) return membership.epoch
+  return before?.epoch === membership.epoch - 1 ? state.votesSinceEpoch : membership.epoch - 1
+}
+
 function forgetFence(state: State, node: NodeId): void {
+  state.votesSinceAtFence.delete(node)
   state.floorMs.delete(node)
   state.humanProof.delete(node)
   state.witness.doorAtMs.delete(node)

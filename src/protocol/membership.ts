@@ -142,6 +142,8 @@ export function memberOf(membership: Membership, node: NodeId): Member | undefin
   return membership.members.find((member) => member.node === node)
 }
 
+export const isSameVotes = (a: Votes, b: Votes): boolean => a.size === b.size && [...a].every(([voter, weight]) => b.get(voter) === weight)
+
 /** The epoch whose votes fenced the node last; a forced fence is numbered far ahead of the one that it follows. */
 export function epochBeforeFence(membership: Membership, node: NodeId): number {
   const epoch = memberOf(membership, node)?.lastFence ?? 0

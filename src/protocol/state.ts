@@ -143,6 +143,10 @@ export interface State {
   learnedAtMs: number
   installedAtMs: number
   isInstalled: boolean
+  /** The earliest epoch since which, as far as this node knows, all had the votes of the present one. */
+  votesSinceEpoch: number
+  /** By fenced node: `votesSinceEpoch` of the epoch that fenced it. */
+  readonly votesSinceAtFence: Map<NodeId, number>
   attempt: Attempt | null
   nextAttemptAtMs: number
   failedAttempts: number
@@ -291,6 +295,8 @@ export function start({ self, timings, brakes, durable, nowMs, seed }: StartOpti
     // Known since earlier; what is counted from it is only later for that.
     installedAtMs: isInstalled ? nowMs : Infinity,
     isInstalled,
+    votesSinceEpoch: durable?.membership?.epoch ?? -1,
+    votesSinceAtFence: new Map(),
     attempt: null,
     nextAttemptAtMs: nowMs,
     failedAttempts: 0,

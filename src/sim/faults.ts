@@ -208,10 +208,10 @@ function powerOn(world: World, node: SimNode): void {
   resetNode(world, node, 'power')
 }
 
-function witnessFault(world: World, how: 'down' | 'up' | 'slow' | 'quick' | 'restore'): void {
+function witnessFault(world: World, how: 'down' | 'up' | 'slow' | 'quick' | 'restore' | 'restore-earlier'): void {
   const { witness, options } = world
   if (!options.hasWitness) return
-  if (how === 'restore') {
+  if (how === 'restore' || how === 'restore-earlier') {
     const seen = world.nodes.map((node) => durableOf(node)?.witnessSeen)
     const lowest = Math.min(...seen.map((one) => (one?.incarnation === witness.register.incarnation ? one.version : -1)))
     const onDisk = Math.min(
@@ -220,8 +220,10 @@ function witnessFault(world: World, how: 'down' | 'up' | 'slow' | 'quick' | 'res
       ),
     )
     const { register } = witness
-    const backup = restoreBackup(witness, Math.min(lowest, onDisk))
-    world.note(backup ? `the witness is restored to version ${backup.version}` : 'no backup that every node would recognise')
+    const backup = restoreBackup(witness, Math.min(lowest, onDisk), how === 'restore-earlier')
+    world.note(
+      backup ? `the witness is restored to version ${backup.incarnation}.${backup.version}` : 'no backup that every node would recognise',
+    )
     if (backup) world.count('witness restores')
     const isChoosing = register.accepted !== null || world.nodes.some((node) => durableOf(node)?.accepted)
     if (backup && isChoosing) world.count(lostAmidChoice)

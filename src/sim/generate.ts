@@ -215,7 +215,7 @@ function faultOf(random: Random, options: WorldOptions, rooms: readonly string[]
         ? { kind: 'stuck', target: node, forMs: Math.round(random.between(200, 6_000)) }
         : { kind: 'migrate', vm: random.integer(0, options.vms - 1) }
     case 22:
-      return { kind: 'witness', how: random.pick(['down', 'up', 'slow', 'quick', 'restore']) }
+      return { kind: 'witness', how: random.pick(['down', 'up', 'slow', 'quick', 'restore', 'restore-earlier']) }
     case 23:
       return { kind: 'witness', how: random.pick(['down', 'up']) }
     case 24:

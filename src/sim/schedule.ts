@@ -68,7 +68,7 @@ export type Fault =
   | { readonly kind: 'clock'; readonly target: string; readonly rate: number }
   | { readonly kind: 'disk'; readonly target: string; readonly how: 'slow' | 'full' | 'good' | 'dead' }
   | { readonly kind: 'stuck'; readonly target: string; readonly forMs: number }
-  | { readonly kind: 'witness'; readonly how: 'down' | 'up' | 'slow' | 'quick' | 'restore' }
+  | { readonly kind: 'witness'; readonly how: 'down' | 'up' | 'slow' | 'quick' | 'restore' | 'restore-earlier' }
   | { readonly kind: 'api'; readonly how: 'down' | 'up' | 'slow' | 'quick' | 'rollback' }
   | { readonly kind: 'unfence'; readonly target: string }
   | { readonly kind: 'confirm-dead'; readonly target: string }

@@ -44,10 +44,11 @@ export function answerRequest(witness: SimWitness, reader: NodeId, request: Witn
  * away is outside of what the protocol covers (docs/simulation.md).
  *
  * @param lowestSeen the lowest version that any node's disk remembers of this incarnation; -1: one of them remembers none.
+ * @param isEarlier to a backup of before the present incarnation.
  */
-export function restoreBackup(witness: SimWitness, lowestSeen: number): Register | undefined {
-  const backup = witness.backups.findLast(
-    ({ incarnation, version }) => lowestSeen >= 0 && (incarnation !== witness.register.incarnation || version < lowestSeen),
+export function restoreBackup(witness: SimWitness, lowestSeen: number, isEarlier: boolean): Register | undefined {
+  const backup = witness.backups.findLast(({ incarnation, version }) =>
+    incarnation === witness.register.incarnation ? !isEarlier && version < lowestSeen : isEarlier && lowestSeen >= 0,
   )
   if (!backup) return undefined
   witness.register = backup

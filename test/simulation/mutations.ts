@@ -101,8 +101,41 @@ export const mutations: readonly Mutation[] = [
     firstSeed: 7,
   },
   {
+    name: 'a voter vouches for a watchdog by what was said epochs ago',
+    edits: [edit('protocol/acceptor.ts', 'saidInTime ?', 'nowMs > -Infinity ?')],
+    caughtBy: 'P1 single writer',
+    firstSeed: 1,
+  },
+  {
+    name: 'a witness that was restored once more is written anew as if it had never been born',
+    edits: [
+      edit('protocol/witness-view.ts', ' && !isSeatSeen(state)', ''),
+      edit(
+        'protocol/proposer.ts',
+        '  return isSeatSeen(state) && membership !== null &&',
+        '  return register.version < 0 && membership !== null &&',
+      ),
+    ],
+    caughtBy: 'P2 single survivor',
+    firstSeed: 1,
+  },
+  {
+    name: 'a value that was found gives way although it may have been chosen',
+    edits: [
+      edit('protocol/proposer.ts', '!isMajority(votesOf(now), (voter) => voter !== also && !attempt.unbound.has(voter))', 'also === also'),
+    ],
+    caughtBy: 'P2 single survivor',
+    firstSeed: 1,
+  },
+  {
+    name: 'that an epoch is installed is forgotten on restart',
+    edits: [edit('protocol/state.ts', 'durable.installedEpoch === durable.membership.epoch', 'durable.installedEpoch < -1')],
+    caughtBy: 'P6 it ends',
+    firstSeed: 1,
+  },
+  {
     name: 'what the witness holds is overwritten, not adopted',
-    edits: [edit('protocol/proposer.ts', '    adopt(attempt, accepted.ballot, accepted.membership)\n', '')],
+    edits: [edit('protocol/proposer.ts', "    if (attempt.ruledOut === 'no') adopt(attempt, accepted.ballot, accepted.membership)\n", '')],
     caughtBy: 'P2 single survivor',
     firstSeed: 52,
   },
