@@ -41,8 +41,12 @@ describe('an agent proposes a fence', () => {
   it('of the room that is silent, when it has a permit and knows the epoch to be installed', () => {
     const [proposal] = proposedBy('a1', { heard: { a2: {} } })
     expect(proposal?.[1]).toMatchObject({ epoch: 1, cause: { kind: 'fence', nodes: ['b1', 'b2'], by: 'a1' } })
-    expect(proposedBy('a1', { heard: { a2: {} }, permitUntilMs: -Infinity })).toEqual([])
     expect(proposedBy('a1', { heard: { a2: {} }, isInstalled: false })).toEqual([])
+  })
+
+  it('not without a permit', () => {
+    expect(proposedBy('a1', { heard: { a2: {} } })).not.toEqual([])
+    expect(proposedBy('a1', { heard: { a2: {} }, permitUntilMs: -Infinity })).toEqual([])
   })
 
   it('in its turn by name: the later in the list wait longer for the earlier that they hear', () => {

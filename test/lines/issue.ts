@@ -79,7 +79,8 @@ const partsOf = {
     webhooks: 'webhook time-outs',
   },
   brakes: {
-    brakes: 'the brakes: share of nodes, two rooms at once, dry run, an API server that shows the nodes alive',
+    brakes:
+      'the brakes: never both rooms, the share of the cluster, no majority, paused, maintenance, dry run, a control plane that is away while the nodes are alive',
     'capacity-before': 'requests of what would move against what the survivors can take, as a metric before anything happens',
     'unplaced-after': 'an explicit list of what was not placed, after',
   },

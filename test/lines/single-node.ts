@@ -125,41 +125,59 @@ export const singleNode = stage<Played>({
   ],
 })
 
-const both = (test: string): Pick<LineElsewhere, 'embedded' | 'real'> => {
-  const shown = { file: 'src/protocol/brakes.test.ts', test }
-  return { embedded: shown, real: shown }
-}
+/** Decided by the agents' votes, before an API server is asked for anything. */
+const voted = (test: string, file = 'src/protocol/brakes.test.ts'): Pick<LineElsewhere, 'embedded' | 'real'> => ({
+  embedded: { file, test },
+  real: { cannot: 'no API server has a part in it: the agents decide it by their votes' },
+})
 
-/** Decided by the agents' votes, before the API server is asked for anything: the same with either. */
 export const brakeLines = [
   {
     id: 'single-node-brake',
     part: 'single-node/own-brake',
     says: 'nodes of a room that lives are fenced one by one up to a share of their room, and no further',
-    ...both('are fenced one by one up to the share of their room, and no further'),
+    ...voted('are fenced one by one up to the share of their room, and no further'),
   },
   {
     id: 'single-node-brake-is-told',
     part: 'single-node/own-brake',
     says: 'what the brake holds back is told',
-    ...both('are not asked for beyond it, which is told'),
+    ...voted('are not asked for beyond it, which is told'),
   },
   {
     id: 'brake-share-of-nodes',
     part: 'brakes/brakes',
     says: 'all fences together take no more than the share of the cluster that is allowed, a whole room included',
-    ...both('take no more than the share of the cluster that is allowed, a whole room included'),
+    ...voted('take no more than the share of the cluster that is allowed, a whole room included'),
   },
   {
     id: 'brake-never-both-rooms',
     part: 'brakes/brakes',
     says: 'both rooms are never fenced',
-    ...both('never take both rooms: whoever is left to vote is alive itself'),
+    ...voted('never take both rooms: whoever is left to vote is alive itself'),
   },
   {
     id: 'brake-api-away',
     part: 'brakes/brakes',
     says: 'an API server that is away while the nodes are heard is no loss of a room',
-    ...both('are not begun because an API server is away while the nodes are heard'),
+    ...voted('are not begun because an API server is away while the nodes are heard'),
+  },
+  {
+    id: 'brake-paused',
+    part: 'brakes/brakes',
+    says: 'while a person has paused fencing nothing is fenced but by a person’s word',
+    ...voted('while it is paused is vetoed, with who paused it, but for a forced epoch', 'src/protocol/people.test.ts'),
+  },
+  {
+    id: 'brake-maintenance',
+    part: 'brakes/brakes',
+    says: 'nodes in maintenance count as neither dead nor alive: they are not suspected, and a room is lost when all its others are',
+    ...voted('is not suspected when it is silent, and a room is lost when all others of it are', 'src/protocol/people.test.ts'),
+  },
+  {
+    id: 'brake-without-majority',
+    part: 'brakes/brakes',
+    says: 'a survivor without a majority fences nobody: it holds no permit, and without one nothing is proposed',
+    ...voted('not without a permit', 'src/protocol/desire.test.ts'),
   },
 ] as const satisfies readonly LineElsewhere[]
