@@ -35,9 +35,10 @@ function survivingVoters(world: World): ReadonlySet<string> {
 export function hasMajority(world: World): boolean {
   const latest = world.observer.latest ?? world.genesis
   const voters = survivingVoters(world)
-  // Who is fenced has no vote; before the epoch is installed the votes before it count as well.
+  // Who is fenced has no vote; before the epoch is known to be installed the votes before it count as well.
+  const isInstalled = world.nodes.some((node) => durableOf(node)?.installedEpoch === latest.epoch)
   const ofBefore = votesBeforeOf(latest)
-  return isMajority(votesOf(latest), (voter) => voters.has(voter)) && isMajority(ofBefore, (voter) => voters.has(voter))
+  return isMajority(votesOf(latest), (voter) => voters.has(voter)) && (isInstalled || isMajority(ofBefore, (voter) => voters.has(voter)))
 }
 
 /** The last epoch that anybody still knows, which is not the last one chosen where its only learner lost its disk. */

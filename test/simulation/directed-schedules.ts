@@ -31,7 +31,7 @@ interface Story {
   readonly endsUnrepaired?: true
 }
 
-function scheduleOf(seed: number, { options, timings, planned, strikes = [], untilMs, endsUnrepaired }: Story): Schedule {
+export function scheduleOf(seed: number, { options, timings, planned, strikes = [], untilMs, endsUnrepaired }: Story): Schedule {
   return {
     options: {
       seed,
@@ -54,10 +54,11 @@ function scheduleOf(seed: number, { options, timings, planned, strikes = [], unt
   }
 }
 
-const cut = (from: string, ...to: readonly string[]): readonly Fault[] =>
+export const cut = (from: string, ...to: readonly string[]): readonly Fault[] =>
   to.map((other) => ({ kind: 'cut', from, to: other, isOneWay: false, path: null }))
 const oneWay = (from: string, to: string): Fault => ({ kind: 'cut', from, to, isOneWay: true, path: null })
-const mend = (from: string, ...to: readonly string[]): readonly Fault[] => to.map((other) => ({ kind: 'heal', between: [from, other] }))
+export const mend = (from: string, ...to: readonly string[]): readonly Fault[] =>
+  to.map((other) => ({ kind: 'heal', between: [from, other] }))
 /** `lateMs` null: lost; 0: as always again. */
 const filter = (message: Traffic, from: readonly string[], to: readonly string[], lateMs: number | null): readonly Fault[] =>
   from.flatMap((a) => to.map((b): Fault => ({ kind: 'filter', from: a, to: b, message, lateMs })))

@@ -27,6 +27,7 @@ import {
   slowReader,
   wordKept,
 } from './directed-schedules.ts'
+import { bornTwice, installedLongAgo, watchdogOfBefore } from './memory-schedules.ts'
 import { letBackWhileStopped, letBackWithoutApi } from './let-back-schedules.ts'
 import type { Edit } from '../mutation.ts'
 import { editsOf, noWaitAfterUnfence } from './mutations.ts'
@@ -139,6 +140,31 @@ export const directed: readonly DirectedMutation[] = [
     caughtBy: 'P1 single writer',
     schedule: letBackWhileUnderWay,
     seeds: 40,
+  },
+  {
+    name: 'a voter vouches for a watchdog by what was said under other votes',
+    edits: [oldWordOfWatchdog],
+    caughtBy: 'P1 single writer',
+    schedule: watchdogOfBefore,
+  },
+  {
+    name: 'a witness that was restored once more is written anew as if it had never been born',
+    edits: [
+      edit('protocol/witness-view.ts', ' && !isSeatSeen(state)', ''),
+      edit(
+        'protocol/proposer.ts',
+        '  return isSeatSeen(state) && membership !== null &&',
+        '  return register.version < 0 && membership !== null &&',
+      ),
+    ],
+    caughtBy: 'P2 single survivor',
+    schedule: bornTwice,
+  },
+  {
+    name: 'that an epoch is installed is forgotten on restart',
+    edits: [edit('protocol/state.ts', 'durable.installedEpoch === durable.membership.epoch', 'durable.installedEpoch < -1')],
+    caughtBy: 'P6 it ends',
+    schedule: installedLongAgo,
   },
   {
     name: 'that wait does not count a stop right before the call',

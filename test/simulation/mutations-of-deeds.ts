@@ -26,7 +26,7 @@ export const mutationsOfDeeds: readonly Mutation[] = [
         '  const membership = state?.attempt?.value ?? state?.durable.membership\n  if (!state || !membership || state.persistedVersion',
       ),
     ],
-    caughtBy: 'P4 no stale start',
+    caughtBy: 'P1 single writer',
     firstSeed: 11,
   },
   {
@@ -45,7 +45,7 @@ export const mutationsOfDeeds: readonly Mutation[] = [
       ),
     ],
     caughtBy: 'P4 no stale start',
-    firstSeed: 168,
+    firstSeed: 121,
   },
   {
     // The planner in freeze mode, the data gate of a delete, and the storage proof.
@@ -56,7 +56,7 @@ export const mutationsOfDeeds: readonly Mutation[] = [
       edit('sim/takeover.ts', "    side.state === 'UpToDate' &&\n    side.wasUpToDate\n", "    side.state === 'UpToDate'\n"),
     ],
     caughtBy: 'P4 no stale start',
-    firstSeed: 168,
+    firstSeed: 121,
   },
   {
     name: 'a survivor does not cut its replicas off from those who are fenced',
@@ -68,13 +68,13 @@ export const mutationsOfDeeds: readonly Mutation[] = [
       ),
     ],
     caughtBy: 'P4 no stale start',
-    firstSeed: 1,
+    firstSeed: 11,
   },
   {
     name: 'a fenced node that comes back on an empty disk is let in',
     edits: [edit('protocol/desire.ts', "standing: before?.standing === 'fenced' ? 'fenced' : 'observing',", "standing: 'observing',")],
     caughtBy: 'P5 nothing forgotten',
-    firstSeed: 89,
+    firstSeed: 103,
   },
   {
     name: 'a fence that the API server forgot with a rollback is not written again',
