@@ -8,6 +8,7 @@ import type { Stage, Step } from './steps.ts'
 import { fencedEpoch, isUnfencedSince, withTaint } from './taints.ts'
 import { touchText } from './vm.ts'
 
+/** `replaced`: another object has the name by now; of a taint: its node was un-fenced since; of others: somebody wrote the object in between. */
 export type StepOutcome = 'done' | 'gone' | 'replaced' | 'dry-run'
 
 /** A node carries the taint of a later fence: this one is out of date and must do nothing more. */
@@ -113,10 +114,12 @@ export function createCarrier(options: CarryOutOptions): Carrier {
         adapt(undefined, clock.nowMs() - startedMs)
         if (step.kind === 'vm') kubevirtInARow = 0
         else transientInARow = 0
-        // Somebody wrote the pod in between: its node waits for this one, so it is made again as soon as the newer version is seen.
-        if (step.kind !== 'tolerate' || outcome !== 'replaced') doneAtMs.set(step.key, clock.nowMs())
         failedAtMs.delete(step.key)
-        done.push(step)
+        if (outcome === 'replaced' && isConditionOfOthers(step)) failedKeys.add(step.key)
+        else {
+          doneAtMs.set(step.key, clock.nowMs())
+          done.push(step)
+        }
         options.onDone(step, outcome)
       } catch (error) {
         if (!(error instanceof KubeError)) throw error
@@ -163,6 +166,12 @@ export function createCarrier(options: CarryOutOptions): Carrier {
 
   return { run, concurrency: () => Math.floor(limit) }
 }
+
+/**
+ * What comes after it rests on its having been done, so `replaced` is no success: the taint is not on a node that was un-fenced since, and a pod that
+ * somebody wrote in between is not immune. The next plan looks at what is there.
+ */
+const isConditionOfOthers = ({ kind }: Step): boolean => kind === 'taint' || kind === 'tolerate'
 
 /**
  * The stages with what failed before taken out, which comes after everything else, the longest ago first: twenty VMs whose deletion a webhook refuses

@@ -46,9 +46,11 @@ const longestImmunityMs = 2_000
 export function outOfServiceNodes(
   { order, snapshot, proofs, config, refused }: PlanInput,
   verdicts: readonly PodVerdict[],
+  /** Nodes that nothing is done to, and why. */
+  overtaken: ReadonlyMap<string, string>,
   ageMs: (subject: string) => number,
 ): OutOfService {
-  const waitingFor = new Map<string, string>()
+  const waitingFor = new Map(overtaken)
   const blocks = (node: string, reason: string): void => {
     if (!waitingFor.has(node)) waitingFor.set(node, reason)
   }

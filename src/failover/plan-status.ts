@@ -40,6 +40,8 @@ interface StatusParts extends Pick<FenceStatus, 'workloads' | 'nodes' | 'leases'
   readonly verdicts: readonly PodVerdict[]
   /** Something else is still to come: attachments, the scheduler's word. */
   readonly isOpen: boolean
+  /** A node is left alone though nothing says that it is none of this fence's. */
+  readonly isOvertaken: boolean
 }
 
 /** The whole status to be written; a phase says whether anything is left to do or to wait for. */
@@ -52,7 +54,13 @@ export function nextStatus({ snapshot, order, isoTime }: PlanInput, parts: Statu
   const acting =
     stages.some((stage) => stage.steps.length > 0) || workloads.some((workload) => workload.state === 'ordered') || parts.isOpen
   // A dry run acts on nothing, so it never gets further than having been written down.
-  const phase = order.dryRun ? 'Recorded' : acting ? 'Acting' : waiting > 0 || stuck.length > 0 ? 'Waiting' : 'Finished'
+  const phase = order.dryRun
+    ? 'Recorded'
+    : acting
+      ? 'Acting'
+      : waiting > 0 || stuck.length > 0 || parts.isOvertaken
+        ? 'Waiting'
+        : 'Finished'
   const vms = workloads.filter((workload) => workload.kind !== 'Pod')
   const running = vms.filter((workload) => workload.state === 'running').length
   return {

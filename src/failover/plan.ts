@@ -15,7 +15,7 @@ import { compareText, nextStatus, nodeRecords } from './plan-status.ts'
 import { recordWorkloads } from './record.ts'
 import { fullName, type Snapshot } from './snapshot.ts'
 import type { Stage, Step } from './steps.ts'
-import { fencedTaint, hasTaint, isOutOfService, outOfServiceTaint } from './taints.ts'
+import { fencedTaint, hasTaint, isOutOfService, isUnfencedSince, outOfServiceTaint, unfencedSinceReason } from './taints.ts'
 import { unplacedWorkloads } from './unplaced.ts'
 import { followVm, isFinal } from './vm.ts'
 
@@ -55,8 +55,9 @@ export function planFailover(given: PlanInput): Plan {
   const unfenced = new Set(given.snapshot.recorded.unfenced.map((entry) => entry.node))
   const input = unfenced.size === 0 ? given : withoutNodes(given, unfenced)
   const { order, snapshot, config } = input
+  const overtaken = overtakenNodes(input)
   const pods = classifyPods(snapshot, config)
-  const verdicts = judgePods(pods, input)
+  const verdicts = judgePods(pods, input, overtaken)
   const subjects = new Set<string>()
   const ageMs = (subject: string): number => {
     subjects.add(subject)
@@ -65,9 +66,9 @@ export function planFailover(given: PlanInput): Plan {
 
   const untainted = order.nodes.flatMap((name) => {
     const node = snapshot.nodes.get(name)
-    return node === undefined || hasTaint(node.taints, fencedTaint(order.epoch)) ? [] : [name]
+    return node === undefined || overtaken.has(name) || hasTaint(node.taints, fencedTaint(order.epoch)) ? [] : [name]
   })
-  const outOfService = outOfServiceNodes(input, verdicts, ageMs)
+  const outOfService = outOfServiceNodes(input, verdicts, overtaken, ageMs)
   // Both taints come before any delete, and the order of deletes is one for all nodes: so all wait for that moment.
   const cleared = outOfService.dueInMs === undefined ? verdicts : []
   const waves = vmWaves(cleared, snapshot.recorded.workloads, config, ageMs)
@@ -88,7 +89,7 @@ export function planFailover(given: PlanInput): Plan {
         why: 'nothing may be scheduled back to a fenced node',
       })),
     },
-    { name: 'immunity', barrier: false, steps: immunitySteps(verdicts) },
+    { name: 'immunity', barrier: false, steps: immunitySteps(verdicts.filter(({ pod }) => !overtaken.has(pod.nodeName))) },
     {
       name: 'out of service',
       barrier: false,
@@ -106,6 +107,7 @@ export function planFailover(given: PlanInput): Plan {
       name: 'leader leases',
       barrier: false,
       steps: leases
+        .filter((lease) => !overtaken.has(lease.node))
         .filter((lease) => !lease.released && input.proofs.node(lease.node as FenceOrder['nodes'][number]).held)
         .map((lease) => ({
           kind: 'release-lease',
@@ -135,6 +137,7 @@ export function planFailover(given: PlanInput): Plan {
     volumeAttachments: attachments.left,
     unplaced: unplaced.all,
     isOpen: attachments.isYoung || unplaced.isYoung,
+    isOvertaken: overtaken.size > 0,
   })
   // A controller needs a moment to replace what was cleared, and the scheduler one more to say that it has no node for it.
   const isEnding = settled.phase === 'Finished' && snapshot.recorded.phase !== 'Finished'
@@ -168,9 +171,26 @@ function withoutNodes(input: PlanInput, left: ReadonlySet<string>): PlanInput {
   }
 }
 
+/**
+ * Nodes that say that they were un-fenced after this fence, and why nothing is done to them: another agent may have done that, and ours has not heard
+ * of it yet. Their pods count, since a VM waits for all of its own.
+ */
+const overtakenNodes = ({ order, snapshot }: PlanInput): ReadonlyMap<string, string> =>
+  new Map(
+    order.nodes.flatMap((name) => {
+      const annotations = snapshot.nodes.get(name)?.annotations ?? {}
+      return isUnfencedSince(annotations, order.epoch) ? [[name, unfencedSinceReason(name, annotations)]] : []
+    }),
+  )
+
 /** A VM waits for all of its pods on fenced nodes: its launcher is not cleared while its migration target, or a second launcher, is not proved. */
-function judgePods(pods: readonly ClassifiedPod[], input: PlanInput): readonly PodVerdict[] {
-  const verdicts = pods.map((pod) => decidePod(pod, input))
+function judgePods(pods: readonly ClassifiedPod[], input: PlanInput, overtaken: ReadonlyMap<string, string>): readonly PodVerdict[] {
+  const verdicts = pods.map((classified): PodVerdict => {
+    const verdict = decidePod(classified, input)
+    const reason = overtaken.get(classified.pod.nodeName)
+    if (reason === undefined || verdict.kind === 'skipped') return verdict
+    return { pod: classified.pod, classified, kind: 'waiting', reason, isProved: false, proof: 'none' }
+  })
   const slowest = new Map<string, PodVerdict>()
   for (const verdict of verdicts) {
     const vmi = verdict.classified.vmi?.uid

@@ -68,12 +68,16 @@ function proofOf({ pod, proofNeeded }: ClassifiedPod, proofs: Proofs): ProofAnsw
 }
 
 /** Why what replaces the pod might start from old data; undefined when it cannot. */
-function holdReason({ volumes, unknownClaims }: ClassifiedPod, dataGate: DataGate): string | undefined {
-  if (unknownClaims.length > 0)
+function holdReason({ pod, volumes, unknownClaims }: ClassifiedPod, dataGate: DataGate): string | undefined {
+  if (unknownClaims.length > 0 && !isRemains(pod))
     return `no volume is bound to claim ${unknownClaims.join(', ')}, so nobody can tell where its newest data is`
   const gate = volumes.length > 0 ? dataGate(volumes) : ({ open: true } as const)
   return gate.open ? undefined : gate.reason
 }
+
+/** It has ended, and its end has been answered: its claim may have been deleted since, and nothing is started in its place when it goes. */
+const isRemains = ({ phase, owner }: PodView): boolean =>
+  (phase === 'Succeeded' || phase === 'Failed') && owner?.kind !== 'StatefulSet' && owner?.kind !== 'VirtualMachineInstance'
 
 const waitingReason = ({ proofNeeded }: ClassifiedPod, reason: string): string =>
   proofNeeded.kind === 'node' ? `it needs its node's proof (${proofNeeded.why}): ${reason}` : reason

@@ -27,6 +27,10 @@ export function isUnfencedSince(annotations: { readonly [name: string]: string }
   return Number.isInteger(unfencedIn) && unfencedIn > epoch
 }
 
+/** Why nothing is done to a node that says so. Epochs begin anew with a new installation, and annotations stay: only a person can tell which it is. */
+export const unfencedSinceReason = (node: string, annotations: { readonly [name: string]: string }): string =>
+  `it was un-fenced in epoch ${annotations[unfencedEpochAnnotation] ?? ''}, later than this fence, and is left alone; if that is left over from an earlier installation: kubectl annotate node ${node} ${unfencedEpochAnnotation}-`
+
 /**
  * Whether the fence of `epoch`, once carried out, is missing on a node that was not un-fenced since: the API server was set back in time, or somebody
  * took our taint away. A later fence's taint is as good.

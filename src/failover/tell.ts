@@ -144,7 +144,7 @@ export function createTeller({
       const atMs = clock.nowMs()
       onProgress({ kind: 'step-done', step: step.kind, subject: subjectOf(step), outcome, atMs })
       if (outcome === 'dry-run') return
-      if (step.kind === 'taint') {
+      if (step.kind === 'taint' && outcome === 'done') {
         const taint = step.taint.key === fencedTaintKey ? 'fenced' : 'out-of-service'
         onProgress({ kind: 'node-tainted', node: step.node, taint, atMs })
         events.write({

@@ -1,7 +1,7 @@
 /** Which volume a claim has: the proof and the data gate are asked about that one (docs/protocol.md, "Carrying it out"). */
 import { describe, expect, test } from 'vitest'
 import { persistentVolumeView, type VolumeAttachmentView } from '../kubernetes/resources.ts'
-import { exampleInput, exampleLauncher } from './examples.ts'
+import { exampleInput, exampleLauncher, examplePod } from './examples.ts'
 import type { ProofAnswer } from './order.ts'
 import { type PlanInput, planFailover } from './plan.ts'
 
@@ -89,6 +89,29 @@ describe('a claim that was made again under its name', () => {
       { state: 'held', reason: expect.stringContaining('no volume is bound to claim one') as string },
     ])
     expect(gate).toEqual([])
+  })
+})
+
+describe('an ended pod whose claim is gone', () => {
+  const plan = (kind: string, phase: string) =>
+    planFailover(
+      exampleInput({
+        snapshot: {
+          pods: [
+            examplePod('old', {
+              phase,
+              owner: { kind, name: 'o', uid: 'o' },
+              volumes: [{ kind: 'claim', claim: 'gone', readOnly: false }],
+            }),
+          ],
+        },
+      }),
+    ).status.workloads[0]?.state
+
+  test('is cleared when nothing is started in its place: claims of ended pods are not protected', () => {
+    for (const kind of ['Job', 'ReplicaSet'])
+      expect([plan(kind, 'Succeeded'), plan(kind, 'Failed'), plan(kind, 'Running')]).toEqual(['ordered', 'ordered', 'held'])
+    expect([plan('StatefulSet', 'Failed'), plan('VirtualMachineInstance', 'Failed')]).toEqual(['held', 'held'])
   })
 })
 

@@ -149,6 +149,24 @@ describe('the carrier', () => {
     expect(bed.store.get('pods', 'default', 'web')).toBeUndefined()
   })
 
+  test('does nothing more when a node was un-fenced since: its taint is not there, whatever is planned behind it', async () => {
+    const pod = podOn('web')
+    const node = structuredClone(bed.store.get('nodes', undefined, 'b1'))
+    if (node === undefined) throw new Error('no node')
+    node.metadata.annotations = { ...node.metadata.annotations, 'roomfence.io/unfenced-epoch': '57' }
+    bed.store.update('nodes', node)
+    const one = carrier()
+    const stages = (barrier: boolean) => [
+      { name: 'taints', barrier, steps: [taint('b1'), taint('b2')] },
+      { name: 'pods', barrier: false, steps: [{ ...clear(pod), needs: 'taint b1' }] },
+    ]
+    // At the second try just as at the first: it is no step that was just done.
+    for (const barrier of [true, true, false]) await one.run(stages(barrier))
+    expect(bed.store.get('pods', 'default', 'web')).toBeDefined()
+    expect(bed.store.get('nodes', undefined, 'b1')?.['spec']).not.toMatchObject({ taints: [{ key: 'roomfence.io/fenced' }] })
+    expect(bed.store.get('nodes', undefined, 'b2')?.['spec']).toMatchObject({ taints: [{ key: 'roomfence.io/fenced' }] })
+  })
+
   test('leaves a replacement of the same name alone', async () => {
     const old = podOn('db-0')
     bed.store.remove('pods', 'default', 'db-0', { uid: old.uid, gracePeriodSeconds: 0 })

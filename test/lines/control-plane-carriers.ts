@@ -17,6 +17,15 @@ export interface CarriersPlayed {
   readonly older: Ended
   readonly later: Ended
   readonly taints: readonly (string | undefined)[]
+  /** A fence of which one node says that it was un-fenced later. */
+  readonly overtaken: Ended & {
+    /** While it says so: the Fence, the epoch of that node's fenced taint, and what is left of four pods, two on each node. */
+    readonly fence: FenceObject
+    readonly taint: string | undefined
+    readonly left: readonly string[]
+    /** Pods left in the end, when the annotation was taken away. */
+    readonly leftAfter: number
+  }
 }
 
 export async function playCarriers(bed: Bed): Promise<CarriersPlayed> {
@@ -26,7 +35,12 @@ export async function playCarriers(bed: Bed): Promise<CarriersPlayed> {
   const dry = await bed.failedOver({ order: { dryRun: true } })
   const ofUs = ({ kind, object }: Change): boolean => (kind === 'pods' ? object.metadata.namespace === bed.namespace : kind === 'nodes')
   const changed = bed.log.changes().filter((change) => change.version > from && ofUs(change) && isDoneByUs(change))
-  return { dry: { ...dry, fence: await bed.fence(dry.order.id), changed }, two: await playTwo(bed), ...(await playLater(bed)) }
+  return {
+    dry: { ...dry, fence: await bed.fence(dry.order.id), changed },
+    two: await playTwo(bed),
+    ...(await playLater(bed)),
+    overtaken: await playOvertaken(bed),
+  }
 }
 
 /** The kubelets and controllers of this world write as well: what a fence would change of nodes and pods. */
@@ -47,6 +61,34 @@ async function playTwo(bed: Bed): Promise<CarriersPlayed['two']> {
   return { carriers, left: await countPods(bed, 'two'), fence: await bed.fence(one.order.id) }
 }
 
+async function playOvertaken(bed: Bed): Promise<CarriersPlayed['overtaken']> {
+  const { api, namespace } = bed
+  const [first = ''] = bed.nodesOf()
+  const names = await addDeadPods(bed, 'overtaken', 4)
+  const podsLeft = async (): Promise<readonly string[]> =>
+    (await api.list(`/api/v1/namespaces/${namespace}/pods?labelSelector=app%3Dovertaken`)).map(({ metadata }) => metadata.name)
+  const annotate = async (unfencedIn: string | null): Promise<unknown> =>
+    api.patch(`/api/v1/nodes/${first}`, { metadata: { annotations: { 'roomfence.io/unfenced-epoch': unfencedIn } } })
+  await annotate('1000000')
+  const one = bed.failover()
+  const fence = await bed.until('it waits for the node that it leaves alone', async () => {
+    const seen = await bed.fence(one.order.id)
+    return seen.status?.phase === 'Waiting' && (await podsLeft()).length < names.length ? seen : undefined
+  })
+  const left = await podsLeft()
+  const taint = await fencedBy(bed, first)
+  await annotate(null)
+  const result = await bed.ended(one)
+  return { ...one, result, fence, left, taint, leftAfter: await countPods(bed, 'overtaken') }
+}
+
+const fencedBy = async ({ api }: Bed, node: string): Promise<string | undefined> => {
+  const { spec } = await api.get<{ spec: { taints?: readonly { readonly key: string; readonly value?: string }[] } }>(
+    `/api/v1/nodes/${node}`,
+  )
+  return spec.taints?.find(({ key }) => key === 'roomfence.io/fenced')?.value
+}
+
 async function playLater(bed: Bed): Promise<Pick<CarriersPlayed, 'older' | 'later' | 'taints'>> {
   await addDeadPods(bed, 'later', 2, { claim: 'later' })
   const one = bed.failover({ dataGate: () => ({ open: false, reason: 'Outdated on every survivor' }) })
@@ -54,14 +96,7 @@ async function playLater(bed: Bed): Promise<Pick<CarriersPlayed, 'older' | 'late
   const other = bed.failover()
   const later = { ...other, result: await bed.ended(other) }
   const older = { ...one, result: await bed.ended(one) }
-  const nodes = await Promise.all(
-    bed
-      .nodesOf()
-      .map(async (name) =>
-        bed.api.get<{ spec: { taints?: readonly { readonly key: string; readonly value?: string }[] } }>(`/api/v1/nodes/${name}`),
-      ),
-  )
-  return { older, later, taints: nodes.map(({ spec }) => spec.taints?.find(({ key }) => key === 'roomfence.io/fenced')?.value) }
+  return { older, later, taints: await Promise.all(bed.nodesOf().map(async (name) => fencedBy(bed, name))) }
 }
 
 export const carrierLines: readonly Line<CarriersPlayed>[] = [
@@ -112,6 +147,25 @@ export const carrierLines: readonly Line<CarriersPlayed>[] = [
       expect(later.result).toMatchObject({ outcome: 'finished' })
       expect(taints).toEqual(later.order.nodes.map(() => String(later.order.epoch)))
       expect(older.writes.filter(({ verb }) => verb === 'delete')).toEqual([])
+    },
+  },
+  {
+    id: 'transaction-overtaken-by-unfence',
+    part: 'transaction/plan',
+    says: 'a node that says that it was un-fenced later is left alone, taint and pods, while the others go on; the Fence says why and what to do about an annotation that was left over',
+    check: ({ overtaken }, bed) => {
+      const [first = ''] = bed.nodesOf()
+      expect(overtaken.left).toEqual(['overtaken-00', 'overtaken-02'])
+      expect(overtaken.taint).not.toBe(String(overtaken.order.epoch))
+      const said = new Map(overtaken.fence.status?.nodes.map((node) => [node.name, node]))
+      expect(said.get(first)).toMatchObject({
+        fenced: false,
+        waitingFor: expect.stringMatching(
+          /un-fenced in epoch 1000000, .* kubectl annotate node \S+ roomfence.io\/unfenced-epoch-$/,
+        ) as string,
+      })
+      expect(overtaken.result.outcome).toBe('finished')
+      expect(overtaken.leftAfter).toBe(0)
     },
   },
 ]

@@ -29,6 +29,11 @@ const startingAll = (runStrategy: string): readonly [string, string] => [
 /** A line whose rule has two guards in the code stands here twice, and loses both at once. */
 export const mutations: readonly LineMutation[] = [
   ...inFile('src/failover/plan.ts', {
+    'transaction-overtaken-by-unfence': [
+      'return isUnfencedSince(annotations, order.epoch) ?',
+      'return isUnfencedSince(annotations, Infinity) ?',
+      'it waits for the node that it leaves alone',
+    ],
     'order-fenced-on-all-nodes-first': ['steps: untainted.map(', 'steps: untainted.slice(0, 1).map('],
     'order-out-of-service-before-any-delete-there': [
       '.filter((node) => !isOutOfService(snapshot.nodes.get(node)?.taints ?? []))',
@@ -45,8 +50,8 @@ export const mutations: readonly LineMutation[] = [
     'kubevirt-leases-need-the-proof': ["&& input.proofs.node(lease.node as FenceOrder['nodes'][number]).held", ''],
     'resumed-at-every-write': ['return hasEnded ? [clear]', 'return hasEnded ? []'],
     'held-immune-first': [
-      'barrier: false, steps: immunitySteps(verdicts)',
-      "barrier: false, steps: verdicts.some(({ kind }) => kind === 'ready') ? [] : immunitySteps(verdicts)",
+      'steps: immunitySteps(verdicts.filter(',
+      "steps: verdicts.some(({ kind }) => kind === 'ready') ? [] : immunitySteps(verdicts.filter(",
     ],
     'control-plane-silent-calls': ['barrier: true', 'barrier: false'],
     'control-plane-forbidden-stops-in-order': ['barrier: true', 'barrier: false'],

@@ -74,6 +74,7 @@ function mortal(client: KubeClient, deaths: Death[], done: { last: string }): Ku
       options?.dryRun === true
         ? client.patchMerge(path, body, options)
         : written('patch', path, body, async () => client.patchMerge(path, body, options)),
+    patchStrategic: async (path, body, options) => written('patch', path, body, async () => client.patchStrategic(path, body, options)),
     patchJson: async (path, body, options) => written('json-patch', path, body, async () => client.patchJson(path, body, options)),
     putSubresource: async (path, body, options) => written('start', path, body, async () => client.putSubresource(path, body, options)),
     delete: async (path, options) => written('delete', path, undefined, async () => client.delete(path, options)),
