@@ -1,9 +1,9 @@
 /** A client for work that only some may do, at times: whether they may is asked in the moment in which each write is sent. */
-import type { CallOptions, KubeClient } from './client.ts'
+import type { KubeClient, PatchOptions } from './client.ts'
 
 /** Reads stay as they are; a write is refused as `unavailable` while `may` answers no, so that it is tried again or given up like any other. */
 export function guardedWrites(client: KubeClient, may: () => boolean): KubeClient {
-  const guarded = <T extends CallOptions>(options: T | undefined) => ({ ...options, may })
+  const guarded = (options: PatchOptions | undefined): PatchOptions => ({ ...options, may })
   return {
     ...client,
     create: (path, body, options) => client.create(path, body, guarded(options)),
