@@ -314,7 +314,7 @@ function repair(world: World): void {
   api.isUp = true
   api.isSlow = false
   for (const node of world.nodes) {
-    node.stuckUntilMs = -Infinity
+    node.stuckUntilMs = Math.min(node.stuckUntilMs, timeline.nowMs)
     node.stallAgainMs = 0
     node.starveLeft = 0
     node.isStarving = false
