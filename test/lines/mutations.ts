@@ -52,6 +52,7 @@ export const mutations: readonly LineMutation[] = [
     'held-immune-first': [
       'steps: immunitySteps(verdicts.filter(',
       "steps: verdicts.some(({ kind }) => kind === 'ready') ? [] : immunitySteps(verdicts.filter(",
+      'the Fence says that it is not immune',
     ],
     'control-plane-silent-calls': ['barrier: true', 'barrier: false'],
     'control-plane-forbidden-stops-in-order': ['barrier: true', 'barrier: false'],
