@@ -1,12 +1,11 @@
 /** Un-fencing on the cluster, which the coordinator does: from a request to the end, and what another one left to do. Adapter shell. */
 import type { Configuration } from '../config/schema.ts'
 import type { StorageEntry } from '../evidence/storage-report.ts'
-import { fenceId } from '../failover/order.ts'
+import { type FailoverClock, fenceId } from '../failover/order.ts'
 import { finishUnfence, startUnfence } from '../failover/start-unfence.ts'
 import { fencedEpoch, isOurs } from '../failover/taints.ts'
 import type { KubeClient } from '../kubernetes/client.ts'
 import { nodeView, paths } from '../kubernetes/resources.ts'
-import { pause as sleep } from '../kubernetes/watch.ts'
 import type { Log } from '../observe/log.ts'
 import { nodeId, type NodeId } from '../protocol/ids.ts'
 import { type Membership, memberOf } from '../protocol/membership.ts'
@@ -16,7 +15,7 @@ import { agentReport } from './agent-report.ts'
 export interface UnfencingOptions {
   readonly configuration: Configuration
   readonly client: KubeClient
-  readonly nowMs: () => number
+  readonly clock: FailoverClock
   readonly state: () => State
   readonly reported: (node: NodeId) => readonly StorageEntry[] | undefined
   readonly requestUnfence: (nodes: readonly NodeId[], by: string) => void
@@ -42,8 +41,8 @@ const LEFTOVERS_AFTER_MS = 5_000
 const LEFTOVERS_EVERY_MS = 300_000
 
 export function createUnfencing(options: UnfencingOptions): Unfencing {
-  const { client, configuration, nowMs, signal, log } = options
-  const clock = { nowMs, isoTime: () => new Date().toISOString(), sleep }
+  const { client, configuration, clock, signal, log } = options
+  const { nowMs, sleep } = clock
   const underWay = new Set<NodeId>()
   let wasMine = false
   let isSweeping = false
