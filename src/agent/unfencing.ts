@@ -42,7 +42,6 @@ const LEFTOVERS_EVERY_MS = 300_000
 
 export function createUnfencing(options: UnfencingOptions): Unfencing {
   const { client, configuration, clock, signal, log } = options
-  const { nowMs, sleep } = clock
   const underWay = new Set<NodeId>()
   let wasMine = false
   let isSweeping = false
@@ -59,7 +58,7 @@ export function createUnfencing(options: UnfencingOptions): Unfencing {
         force: isForced,
         client,
         clock,
-        agentReport: (node) => agentReport(options.state(), options.reported(node), node, nowMs()),
+        agentReport: (node) => agentReport(options.state(), options.reported(node), node, clock.nowMs()),
         chooseEpoch: async () => chooseEpoch(nodes, by),
         backoff: configuration.failover,
         events: configuration.failover.events,
@@ -71,10 +70,10 @@ export function createUnfencing(options: UnfencingOptions): Unfencing {
       signal.removeEventListener('abort', stop)
       log.warn({ fence: fenceId(epoch), result }, `un-fence of ${nodes.join(', ')}: ${result.outcome}`)
       const isBackingOff = result.outcome === 'refused' && result.checks.every(({ check }) => check === 'flapping')
-      if (result.outcome !== 'unfenced') await sleep((isBackingOff ? 5 : 1) * AGAIN_MS, signal)
+      if (result.outcome !== 'unfenced') await clock.sleep((isBackingOff ? 5 : 1) * AGAIN_MS, signal)
     } catch (error) {
       log.warn({ error }, `un-fence of ${nodes.join(', ')} failed and is tried again`)
-      await sleep(AGAIN_MS, signal)
+      await clock.sleep(AGAIN_MS, signal)
     } finally {
       for (const node of nodes) underWay.delete(node)
       expectLeftovers()
@@ -82,19 +81,19 @@ export function createUnfencing(options: UnfencingOptions): Unfencing {
   }
 
   const chooseEpoch = async (nodes: readonly NodeId[], by: string): ReturnType<Parameters<typeof startUnfence>[0]['chooseEpoch']> => {
-    const untilMs = nowMs() + CHOOSE_WITHIN_MS
-    while (nowMs() < untilMs && !signal.aborted) {
+    const untilMs = clock.nowMs() + CHOOSE_WITHIN_MS
+    while (clock.nowMs() < untilMs && !signal.aborted) {
       const { membership } = options.state().durable
       if (membership && nodes.every((node) => memberOf(membership, node)?.standing !== 'fenced'))
         return { chosen: true, epoch: membership.epoch }
       options.requestUnfence(nodes, by)
-      await sleep(100, signal)
+      await clock.sleep(100, signal)
     }
     return { chosen: false, reason: options.state().lastVeto ?? 'no majority agreed in time' }
   }
 
   const expectLeftovers = (): void => {
-    sweepAtMs = Math.min(sweepAtMs, nowMs() + LEFTOVERS_AFTER_MS)
+    sweepAtMs = Math.min(sweepAtMs, clock.nowMs() + LEFTOVERS_AFTER_MS)
   }
 
   /**
@@ -134,9 +133,9 @@ export function createUnfencing(options: UnfencingOptions): Unfencing {
       if (mine && !wasMine) expectLeftovers()
       wasMine = mine
       const { membership } = options.state().durable
-      if (!mine || !membership || configuration.isDryRun || isSweeping || nowMs() < sweepAtMs) return
+      if (!mine || !membership || configuration.isDryRun || isSweeping || clock.nowMs() < sweepAtMs) return
       isSweeping = true
-      sweepAtMs = nowMs() + LEFTOVERS_EVERY_MS
+      sweepAtMs = clock.nowMs() + LEFTOVERS_EVERY_MS
       sweep(membership)
         .catch((error: unknown) => {
           log.debug({ error }, 'taints that were left over could not be looked for')
