@@ -190,7 +190,7 @@ export const mutations: readonly LineMutation[] = [
     'held-released-when-fresh': [
       'if (reason !== undefined) return',
       'if (reason !== undefined || pod.isTerminating) return',
-      'the fence ends',
+      'unlucky run in room-a',
     ],
   }),
   ...inFile('src/failover/vm.ts', {
