@@ -94,7 +94,7 @@ const timings = group(
     ioResidueMs: milliseconds(1000, 'I/O that may still be under way after a node was reset (R).', 0),
     apiCallMs: milliseconds(
       15_000,
-      'How long one call to the API server may take: then this agent and the server give it up. A node that is let back waits so long beside the permit.',
+      'How long one call to the API server may take: then this agent and the server give it up. A node that is let back waits twice as long beside the permit.',
       100,
     ),
     restartGraceMs: milliseconds(2000, 'An agent restarted in the same boot has so long to get a permit before it pauses what runs.', 0),
