@@ -80,7 +80,7 @@ const demoTimings = {
   settleMs: 1_500,
   clockRateError: 0.001,
   ioResidueMs: 200,
-  // A node that is let back waits so long beside its permit.
+  // A node that is let back waits twice as long beside its permit.
   apiCallMs: 3_000,
   restartGraceMs: 2_000,
   lateMs: 800,
