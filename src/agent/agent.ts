@@ -21,7 +21,7 @@ import { createHttpWitness } from '../witness/http-client.ts'
 import type { WitnessClient } from '../witness/register.ts'
 import { createCapacityCount } from './capacity.ts'
 import { controlSocket, type Demand, startControl } from './control.ts'
-import { answerConfirmation, answerMaintenance, answerPause, type DemandAnswer } from './demands.ts'
+import { answerConfirmation, answerMaintenance, answerPause, answerUnfence, type DemandAnswer } from './demands.ts'
 import { tellOnNode } from './confirmation.ts'
 import { createFences } from './fences.ts'
 import { podsNotBound } from './bound-pods.ts'
@@ -32,6 +32,7 @@ import { createLoop, TICK_MS } from './loop.ts'
 import { publishWord, readGenesis, readRoom } from './membership-source.ts'
 import { statusOf, updateMetrics } from './status.ts'
 import { createStorage } from './storage.ts'
+import { askOnNode, unfenceWord } from './unfence-request.ts'
 
 const RETRY_MS = 1_000
 const API_PROBE_EVERY_MS = 2_000
@@ -298,6 +299,15 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
     if (demand.path === '/maintenance') {
       const answer = answerMaintenance(state, demand, nowMs())
       if (answer.isTaken) loop.feed({ kind: 'maintenance', nodes: answer.nodes, isOn: demand.isOn, by: demand.by })
+      return answer
+    }
+    if (demand.path === '/unfence') {
+      const answer = answerUnfence(state, demand)
+      const word = unfenceWord(demand.by, demand.isForced)
+      const isFenced = (one: NodeId): boolean =>
+        state.durable.membership !== null && memberOf(state.durable.membership, one)?.standing === 'fenced'
+      if (answer.isTaken && !configuration.isDryRun)
+        for (const back of answer.nodes) if (isFenced(back)) void askOnNode(back, word, { client, signal: stopping.signal, log })
       return answer
     }
     const answer = answerConfirmation(state, demand, nowMs())

@@ -25,11 +25,19 @@ const by = z.string().check(z.maxLength(253))
 const demands = {
   '/confirm-dead': z.strictObject({ rooms: names, nodes: names, by }),
   '/pause-fencing': z.strictObject({ isPaused: z.boolean(), by }),
+  '/unfence': z.strictObject({ rooms: names, nodes: names, isForced: z.boolean(), by }),
   '/maintenance': z.strictObject({ rooms: names, nodes: names, isOn: z.boolean(), by }),
 } as const
 
 export type Demand =
   | { readonly path: '/confirm-dead'; readonly rooms: readonly string[]; readonly nodes: readonly string[]; readonly by: string }
+  | {
+      readonly path: '/unfence'
+      readonly rooms: readonly string[]
+      readonly nodes: readonly string[]
+      readonly isForced: boolean
+      readonly by: string
+    }
   | { readonly path: '/pause-fencing'; readonly isPaused: boolean; readonly by: string }
   | {
       readonly path: '/maintenance'
@@ -71,7 +79,10 @@ export async function startControl({ path, status, answer: decide, log }: Contro
     })
   })
   if (problem)
-    log.error({ error: problem, path }, 'no control socket: roomfence confirm-dead, pause, resume and maintenance do not work on this node')
+    log.error(
+      { error: problem, path },
+      'no control socket: roomfence confirm-dead, unfence, pause, resume and maintenance do not work on this node',
+    )
   return {
     stop: () =>
       new Promise((resolve) => {

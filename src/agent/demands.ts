@@ -64,6 +64,23 @@ export function answerMaintenance(
   }
 }
 
+/** Whether it is carried out is checked by the coordinator, whose answer is on the Node (docs/protocol.md, "People"). */
+export function answerUnfence(state: State, { rooms, nodes, by }: Named): DemandAnswer {
+  const { membership } = state.durable
+  if (!membership) return refuse(`${state.self.node} knows no membership yet: run roomfence init`)
+  if (by.trim() === '') return refuse('by is empty: say who asks for it')
+  const named = namedNodes(membership, rooms, nodes)
+  if (typeof named === 'string') return refuse(named)
+  const fenced = named.filter((node) => memberOf(membership, node)?.standing === 'fenced')
+  if (fenced.length === 0) return { isTaken: true, nodes: named, text: `${named.join(', ')} not fenced` }
+  if (!state.isApiReachable) return refuse(`${state.self.node} reaches no API server, and an un-fence needs one: ask a node that does`)
+  return {
+    isTaken: true,
+    nodes: named,
+    text: `the un-fence of ${fenced.join(', ')} is asked for; a refusal is written on the node: kubectl describe node ${fenced[0] ?? ''} (roomfence.io/unfence-answer)`,
+  }
+}
+
 /** @returns whether the word is given to the protocol, or why not and what to do; the voters may still refuse by what they have heard. */
 export function answerConfirmation(state: State, { rooms, nodes, by }: Named, nowMs: number): DemandAnswer {
   const { membership } = state.durable

@@ -1,4 +1,4 @@
-/** `roomfence confirm-dead`, `pause`, `resume` and `maintenance`: what a person asks of this node's agent, and what comes of it, until an epoch has it. */
+/** `roomfence confirm-dead`, `unfence`, `pause`, `resume` and `maintenance`: what a person asks of this node's agent, and what comes of it, until an epoch has it. */
 import { request } from 'node:http'
 import * as z from 'zod/mini'
 import { controlSocket, type Demand } from '../agent/control.ts'
@@ -54,6 +54,7 @@ function outcome(demand: Demand, { members, fencingPausedBy }: Status, nodes: Re
   const names = named.map(({ node }) => node).join(', ')
   if (demand.path === '/confirm-dead')
     return named.every(({ standing }) => standing === 'fenced') ? `${names} fenced on the word of ${demand.by}` : null
+  if (demand.path === '/unfence') return named.every(({ standing }) => standing !== 'fenced') ? `${names} not fenced (any more)` : null
   if (demand.path === '/pause-fencing') {
     if (demand.isPaused !== (fencingPausedBy !== null)) return null
     return fencingPausedBy === null ? 'fencing goes on' : `fencing is paused by ${fencingPausedBy}, until "roomfence resume"`

@@ -80,10 +80,11 @@ interface Asked {
   readonly wait: string
   readonly room?: readonly string[]
   readonly node?: readonly string[]
+  readonly force?: boolean
 }
 
 /** A command that asks this node's agent for an epoch. */
-function asking(name: string, description: string, demand: (asked: Asked) => Demand, hasNodes: boolean): void {
+function asking(name: string, description: string, demand: (asked: Asked) => Demand, hasNodes: boolean, force?: string): void {
   const command = program
     .command(name)
     .description(description)
@@ -94,6 +95,7 @@ function asking(name: string, description: string, demand: (asked: Asked) => Dem
     command
       .option('--room <names>', 'whole rooms, separated by commas', list, [])
       .option('--node <names>', 'single nodes, separated by commas', list, [])
+  if (force !== undefined) command.option('--force', force)
   command.action(async (asked: Asked) => {
     const { ask } = await import('./demands.ts')
     const waitMs = Number(asked.wait) * 1000
@@ -110,6 +112,13 @@ asking(
   'give your word that nodes are off and stay off: it proves their fence, and where votes are missing the nodes that are left go on by it',
   (asked) => ({ path: '/confirm-dead', ...named(asked) }),
   true,
+)
+asking(
+  'unfence',
+  'let nodes come back that were fenced, once they have killed what they ran',
+  (asked) => ({ path: '/unfence', ...named(asked), isForced: asked.force === true }),
+  true,
+  'override all checks but the kill; it is recorded',
 )
 asking('pause', 'pause all fencing, until resumed', ({ by }) => ({ path: '/pause-fencing', isPaused: true, by }), false)
 asking('resume', 'let fencing go on', ({ by }) => ({ path: '/pause-fencing', isPaused: false, by }), false)

@@ -74,4 +74,14 @@ test("goes on by a person's word on its control socket, without API server and w
   expect(await maintenance(true, 'a1')).toBe(0)
   expect((await statusOf()).members).toMatchObject([{ node: 'a1', standing: 'fenced', isInMaintenance: true }, { node: 'b1' }])
   expect(await maintenance(false, 'a1')).toBe(0)
+
+  const unfence = async (node: string) =>
+    ask({ config: file, demand: { path: '/unfence', rooms: [], nodes: [node], isForced: false, by: 'ada' }, waitMs: 30_000, say })
+  said.splice(0)
+  expect(await unfence('b1')).toBe(0)
+  expect(await unfence('a1')).toBe(1)
+  expect(said).toEqual([
+    expect.stringContaining('b1 not fenced (any more)'),
+    'refused: b1 reaches no API server, and an un-fence needs one: ask a node that does',
+  ])
 })

@@ -1,0 +1,24 @@
+/** An un-fence that was asked for on the control socket: written on the Node, where the coordinator looks for it and answers. */
+import { unfenceAnnotation } from '../failover/order.ts'
+import type { KubeClient } from '../kubernetes/client.ts'
+import { nodeView, paths } from '../kubernetes/resources.ts'
+import type { Log } from '../observe/log.ts'
+import type { NodeId } from '../protocol/ids.ts'
+
+/** The value of the annotation, as people write it by hand. */
+export const unfenceWord = (by: string, isForced: boolean): string => `true${isForced ? ',force' : ''},${by.replaceAll(/[\s,]+/g, '-')}`
+
+/** Once: whoever asks says it again. What is there already stays, or each repetition would be another request. */
+export async function askOnNode(
+  node: NodeId,
+  word: string,
+  { client, signal, log }: { readonly client: KubeClient; readonly signal: AbortSignal; readonly log: Log },
+): Promise<void> {
+  try {
+    const { annotations } = nodeView(await client.get(paths.node(node), { signal }))
+    if (annotations[unfenceAnnotation] !== word)
+      await client.patchMerge(paths.node(node), { metadata: { annotations: { [unfenceAnnotation]: word } } }, { signal })
+  } catch (error) {
+    log.warn({ error, node }, `the un-fence of ${node} is not on its Node yet: it needs the API server`)
+  }
+}
