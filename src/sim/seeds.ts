@@ -59,6 +59,10 @@ export const rememberedSeeds: readonly RememberedSeed[] = [
     'a disk dead between its promise and the first accepted value, which nobody could then choose or rule out: a person decides',
   ),
   hostile(9009073, 'the only node that had learned a chosen epoch lost its disk, while another held its value: a person decides'),
+  hostile(
+    797032212,
+    "the simulator itself: its administrator threw a survivor's writes away, while the fenced side still had the volume open",
+  ),
   hostile(18019670, 'the observer itself: that something could not be paused until the repair was no reason for a reset after it'),
   hostile(4328, 'the simulator itself: a Primary that was being resynced wrote on top of its own old data'),
   hostile(12019905, 'the simulator itself: a person gave one word on two sides of a cut'),

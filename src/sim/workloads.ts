@@ -208,13 +208,20 @@ function isFencedInTruth({ nodes, observer }: World, index: number): boolean {
   return observer.latest !== null && name !== undefined && memberOf(observer.latest, name)?.standing === 'fenced'
 }
 
-/** Without freeze mode both sides may have written: an administrator throws away what the side that is not used has. */
+/**
+ * Without freeze mode both sides may have written: an administrator throws away what the fenced side has, once it is closed there (hostile seed 797032212), else
+ * what the side has that is not used.
+ */
 function loserOf(world: World, volume: Volume): Side | null {
   if (world.options.isFreezeMode) {
     world.observer.violate(world, 'lost-write', `vm${volume.vm}: split brain in freeze mode`)
     return null
   }
   const [a, b] = volume.sides
+  if (isFencedInTruth(world, a.node) !== isFencedInTruth(world, b.node)) {
+    const fenced = isFencedInTruth(world, a.node) ? a : b
+    return fenced.isPrimary ? null : fenced
+  }
   if (a.isPrimary && b.isPrimary) return null
   if (a.isPrimary || b.isPrimary) return a.isPrimary ? b : a
   return world.api.placement[volume.vm] === a.node ? b : a
