@@ -151,7 +151,8 @@ export function createFences(options: FencesOptions): Fences {
     )
     const failover = startFailover({
       order,
-      client: guardedWrites(client, isCoordinator),
+      // The permit alone: whoever else coordinates by now does no harm, and a state that is being written for a moment is no reason to hold a call up.
+      client: guardedWrites(client, () => holdsPermit(options.state(), nowMs())),
       proofs,
       dataGate: gate,
       config: { ...configuration.failover, apiCallMs: configuration.timings.apiCallMs },
