@@ -6,7 +6,7 @@ import { feed, localMs, whenAwake } from './agent.ts'
 import { bindPod } from './api-call.ts'
 import { reachesApi, schedulePods } from './failover.ts'
 import { noteKillDone } from './kills.ts'
-import { demote, mayPromote, otherSide, rebootSide, type Side, sideOn, turnVolume, type Volume, writeOnce } from './storage.ts'
+import { contains, demote, mayPromote, otherSide, rebootSide, type Side, sideOn, turnVolume, type Volume, writeOnce } from './storage.ts'
 import { distrustReplica } from './takeover.ts'
 import type { SimNode, World } from './world.ts'
 
@@ -209,8 +209,8 @@ function isFencedInTruth({ nodes, observer }: World, index: number): boolean {
 }
 
 /**
- * Without freeze mode both sides may have written: an administrator throws away what the fenced side has, once it is closed there (hostile seed 797032212), else
- * what the side has that is not used.
+ * Without freeze mode both sides may have written. An administrator knows which room went on: the side without what was written there is thrown away, once
+ * it is closed (hostile seeds 797032212, 20002673); where both have that or neither, what the side has that is not used.
  */
 function loserOf(world: World, volume: Volume): Side | null {
   if (world.options.isFreezeMode) {
@@ -218,9 +218,10 @@ function loserOf(world: World, volume: Volume): Side | null {
     return null
   }
   const [a, b] = volume.sides
-  if (isFencedInTruth(world, a.node) !== isFencedInTruth(world, b.node)) {
-    const fenced = isFencedInTruth(world, a.node) ? a : b
-    return fenced.isPrimary ? null : fenced
+  const hasAll = contains(a.head, volume.binding)
+  if (hasAll !== contains(b.head, volume.binding)) {
+    const behind = hasAll ? b : a
+    return behind.isPrimary ? null : behind
   }
   if (a.isPrimary && b.isPrimary) return null
   if (a.isPrimary || b.isPrimary) return a.isPrimary ? b : a
