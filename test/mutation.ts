@@ -10,6 +10,8 @@ export interface Edit {
   readonly replace: string
 }
 
+export const edit = (file: string, find: string, replace: string): Edit => ({ file, find, replace })
+
 /**
  * The edited files by their path, as they are after all edits.
  *

@@ -1,24 +1,11 @@
 import { expect, test } from 'vitest'
+import { storageEntry as end } from '../evidence/fixtures/storage-entry.ts'
 import type { StorageEntry } from '../evidence/storage-report.ts'
 import { agent, first, heartbeat } from '../protocol/fixtures/states.ts'
 import { nodeId } from '../protocol/ids.ts'
 import { agentReport } from './agent-report.ts'
 
 const b1 = nodeId('b1')
-const end = (peer: string, change: Partial<StorageEntry> = {}): StorageEntry => ({
-  resource: 'pvc-1',
-  peer,
-  ownUpToDate: true,
-  isClient: false,
-  isPrimary: false,
-  isSuspendedFencing: false,
-  isConnected: true,
-  peerUpToDate: true,
-  freezeHolds: true,
-  isUnlocked: false,
-  isCutByForce: false,
-  ...change,
-})
 
 function reported(entries: readonly StorageEntry[] | undefined, nowMs = 1_000) {
   const made = agent('a1')

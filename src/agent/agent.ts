@@ -32,7 +32,8 @@ import { createLoop, TICK_MS } from './loop.ts'
 import { publishWord, readGenesis, readRoom } from './membership-source.ts'
 import { statusOf, updateMetrics } from './status.ts'
 import { createStorage } from './storage.ts'
-import { askOnNode, unfenceWord } from './unfence-request.ts'
+import { unfenceWord } from './requests-on-nodes.ts'
+import { askOnNode } from './unfence-request.ts'
 
 const RETRY_MS = 1_000
 const API_PROBE_EVERY_MS = 2_000
@@ -303,11 +304,11 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
     }
     if (demand.path === '/unfence') {
       const answer = answerUnfence(state, demand)
-      const word = unfenceWord(demand.by, demand.isForced)
-      const isFenced = (one: NodeId): boolean =>
-        state.durable.membership !== null && memberOf(state.durable.membership, one)?.standing === 'fenced'
-      if (answer.isTaken && !configuration.isDryRun)
-        for (const back of answer.nodes) if (isFenced(back)) void askOnNode(back, word, { client, signal: stopping.signal, log })
+      const { membership } = state.durable
+      if (answer.isTaken && membership && !configuration.isDryRun)
+        for (const back of fencedNodes(membership))
+          if (answer.nodes.includes(back))
+            void askOnNode(back, unfenceWord(demand.by, demand.isForced), { client, signal: stopping.signal, log })
       return answer
     }
     const answer = answerConfirmation(state, demand, nowMs())

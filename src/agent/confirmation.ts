@@ -6,7 +6,7 @@ import { pause } from '../kubernetes/watch.ts'
 import { nodeView, paths } from '../kubernetes/resources.ts'
 import type { NodeId } from '../protocol/ids.ts'
 import { memberOf } from '../protocol/membership.ts'
-import { confirmedBy } from './requests-on-nodes.ts'
+import { confirmDeadWord, confirmedBy } from './requests-on-nodes.ts'
 import type { State } from '../protocol/state.ts'
 import type { Log } from '../observe/log.ts'
 
@@ -36,7 +36,7 @@ export async function tellOnNode(
   while (fencedIn() === epoch && !signal.aborted) {
     try {
       const { annotations } = nodeView(await client.get(paths.node(node), { signal }))
-      const word = `${fenceId(epoch)},${by.replaceAll(/[\s,]+/g, '-')}`
+      const word = confirmDeadWord(fenceId(epoch), by)
       const isThere = confirmedBy(annotations[confirmDeadAnnotation] ?? '', fenceId(epoch)) !== undefined
       if (!isThere) await client.patchMerge(paths.node(node), { metadata: { annotations: { [confirmDeadAnnotation]: word } } }, { signal })
       return

@@ -1,7 +1,7 @@
 /** What people ask of an agent: what speaks against it here, before it is given to the protocol (docs/protocol.md, "People"). Pure. */
 import { signOfLife } from '../protocol/contact.ts'
 import type { NodeId } from '../protocol/ids.ts'
-import { type Membership, memberOf } from '../protocol/membership.ts'
+import { fencedNodes, type Membership, memberOf } from '../protocol/membership.ts'
 import { holdsPermit } from '../protocol/running.ts'
 import type { State } from '../protocol/state.ts'
 
@@ -19,11 +19,16 @@ export type DemandAnswer =
 
 const refuse = (text: string): DemandAnswer => ({ isTaken: false, text })
 
+function withoutBasis(state: State, by: string, who = 'say who asks for it'): string | null {
+  if (!state.durable.membership) return `${state.self.node} knows no membership yet: run roomfence init`
+  return by.trim() === '' ? `by is empty: ${who}` : null
+}
+
 /** What holds for every demand that takes an epoch of the majority. */
 function withoutMajority(state: State, by: string, nowMs: number): string | null {
   const { membership } = state.durable
-  if (!membership) return `${state.self.node} knows no membership yet: run roomfence init`
-  if (by.trim() === '') return 'by is empty: say who asks for it'
+  const reason = withoutBasis(state, by)
+  if (reason !== null || !membership) return reason
   if (memberOf(membership, state.self.node)?.standing === 'fenced') return `${state.self.node} is fenced: ask a node that goes on`
   return holdsPermit(state, nowMs) ? null : `${state.self.node} holds no permit: there is no majority here that could choose it`
 }
@@ -67,11 +72,11 @@ export function answerMaintenance(
 /** Whether it is carried out is checked by the coordinator, whose answer is on the Node (docs/protocol.md, "People"). */
 export function answerUnfence(state: State, { rooms, nodes, by }: Named): DemandAnswer {
   const { membership } = state.durable
-  if (!membership) return refuse(`${state.self.node} knows no membership yet: run roomfence init`)
-  if (by.trim() === '') return refuse('by is empty: say who asks for it')
+  const reason = withoutBasis(state, by)
+  if (reason !== null || !membership) return refuse(String(reason))
   const named = namedNodes(membership, rooms, nodes)
   if (typeof named === 'string') return refuse(named)
-  const fenced = named.filter((node) => memberOf(membership, node)?.standing === 'fenced')
+  const fenced = fencedNodes(membership).filter((node) => named.includes(node))
   if (fenced.length === 0) return { isTaken: true, nodes: named, text: `${named.join(', ')} not fenced` }
   if (!state.isApiReachable) return refuse(`${state.self.node} reaches no API server, and an un-fence needs one: ask a node that does`)
   return {
@@ -84,8 +89,8 @@ export function answerUnfence(state: State, { rooms, nodes, by }: Named): Demand
 /** @returns whether the word is given to the protocol, or why not and what to do; the voters may still refuse by what they have heard. */
 export function answerConfirmation(state: State, { rooms, nodes, by }: Named, nowMs: number): DemandAnswer {
   const { membership } = state.durable
-  if (!membership) return refuse(`${state.self.node} knows no membership yet: run roomfence init`)
-  if (by.trim() === '') return refuse('by is empty: say who confirms it')
+  const reason = withoutBasis(state, by, 'say who confirms it')
+  if (reason !== null || !membership) return refuse(String(reason))
   const named = namedNodes(membership, rooms, nodes)
   if (typeof named === 'string') return refuse(named)
   if (named.includes(state.self.node)) return refuse(`${state.self.node} is alive: it answers you`)

@@ -82,7 +82,7 @@ export function createFences(options: FencesOptions): Fences {
     return coordinator(state, nowMs()) === state.self.node && holdsPermit(state, nowMs()) && state.persistedVersion >= state.durableVersion
   }
 
-  const unfencing = createUnfencing({ ...options, clock, isCoordinator, signal: stopping.signal })
+  const unfencing = createUnfencing({ ...options, clock, signal: stopping.signal })
 
   const proofs: Proofs = {
     node: (node) => {

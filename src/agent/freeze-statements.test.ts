@@ -1,5 +1,6 @@
 /** Which fenced peers count as frozen, for a2, which holds a replica of pvc-1 beside b1 and b2; it may have missed epochs. */
 import { describe, expect, test } from 'vitest'
+import { storageEntry } from '../evidence/fixtures/storage-entry.ts'
 import type { StorageEntry } from '../evidence/storage-report.ts'
 import { fencing, first, unfencing } from '../protocol/fixtures/states.ts'
 import { nodeId } from '../protocol/ids.ts'
@@ -9,19 +10,7 @@ import { type FreezeStatements, keepStatements, statedPeers } from './freeze-sta
 
 const noStatements: FreezeStatements = new Map()
 const self = nodeId('a2')
-const end = (peer: string, freezeHolds = true): StorageEntry => ({
-  resource: 'pvc-1',
-  peer,
-  ownUpToDate: true,
-  isClient: false,
-  isPrimary: true,
-  isSuspendedFencing: false,
-  isConnected: true,
-  peerUpToDate: true,
-  freezeHolds,
-  isUnlocked: false,
-  isCutByForce: false,
-})
+const end = (peer: string, freezeHolds = true): StorageEntry => storageEntry(peer, { isPrimary: true, freezeHolds })
 /** Each peer said under `before` that freeze mode holds towards both nodes of room A, unless told otherwise. */
 const learned = (
   kept: FreezeStatements,

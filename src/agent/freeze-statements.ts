@@ -1,7 +1,7 @@
 /** Which fenced peers had stated freeze mode in the epoch before their fence, so that cutting them off is proof enough (docs/protocol.md, "Freeze mode"). Pure. */
 import type { StorageEntry } from '../evidence/storage-report.ts'
 import type { NodeId } from '../protocol/ids.ts'
-import { epochBeforeFence, fencedNodes, type Member, type Membership } from '../protocol/membership.ts'
+import { epochBeforeFence, fencedNodes, type Member, memberOf, type Membership } from '../protocol/membership.ts'
 
 /** By resource and peer: the epoch in which it was stated. */
 export type FreezeStatements = ReadonlyMap<string, ReadonlyMap<string, number>>
@@ -33,8 +33,9 @@ export function keepStatements(
 /** The peers whose statement for this resource counts: made in the epoch before their last fence, or later. */
 export function statedPeers(statements: FreezeStatements, membership: Membership, resource: string): ReadonlySet<string> {
   const peers = [...(statements.get(resource) ?? [])]
-  const fenced = new Set<string>(fencedNodes(membership))
   return new Set(
-    peers.flatMap(([peer, epoch]) => (fenced.has(peer) && epoch >= epochBeforeFence(membership, peer as NodeId) ? [peer] : [])),
+    peers.flatMap(([peer, epoch]) =>
+      memberOf(membership, peer as NodeId)?.standing === 'fenced' && epoch >= epochBeforeFence(membership, peer as NodeId) ? [peer] : [],
+    ),
   )
 }

@@ -17,6 +17,15 @@ export function unfenceRequest(value: string, fence: string): UnfenceRequest | u
   return { isForced: words.includes('force'), by: words.filter((word) => !isMeant(word)).join(' ') || 'annotation' }
 }
 
+/** One word of an annotation's value: whoever reads it takes it apart at spaces and commas. */
+const oneWord = (name: string): string => name.replaceAll(/[\s,]+/g, '-')
+
+/** What `unfenceRequest` reads, as people write it by hand. */
+export const unfenceWord = (by: string, isForced: boolean): string => `true${isForced ? ',force' : ''},${oneWord(by)}`
+
+/** What `confirmedBy` reads. */
+export const confirmDeadWord = (subject: string, by: string): string => `${subject},${oneWord(by)}`
+
 /**
  * @param value of the annotation by which a person confirms a death: what it is about, and the person's name, in any order
  * @param subject the fence's name, or `epoch-N` where no fence is

@@ -1,5 +1,6 @@
 /** The `storage` proof and the data gate, on two rooms of two nodes of which room B is fenced in epoch 1. */
 import { describe, expect, test } from 'vitest'
+import { storageEntry } from '../evidence/fixtures/storage-entry.ts'
 import { NO_REPORTS, pagesOf, type StorageEntry, type StorageReports, withPage } from '../evidence/storage-report.ts'
 import { fencing, first, lifeOf } from '../protocol/fixtures/states.ts'
 import { nodeId } from '../protocol/ids.ts'
@@ -7,20 +8,9 @@ import { dataGate, type StorageFacts, storageProof } from './storage-proof.ts'
 
 const membership = fencing(first, 'b1', 'b2')
 
-const end = (peer: string, change: Partial<StorageEntry> = {}): StorageEntry => ({
-  resource: 'pvc-1',
-  peer,
-  ownUpToDate: true,
-  isClient: false,
-  isPrimary: false,
-  isSuspendedFencing: false,
-  isConnected: false,
-  peerUpToDate: false,
-  freezeHolds: true,
-  isUnlocked: true,
-  isCutByForce: true,
-  ...change,
-})
+/** An end that was cut off by force and unlocked. */
+const end = (peer: string, change: Partial<StorageEntry> = {}): StorageEntry =>
+  storageEntry(peer, { isConnected: false, peerUpToDate: false, isUnlocked: true, isCutByForce: true, ...change })
 const tieBreaker = { ownUpToDate: false, isClient: true, isUnlocked: false }
 
 /** What a1 knows: its own ends, and what the others said (null: nothing in this epoch). */

@@ -5,9 +5,6 @@ import { nodeView, paths } from '../kubernetes/resources.ts'
 import type { Log } from '../observe/log.ts'
 import type { NodeId } from '../protocol/ids.ts'
 
-/** The value of the annotation, as people write it by hand. */
-export const unfenceWord = (by: string, isForced: boolean): string => `true${isForced ? ',force' : ''},${by.replaceAll(/[\s,]+/g, '-')}`
-
 /** Once: whoever asks says it again. What is there already stays, or each repetition would be another request. */
 export async function askOnNode(
   node: NodeId,

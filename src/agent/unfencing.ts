@@ -19,7 +19,6 @@ export interface UnfencingOptions {
   readonly state: () => State
   readonly reported: (node: NodeId) => readonly StorageEntry[] | undefined
   readonly requestUnfence: (nodes: readonly NodeId[], by: string) => void
-  readonly isCoordinator: () => boolean
   readonly signal: AbortSignal
   readonly log: Log
 }

@@ -1,24 +1,13 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { storageEntry } from './fixtures/storage-entry.ts'
 import { epoch, incarnation, nodeId } from '../protocol/ids.ts'
 import { ENTRIES_A_PAGE, NO_REPORTS, pagesOf, reportOf, type StorageEntry, type StorageReports, withPage } from './storage-report.ts'
 
 const a1 = nodeId('a1')
 const sender = { node: a1, incarnation: incarnation('i1'), life: 'x' }
 
-const entryOf = (index: number, freezeHolds = true): StorageEntry => ({
-  resource: `pvc-${index}`,
-  peer: 'b1',
-  ownUpToDate: true,
-  isClient: false,
-  isPrimary: false,
-  isSuspendedFencing: false,
-  isConnected: true,
-  peerUpToDate: true,
-  freezeHolds,
-  isUnlocked: false,
-  isCutByForce: false,
-})
+const entryOf = (index: number, freezeHolds = true): StorageEntry => storageEntry('b1', { resource: `pvc-${index}`, freezeHolds })
 const entries = (count: number, freezeHolds = true) => Array.from({ length: count }, (_, index) => entryOf(index, freezeHolds))
 
 const entriesNow = (reports: StorageReports, nowMs = 0, maxAgeMs = 1000) =>

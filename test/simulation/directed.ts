@@ -29,7 +29,7 @@ import {
 } from './directed-schedules.ts'
 import { bornTwice, installedLongAgo, watchdogOfBefore } from './memory-schedules.ts'
 import { letBackWhileStopped, letBackWithoutApi } from './let-back-schedules.ts'
-import type { Edit } from '../mutation.ts'
+import { type Edit, edit } from '../mutation.ts'
 import { editsOf, noWaitAfterUnfence } from './mutations.ts'
 
 export interface DirectedMutation {
@@ -40,8 +40,6 @@ export interface DirectedMutation {
   /** How many seeds are tried; 4 where it is not said. */
   readonly seeds?: number
 }
-
-const edit = (file: string, find: string, replace: string): Edit => ({ file, find, replace })
 
 const noKillBeforeUnfence: readonly Edit[] = [
   edit(

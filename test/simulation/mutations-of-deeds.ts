@@ -1,8 +1,6 @@
 /** Mutations of what is done by the verdict, not of how it is reached: kills, proofs, replicas, and fences that are not forgotten. */
-import type { Edit } from '../mutation.ts'
+import { edit } from '../mutation.ts'
 import type { Mutation } from './mutations.ts'
-
-const edit = (file: string, find: string, replace: string): Edit => ({ file, find, replace })
 
 export const mutationsOfDeeds: readonly Mutation[] = [
   {

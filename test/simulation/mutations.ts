@@ -3,7 +3,7 @@
  * A rule that has two guards in the code loses both.
  */
 import type { Property } from '../../src/sim/observer.ts'
-import type { Edit } from '../mutation.ts'
+import { type Edit, edit } from '../mutation.ts'
 import { mutationsOfDeeds } from './mutations-of-deeds.ts'
 
 export interface Mutation {
@@ -13,8 +13,6 @@ export interface Mutation {
   /** The first hostile seed, counted from 1, that catches it: so many ordinary schedules it took. The search is described in docs/simulation.md. */
   readonly firstSeed: number
 }
-
-const edit = (file: string, find: string, replace: string): Edit => ({ file, find, replace })
 
 /** A node that was let back runs with its first acks. */
 export const noWaitAfterUnfence: readonly Edit[] = [
