@@ -163,6 +163,13 @@ describe('the DaemonSet', () => {
     expect(agent.securityContext).toMatchObject({ readOnlyRootFilesystem: true, runAsUser: 0 })
   })
 
+  test('has a place for the lock files that drbdsetup writes, of the pod alone and in memory', () => {
+    const mount = agent.volumeMounts.find(({ mountPath }) => mountPath === '/run/lock')
+    expect(mount).toEqual({ name: 'lock', mountPath: '/run/lock' })
+    const volume = podOf(daemonSet).volumes.find(({ name }) => name === mount?.name)
+    expect(volume).toMatchObject({ emptyDir: { medium: 'Memory' } })
+  })
+
   test('lets volumes of pods that have gone go', () => {
     expect(agent.volumeMounts.find(({ name }) => name === 'kubelet')?.mountPropagation).toBe('HostToContainer')
   })
