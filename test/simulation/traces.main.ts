@@ -1,0 +1,25 @@
+/**
+ * Writes the whole trace of every remembered seed, one file each, so that two commits can be compared byte by byte:
+ *   node test/simulation/traces.main.ts FOLDER
+ * A commit that changes form alone gives the same files. `diff -r` of two folders says whether it did.
+ */
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { generate } from '../../src/sim/generate.ts'
+import { runSchedule } from '../../src/sim/run.ts'
+import { rememberedSeeds } from '../../src/sim/seeds.ts'
+
+const [folder] = process.argv.slice(2)
+if (folder === undefined) {
+  process.stderr.write('usage: node test/simulation/traces.main.ts FOLDER\n')
+  process.exit(2)
+}
+mkdirSync(folder, { recursive: true })
+let bytes = 0
+for (const { seed, profile } of rememberedSeeds) {
+  const { log, violations } = runSchedule(generate(seed, profile), true)
+  const text = [...log, ...violations.map((one) => `FAILED ${one.property}: ${one.text}`), ''].join('\n')
+  bytes += text.length
+  writeFileSync(join(folder, `${profile}-${seed}.log`), text)
+}
+process.stdout.write(`${rememberedSeeds.length} traces, ${bytes} characters, in ${folder}\n`)
