@@ -1,19 +1,14 @@
 /** What the coordinator's agent does on the cluster for each fence: failover, and un-fence where a person asks for it. Adapter shell. */
 import type { Configuration } from '../config/schema.ts'
 import type { StorageEntry } from '../evidence/storage-report.ts'
-import type { FenceStatus } from '../failover/fence-object.ts'
-import { startFailover, type Failover } from '../failover/failover.ts'
-import {
-  confirmDeadAnnotation,
-  fenceId,
-  type FailoverEvent,
-  type FenceOrder,
-  type ProofAnswer,
-  type Proofs,
-  unfenceAnnotation,
-} from '../failover/order.ts'
-import { refusalReason } from '../failover/rbac.ts'
-import { isFenceLost } from '../failover/taints.ts'
+import type { FenceStatus } from '../failover/fence/fence.ts'
+import { type Failover, startFailover } from '../failover/run/failover.ts'
+import { confirmDeadAnnotation, fenceId, unfenceAnnotation } from '../failover/fence/names.ts'
+import type { FailoverEvent } from '../failover/run/progress.ts'
+import type { FenceOrder } from '../failover/fence/order.ts'
+import type { ProofAnswer, Proofs } from '../failover/fence/proofs.ts'
+import { refusalReason } from '../failover/run/rbac.ts'
+import { isFenceLost } from '../failover/fence/taints.ts'
 import type { KubeClient } from '../kubernetes/client.ts'
 import { isTransient, KubeError } from '../kubernetes/errors.ts'
 import { guardedWrites } from '../kubernetes/guarded.ts'
@@ -23,7 +18,7 @@ import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import { coordinator } from '../protocol/contact.ts'
 import type { Epoch, NodeId } from '../protocol/ids.ts'
-import { fencedNodes, type Membership, memberOf } from '../protocol/membership.ts'
+import { fencedNodes, memberOf, type Membership } from '../protocol/membership.ts'
 import { nodeProof } from '../protocol/proof.ts'
 import { holdsPermit } from '../protocol/running.ts'
 import type { State } from '../protocol/state.ts'

@@ -1,5 +1,5 @@
 /** An un-fence that was asked for on the control socket: written on the Node, where the coordinator looks for it and answers. */
-import { unfenceAnnotation } from '../failover/order.ts'
+import { unfenceAnnotation } from '../failover/fence/names.ts'
 import type { KubeClient } from '../kubernetes/client.ts'
 import { nodeView, paths } from '../kubernetes/resources.ts'
 import type { Log } from '../observe/log.ts'

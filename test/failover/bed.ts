@@ -6,9 +6,13 @@ import { createTestbed, eventually, type Testbed } from '../../src/demo/cluster/
 import { createKubeClient, type KubeClient } from '../../src/kubernetes/client.ts'
 import { pause } from '../../src/kubernetes/watch.ts'
 import { clusterId, epoch, nodeId, room } from '../../src/protocol/ids.ts'
-import { type Failover, type FailoverInput, startFailover } from '../../src/failover/failover.ts'
-import { startUnfence, type UnfenceInput } from '../../src/failover/start-unfence.ts'
-import { defaultFailoverConfig, type FailoverClock, type FailoverEvent, type FenceOrder, type Proofs } from '../../src/failover/order.ts'
+import { type Failover, type FailoverInput, startFailover } from '../../src/failover/run/failover.ts'
+import { startUnfence, type UnfenceInput } from '../../src/failover/unfence/unfence.ts'
+import { defaultFailoverConfig } from '../../src/failover/plan/config.ts'
+import type { FailoverClock } from '../../src/failover/run/clock.ts'
+import type { FailoverEvent } from '../../src/failover/run/progress.ts'
+import type { FenceOrder } from '../../src/failover/fence/order.ts'
+import type { Proofs } from '../../src/failover/fence/proofs.ts'
 
 export interface FailoverBed extends Testbed {
   readonly server: ApiServer

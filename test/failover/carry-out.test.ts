@@ -1,9 +1,9 @@
 /** The carrier's own promises, step by step, on the embedded API server. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { type CarryOutOptions, createCarrier, type StepOutcome } from '../../src/failover/carry-out.ts'
-import { exampleRecord } from '../../src/failover/examples.ts'
-import type { Step } from '../../src/failover/steps.ts'
-import { fencedTaint } from '../../src/failover/taints.ts'
+import { type CarryOutOptions, createCarrier, type StepOutcome } from '../../src/failover/run/carry-out.ts'
+import { exampleRecord } from './examples.ts'
+import type { Step } from '../../src/failover/plan/steps.ts'
+import { fencedTaint } from '../../src/failover/fence/taints.ts'
 import { podView } from '../../src/kubernetes/resources.ts'
 import { createFailoverBed, type FailoverBed, testClock, testConfig } from './bed.ts'
 

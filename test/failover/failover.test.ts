@@ -3,7 +3,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { createVm, demoNamespace, requestStart } from '../../src/demo/cluster/fixtures.ts'
 import type { VirtualMachineInstance } from '../../src/demo/cluster/objects.ts'
 import type { Taint } from '../../src/kubernetes/resources.ts'
-import { rbacRules } from '../../src/failover/rbac.ts'
+import { rbacRules } from '../../src/failover/run/rbac.ts'
 import { createFailoverBed, eventually, type FailoverBed, roomB } from './bed.ts'
 
 let bed: FailoverBed

@@ -1,7 +1,7 @@
 /** Un-fencing on the embedded cluster. */
 import { afterEach, describe, expect, test } from 'vitest'
 import { createVm, demoNamespace } from '../../src/demo/cluster/fixtures.ts'
-import type { UnfenceInput } from '../../src/failover/start-unfence.ts'
+import type { UnfenceInput } from '../../src/failover/unfence/unfence.ts'
 import { epoch } from '../../src/protocol/ids.ts'
 import { createFailoverBed, eventually, type FailoverBed, roomB, startUnfenceOfRoomB } from './bed.ts'
 

@@ -14,7 +14,19 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   'src/evidence': ['src/protocol'],
   'src/witness': ['src/protocol', 'src/evidence', 'src/disk', 'src/config'],
   'src/containment': ['src/drbd'],
-  'src/failover': ['src/protocol', 'src/kubernetes'],
+  // What a fence is; what the brakes count; what may be done now, which is decided without asking anybody; its doing; and the way back.
+  'src/failover/fence': ['src/protocol', 'src/kubernetes'],
+  'src/failover/brakes': ['src/kubernetes', 'src/failover/fence'],
+  'src/failover/plan': ['src/protocol', 'src/kubernetes', 'src/failover/fence', 'src/failover/brakes'],
+  'src/failover/run': ['src/kubernetes', 'src/failover/fence', 'src/failover/brakes', 'src/failover/plan'],
+  'src/failover/unfence': [
+    'src/protocol',
+    'src/kubernetes',
+    'src/failover/fence',
+    'src/failover/brakes',
+    'src/failover/plan',
+    'src/failover/run',
+  ],
   'src/agent': [
     'src/protocol',
     'src/config',
@@ -25,10 +37,14 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
     'src/evidence',
     'src/witness',
     'src/containment',
-    'src/failover',
+    'src/failover/fence',
+    'src/failover/brakes',
+    'src/failover/plan',
+    'src/failover/run',
+    'src/failover/unfence',
   ],
-  // The simulator is a second shell around what decides: the protocol, the planners of DRBD and of the failover. It sees no adapter.
-  'src/sim': ['src/protocol', 'src/drbd', 'src/failover', 'src/scenario'],
+  // The simulator is a second shell around what decides: the protocol and the planners of DRBD. It sees no adapter.
+  'src/sim': ['src/protocol', 'src/drbd', 'src/scenario'],
   // The scenario files, which the simulator and the demo play alike.
   'src/scenario': [],
   // The embedded cluster stands in for what is not ours, so its parts know the product as little as the real ones do.
@@ -45,7 +61,8 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
     'src/protocol',
     'src/config',
     'src/evidence',
-    'src/failover',
+    'src/failover/fence',
+    'src/failover/run',
     'src/kubernetes',
     'src/witness',
     'src/agent',
@@ -85,7 +102,6 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
     'src/evidence',
     'src/witness',
     'src/containment',
-    'src/failover',
     'src/agent',
     'src/sim',
     'src/demo',

@@ -28,7 +28,7 @@ const startingAll = (runStrategy: string): readonly [string, string] => [
 
 /** A line whose rule has two guards in the code stands here twice, and loses both at once. */
 export const mutations: readonly LineMutation[] = [
-  ...inFile('src/failover/plan.ts', {
+  ...inFile('src/failover/plan/plan.ts', {
     'transaction-overtaken-by-unfence': [
       'return isUnfencedSince(annotations, order.epoch) ?',
       'return isUnfencedSince(annotations, Infinity) ?',
@@ -63,7 +63,7 @@ export const mutations: readonly LineMutation[] = [
       'const untainted = [...snapshot.nodes.keys()].flatMap((name) => {',
     ],
   }),
-  ...inFile('src/failover/out-of-service.ts', {
+  ...inFile('src/failover/plan/out-of-service.ts', {
     'order-out-of-service-node-by-node': ['&& !waitingFor.has(node)), waitingFor', '&& waitingFor.size === 0), waitingFor'],
     'held-without-immunity-keeps-its-node-in-service': [
       'else if (isVulnerable(verdict) && !order.dryRun) {',
@@ -80,7 +80,7 @@ export const mutations: readonly LineMutation[] = [
       'eligible: order.nodes.filter((node) => order.rooms.length > 0 && snapshot',
     ],
   }),
-  ...inFile('src/failover/plan-status.ts', {
+  ...inFile('src/failover/plan/plan-status.ts', {
     'transaction-fence-shows-all': ["proof: answer.held ? answer.proof.kind : (known?.proof ?? '')", "proof: ''"],
     'resumed-knows-what-was': ["startedAt: recorded.startedAt === '' ? isoTime : recorded.startedAt", 'startedAt: isoTime'],
     'attachments-watched-until-gone': [
@@ -89,7 +89,7 @@ export const mutations: readonly LineMutation[] = [
       'the fence waits for the kept attachment alone',
     ],
   }),
-  ...inFile('src/failover/classify.ts', {
+  ...inFile('src/failover/plan/classify.ts', {
     'order-control-pods-first': ["if (config.controlPods.some((selector) => matches(pod, selector))) return 'control'", ''],
     'kubevirt-control-pods-first': ["if (config.controlPods.some((selector) => matches(pod, selector))) return 'control'", ''],
     'kubevirt-control-label': [
@@ -118,7 +118,7 @@ export const mutations: readonly LineMutation[] = [
       "return 'launcher'",
     ],
   }),
-  ...inFile('src/failover/taints.ts', {
+  ...inFile('src/failover/fence/taints.ts', {
     'order-out-of-service-is-no-schedule': [
       "value: outOfServiceTaintValue, effect: 'NoSchedule'",
       "value: outOfServiceTaintValue, effect: 'NoExecute'",
@@ -129,7 +129,7 @@ export const mutations: readonly LineMutation[] = [
     ],
     'held-outlasts-eviction': ['    return unlimited\n', '    return toleration\n', 'the Fence says that it is not immune'],
   }),
-  ...inFile('src/failover/carry-out.ts', {
+  ...inFile('src/failover/run/carry-out.ts', {
     'order-taints-carry-the-version': ['{ metadata: { resourceVersion: node.resourceVersion }, spec: { taints } }', '{ spec: { taints } }'],
     'order-deletes-name-the-uid': ['{ uid: step.pod.uid, gracePeriodSeconds: 0, ...call }', '{ uid: step.pod.uid, ...call }'],
     'order-gone-is-done': [
@@ -165,7 +165,7 @@ export const mutations: readonly LineMutation[] = [
     ],
     'control-plane-rolled-back-workloads': ['const settleMs = 2_000', 'const settleMs = Infinity', 'the held one is immune again'],
   }),
-  ...inFile('src/failover/carry-out.ts', {
+  ...inFile('src/failover/run/carry-out.ts', {
     'control-plane-webhook-silent': ['if (again.length === 0) return stages', 'return stages'],
   }),
   ...inFile('src/kubernetes/client.ts', {
@@ -185,7 +185,7 @@ export const mutations: readonly LineMutation[] = [
   ...inFile('src/kubernetes/watch.ts', {
     'kubevirt-not-installed': ["if (ending === 'absent') {\n", "if (ending === 'absent' && served === undefined) {\n", 'the fence ends'],
   }),
-  ...inFile('src/failover/pod-verdict.ts', {
+  ...inFile('src/failover/plan/pod-verdict.ts', {
     'finalizers-of-others-stay': ["kept by finalizers of others: ${pod.finalizers.join(', ')}`", 'kept by finalizers of others`'],
     'held-released-when-fresh': [
       'if (reason !== undefined) return',
@@ -193,7 +193,7 @@ export const mutations: readonly LineMutation[] = [
       'unlucky run in room-a',
     ],
   }),
-  ...inFile('src/failover/vm.ts', {
+  ...inFile('src/failover/plan/vm.ts', {
     'kubevirt-always': ["case 'Always':\n      return isComing()", "case 'Always':\n      return wait('started', { kind: 'start' })"],
     'kubevirt-once-restarted-by-policy': ["if (config.onceVms === 'restart')", "if (config.onceVms === 'leave')"],
     'kubevirt-rerun-on-failure': [
@@ -220,14 +220,14 @@ export const mutations: readonly LineMutation[] = [
       "return settled('stopped', 'Manual')",
     ],
   }),
-  ...inFile('src/failover/record.ts', {
+  ...inFile('src/failover/plan/record.ts', {
     'kubevirt-pool': ["kind: isVm ? (vmi.owner?.kind === 'VirtualMachine' ?", "kind: isVm ? (vmi.owner?.kind === 'none' ?"],
   }),
-  ...inFile('src/failover/leases.ts', {
+  ...inFile('src/failover/plan/leases.ts', {
     'kubevirt-leader-leases-released': ["const names = [lease.holder, lease.holder.split('_')[0] ?? '']", 'const names = [lease.holder]'],
     'kubevirt-virt-controller-lost': ['    nodeByName.set(`${namespace}/${name}`, nodeName)\n', '', 'the fence ends'],
   }),
-  ...inFile('src/failover/failover.ts', {
+  ...inFile('src/failover/run/failover.ts', {
     'control-plane-forbidden-immunity': ['if (!isTransient(error)) refused.set', 'if (isTransient(error)) refused.set'],
     'transaction-written-before-acting': ['if (isBehind && isPressing) {', 'if (isBehind && plan.stages.length === 0) {'],
     'kubevirt-manual-started-once': ["if (step.kind === 'vm' && step.action.kind === 'start') startAsked.add(step.workload.uid)", ''],
@@ -240,21 +240,21 @@ export const mutations: readonly LineMutation[] = [
       'the fence is written again',
     ],
   }),
-  ...inFile('src/failover/observation.ts', {
+  ...inFile('src/failover/run/observation.ts', {
     'control-plane-forbidden-leases-and-events': ['if (toldOf.get(path) === reason) return', ''],
     'single-node-room-mates-untouched': [
       'only(nodeView, (node) => nodes.has(node.name))',
       'only(nodeView, ({ name }) => [...nodes].some((one) => one.slice(0, -1) === name.slice(0, -1)))',
     ],
   }),
-  ...inFile('src/failover/rbac.ts', {
+  ...inFile('src/failover/run/rbac.ts', {
     'control-plane-forbidden-names-the-rule': [
       'return `the ServiceAccount lacks a rule: ${missingRule(error)}`',
       'return error.message',
       'fence: "roomfence.io"]',
     ],
   }),
-  ...inFile('src/failover/capacity.ts', {
+  ...inFile('src/failover/brakes/capacity.ts', {
     'capacity-counted-before': [
       'less(allocatableOf(node), sum(pods.filter((pod) => pod.nodeName === node.name).map(amountOf)))',
       'allocatableOf(node)',
@@ -266,10 +266,10 @@ export const mutations: readonly LineMutation[] = [
       "      const rooms = roomsAtRisk(membership)\n      await options.client.patchMerge(paths.node(seen.nodes[0]?.name ?? ''), { metadata: { annotations: { 'roomfence.io/counted': 'yes' } } })\n",
     ],
   }),
-  ...inFile('src/failover/unplaced.ts', {
+  ...inFile('src/failover/plan/unplaced.ts', {
     'unplaced-in-the-scheduler-s-words': ['      reason: pod.unschedulable,', "      reason: 'no node takes it',"],
   }),
-  ...inFile('src/failover/tell.ts', {
+  ...inFile('src/failover/run/tell.ts', {
     'unplaced-is-told': [
       "events.write({ subject, type: 'Warning', reason: 'FenceUnplaced', action: 'Place', note: `after fence ${order.id}: ${reason}` })",
       '',
@@ -279,16 +279,16 @@ export const mutations: readonly LineMutation[] = [
       '',
     ],
   }),
-  ...inFile('src/failover/attachments.ts', {
+  ...inFile('src/failover/plan/attachments.ts', {
     'access-modes-told-apart': ["const blocks = !accessModes.includes('ReadWriteMany') && ", 'const blocks = '],
   }),
-  ...inFile('src/failover/unfence.ts', {
+  ...inFile('src/failover/unfence/checks.ts', {
     'control-plane-stale-ready': ['else if (!facts.isFresh)', 'else if (facts.isFresh === undefined)'],
     'unfence-refused-while-off': ["return 'its agent does not report the state of its DRBD resources'", 'return undefined'],
     'unfence-needs-the-kill': ["!force || check.check === 'killed'", '!force'],
     'flapping-forced': ["!force || check.check === 'killed'", "!force || check.check === 'killed' || check.check === 'flapping'"],
   }),
-  ...inFile('src/failover/start-unfence.ts', {
+  ...inFile('src/failover/unfence/unfence.ts', {
     'unfence-of-a-room': ['spec: { taints: withoutOurs(node.taints) }', 'spec: { taints: [] }'],
     'unfence-of-one-node': ['spec: { taints: withoutOurs(node.taints) }', 'spec: { taints: node.taints }'],
     'no-failback': [

@@ -1,6 +1,6 @@
 /** A room comes back, is lost again and comes back again. */
 import { expect } from 'vitest'
-import type { UnfenceResult } from '../../src/failover/start-unfence.ts'
+import type { UnfenceResult } from '../../src/failover/unfence/unfence.ts'
 import { nodeId } from '../../src/protocol/ids.ts'
 import { sleep } from '../cluster/timing.ts'
 import type { Bed, FenceObject, PlayedFailover } from './bed.ts'
