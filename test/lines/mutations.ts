@@ -28,26 +28,23 @@ const startingAll = (runStrategy: string): readonly [string, string] => [
 
 /** A line whose rule has two guards in the code stands here twice, and loses both at once. */
 export const mutations: readonly LineMutation[] = [
-  ...inFile('src/failover/plan/plan.ts', {
+  ...inFile('src/failover/plan/verdicts.ts', {
     'transaction-overtaken-by-unfence': [
       'return isUnfencedSince(annotations, order.epoch) ?',
       'return isUnfencedSince(annotations, Infinity) ?',
       'it waits for the node that it leaves alone',
     ],
-    'order-fenced-on-all-nodes-first': ['steps: untainted.map(', 'steps: untainted.slice(0, 1).map('],
+  }),
+  ...inFile('src/failover/plan/stages.ts', {
+    'order-fenced-on-all-nodes-first': ['return untainted.map(', 'return untainted.slice(0, 1).map('],
     'order-out-of-service-before-any-delete-there': [
-      '.filter((node) => !isOutOfService(snapshot.nodes.get(node)?.taints ?? []))',
-      ".filter((node) => !isOutOfService(snapshot.nodes.get(node)?.taints ?? []) && verdicts.every(({ kind }) => kind !== 'ready'))",
+      '{ eligible }: Findings): readonly Step[] =>\n  eligible\n',
+      "{ eligible, verdicts }: Findings): readonly Step[] =>\n  eligible\n    .filter(() => verdicts.every(({ kind }) => kind !== 'ready'))\n",
     ],
     'order-stateful-after-vms-then-the-rest': ["clearSteps(cleared, ['control'])", "clearSteps(cleared, ['control', 'stateful'])"],
     'jobs-fail-before-they-go': ['return hasEnded ? [clear] : [fail, { ...clear, needs: key }]', 'return [clear]'],
-    'kubevirt-manual-idle-stays': startingAll('Manual'),
-    'kubevirt-halted-stays': startingAll('Halted'),
-    'kubevirt-receiver-stays': startingAll('WaitAsReceiver'),
-    'transaction-idempotent': ['!lease.released && input.proofs', 'input.proofs'],
-    'order-wave-size-and-readiness-gate': ['return isStarting ? [] : waves.slice(0, 1)', 'return waves.slice(0, 1)'],
-    'order-waves-in-the-cluster': ['if (!config.waveReadinessGate) return waves', 'return waves'],
-    'kubevirt-leases-need-the-proof': ["&& input.proofs.node(lease.node as FenceOrder['nodes'][number]).held", ''],
+    'transaction-idempotent': ['!lease.released && proofs', 'proofs'],
+    'kubevirt-leases-need-the-proof': ["&& proofs.node(lease.node as FenceOrder['nodes'][number]).held", ''],
     'resumed-at-every-write': ['return hasEnded ? [clear]', 'return hasEnded ? []'],
     'held-immune-first': [
       'steps: immunitySteps(verdicts.filter(',
@@ -57,11 +54,20 @@ export const mutations: readonly LineMutation[] = [
     'control-plane-silent-calls': ['barrier: true', 'barrier: false'],
     'control-plane-forbidden-stops-in-order': ['barrier: true', 'barrier: false'],
     'kubevirt-hot-plug-comes-along': ["clearSteps(cleared, ['control'])", "clearSteps(cleared, ['control', 'hotplug'])"],
-    'kubevirt-replica-set': ['replacements.get(workload.set)?.shift()', 'replacements.get(workload.set)?.at(0)'],
     'single-node-room-mates-untouched': [
       'const untainted = order.nodes.flatMap((name) => {',
       'const untainted = [...snapshot.nodes.keys()].flatMap((name) => {',
     ],
+  }),
+  ...inFile('src/failover/plan/waves.ts', {
+    'order-wave-size-and-readiness-gate': ['return isStarting ? [] : waves.slice(0, 1)', 'return waves.slice(0, 1)'],
+    'order-waves-in-the-cluster': ['if (!config.waveReadinessGate) return waves', 'return waves'],
+  }),
+  ...inFile('src/failover/plan/follow-vms.ts', {
+    'kubevirt-manual-idle-stays': startingAll('Manual'),
+    'kubevirt-halted-stays': startingAll('Halted'),
+    'kubevirt-receiver-stays': startingAll('WaitAsReceiver'),
+    'kubevirt-replica-set': ['replacements.get(workload.set)?.shift()', 'replacements.get(workload.set)?.at(0)'],
   }),
   ...inFile('src/failover/plan/out-of-service.ts', {
     'order-out-of-service-node-by-node': ['&& !waitingFor.has(node)), waitingFor', '&& waitingFor.size === 0), waitingFor'],

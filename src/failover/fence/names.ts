@@ -5,6 +5,9 @@ export const fenceId = (epoch: number): string => `fence-${epoch}`
 
 export const fullName = (object: { readonly namespace: string; readonly name: string }): string => `${object.namespace}/${object.name}`
 
+/** The same order on every machine, whatever its locale. */
+export const compareText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
+
 export const fencedTaintKey = 'roomfence.io/fenced'
 export const outOfServiceTaintKey = 'node.kubernetes.io/out-of-service'
 /** The value that makes an out-of-service taint ours; one with another value is never touched. */

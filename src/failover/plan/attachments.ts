@@ -2,7 +2,7 @@
 import type { RecordedAttachment } from '../fence/fence.ts'
 import { fullName } from '../fence/names.ts'
 import { isOutOfService } from '../fence/taints.ts'
-import type { PlanInput } from './plan-input.ts'
+import type { AgeMs, PlanInput } from './plan-input.ts'
 import type { PodVerdict } from './pod-verdict.ts'
 import { volumesByClaim } from './snapshot.ts'
 
@@ -17,11 +17,7 @@ export interface Attachments {
  * An attachment should go once its node is out of service: nobody detaches before that. A volume that only one node may have at a time keeps its new pod
  * from starting; one that many may have keeps nobody.
  */
-export function followAttachments(
-  { snapshot, config }: PlanInput,
-  verdicts: readonly PodVerdict[],
-  ageMs: (subject: string) => number,
-): Attachments {
+export function followAttachments({ snapshot, config }: PlanInput, verdicts: readonly PodVerdict[], ageMs: AgeMs): Attachments {
   const byClaim = volumesByClaim(snapshot)
   const kept = new Set(
     verdicts.flatMap(({ kind, pod }) =>

@@ -8,7 +8,7 @@ import type { PodView } from '../../kubernetes/resources.ts'
 import { fullName } from '../fence/names.ts'
 import type { FenceOrder } from '../fence/order.ts'
 import { immuneTolerations, isOutOfService } from '../fence/taints.ts'
-import type { PlanInput } from './plan-input.ts'
+import type { AgeMs, PlanInput } from './plan-input.ts'
 import type { PodVerdict } from './pod-verdict.ts'
 import type { Step } from './steps.ts'
 
@@ -48,7 +48,7 @@ export function outOfServiceNodes(
   verdicts: readonly PodVerdict[],
   /** Nodes that nothing is done to, and why. */
   overtaken: ReadonlyMap<string, string>,
-  ageMs: (subject: string) => number,
+  ageMs: AgeMs,
 ): OutOfService {
   const waitingFor = new Map(overtaken)
   const blocks = (node: string, reason: string): void => {

@@ -18,3 +18,6 @@ export interface PlanInput {
   /** Steps that the API server refused when they were last tried, by key, and why. */
   readonly refused?: ReadonlyMap<string, string>
 }
+
+/** For how long this agent has seen a subject wait; whoever asks makes it one whose time counts. */
+export type AgeMs = (subject: string) => number

@@ -1,14 +1,12 @@
 /** What a plan writes into the Fence object: how far each node is, what stands still, and the phase of it all. Pure. */
 import type { FenceStatus, RecordedAttachment, RecordedNode } from '../fence/fence.ts'
-import { fullName } from '../fence/names.ts'
+import { compareText, fullName } from '../fence/names.ts'
 import { fencedTaint, hasTaint, isOutOfService } from '../fence/taints.ts'
 import { toldOfAttachment } from './attachments.ts'
 import type { PlanInput } from './plan-input.ts'
 import type { PodVerdict } from './pod-verdict.ts'
 import type { Stage } from './steps.ts'
 import { unplacedShown } from './unplaced.ts'
-
-export const compareText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
 
 /** How far each node is, and what keeps it. */
 export function nodeRecords({ order, snapshot, proofs }: PlanInput, waitingFor: ReadonlyMap<string, string>): readonly RecordedNode[] {

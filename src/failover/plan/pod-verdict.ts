@@ -1,6 +1,7 @@
 /** Whether one pod of a fenced node may be cleared now: its proof, then the data gate (docs/protocol.md, "Proof" and P4). Pure. */
 import type { PodView } from '../../kubernetes/resources.ts'
 import type { NodeId } from '../../protocol/ids.ts'
+import { compareText, fullName } from '../fence/names.ts'
 import type { DataGate, Proof, ProofAnswer, Proofs } from '../fence/proofs.ts'
 import type { ClassifiedPod } from './classify.ts'
 
@@ -14,6 +15,10 @@ export interface PodVerdict {
   readonly proof: Proof['kind'] | 'none'
   readonly readyInMs?: number
 }
+
+/** The most important first; names make one order of it for every agent. */
+export const byPriority = (a: PodVerdict, b: PodVerdict): number =>
+  b.classified.priority - a.classified.priority || compareText(fullName(a.pod), fullName(b.pod))
 
 export function decidePod(classified: ClassifiedPod, { proofs, dataGate, order }: Deciding): PodVerdict {
   const { pod, vmi } = classified

@@ -1,6 +1,6 @@
 /** What has no node after a fence, in the scheduler's own words. Pure. */
 import type { RecordedUnplaced } from '../fence/fence.ts'
-import type { PlanInput } from './plan-input.ts'
+import type { AgeMs, PlanInput } from './plan-input.ts'
 
 /** The Fence object is read by people: what is beyond this is counted only. */
 export const unplacedShown = 200
@@ -15,7 +15,7 @@ export interface Unplaced {
  * Pods without a node that were made since the fence. A launcher is told of as its VM. DaemonSet pods belong to one node each; a pod with a scheduling gate
  * waits for whoever gated it.
  */
-export function unplacedWorkloads({ snapshot, config }: PlanInput, ageMs: (subject: string) => number): Unplaced {
+export function unplacedWorkloads({ snapshot, config }: PlanInput, ageMs: AgeMs): Unplaced {
   const all: RecordedUnplaced[] = []
   let isYoung = false
   for (const pod of snapshot.unbound) {
