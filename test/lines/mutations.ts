@@ -135,40 +135,51 @@ export const mutations: readonly LineMutation[] = [
     ],
     'held-outlasts-eviction': ['    return unlimited\n', '    return toleration\n', 'the Fence says that it is not immune'],
   }),
-  ...inFile('src/failover/run/carry-out.ts', {
+  ...inFile('src/failover/run/execute-step.ts', {
     'order-taints-carry-the-version': ['{ metadata: { resourceVersion: node.resourceVersion }, spec: { taints } }', '{ spec: { taints } }'],
     'order-deletes-name-the-uid': ['{ uid: step.pod.uid, gracePeriodSeconds: 0, ...call }', '{ uid: step.pod.uid, ...call }'],
-    'order-gone-is-done': [
-      "    if (isKubeError(error, 'not-found')) return 'gone'\n    if (isKubeError(error, 'conflict'))",
-      "    if (isKubeError(error, 'conflict'))",
-    ],
-    'kubevirt-nothing-is-stopped': [
-      "    case 'start':\n      try {\n",
-      "    case 'start':\n      try {\n        await client.putSubresource(paths.startVirtualMachine(namespace, name).replace(/start$/, 'stop'), {}, call).catch(() => undefined)\n",
-    ],
-    'order-retry-after-honoured': ['signal.aborted || isApiAway || retryAfterMs !== undefined', 'signal.aborted || isApiAway'],
-    'order-concurrency-bounded-and-halved': ['limit = Math.max(1, Math.floor(limit / 2))', 'limit = Math.max(1, limit)'],
-    'control-plane-dropped-in-the-middle': [
-      "    if (isKubeError(error, 'not-found')) return 'gone'\n    if (isKubeError(error, 'conflict'))",
-      "    if (isKubeError(error, 'not-found', 'unavailable')) return 'gone'\n    if (isKubeError(error, 'conflict'))",
-    ],
-    'control-plane-slow': ['else if (durationMs > slowMs) limit = Math.max(Math.min(least, limit), limit - 1)', ''],
-    'brakes-dry-run': ["options.dryRun ? 'dry-run'", "options.dryRun && step.kind !== 'delete-pod' ? 'dry-run'"],
-    'dry-run-touches-nothing': ["options.dryRun ? 'dry-run'", "options.dryRun && step.kind !== 'taint' ? 'dry-run'"],
-    'transaction-two-carriers': [
-      "    if (isKubeError(error, 'not-found')) return 'gone'\n    if (isKubeError(error, 'conflict'))",
-      "    if (isKubeError(error, 'conflict'))",
-    ],
     'transaction-superseded': ['fencedBy !== undefined && fencedBy > epoch', 'fencedBy === -1'],
-    'control-plane-webhook-silent': ['isApiAway ||= !(await answers(options))', 'isApiAway = true', 'the others are gone'],
-    'kubevirt-away-touched': [
-      'client.patchMerge(path, body, { ...call, dryRun: true }).then(() => client.patchMerge(path, body, call))',
-      'client.patchMerge(path, body, call)',
-    ],
     'kubevirt-virt-api-hangs': [
       "    case 'delete-pod':\n",
       "    case 'delete-pod':\n      if (step.vm !== undefined) await client.patchMerge(`/apis/kubevirt.io/v1/namespaces/${step.vm.replace('/', '/virtualmachineinstances/')}`, {}, call)\n",
     ],
+  }),
+  ...inFile('src/failover/run/execute-vm-step.ts', {
+    'kubevirt-nothing-is-stopped': [
+      "    case 'start':\n      try {\n",
+      "    case 'start':\n      try {\n        await client.putSubresource(paths.startVirtualMachine(namespace, name).replace(/start$/, 'stop'), {}, call).catch(() => undefined)\n",
+    ],
+    'kubevirt-away-touched': [
+      'client.patchMerge(path, body, { ...call, dryRun: true }).then(() => client.patchMerge(path, body, call))',
+      'client.patchMerge(path, body, call)',
+    ],
+  }),
+  ...inFile('src/failover/run/outcome.ts', {
+    'order-gone-is-done': [
+      "    if (isKubeError(error, 'not-found')) return 'gone'\n    if (isKubeError(error, 'conflict'))",
+      "    if (isKubeError(error, 'conflict'))",
+    ],
+    'control-plane-dropped-in-the-middle': [
+      "    if (isKubeError(error, 'not-found')) return 'gone'\n    if (isKubeError(error, 'conflict'))",
+      "    if (isKubeError(error, 'not-found', 'unavailable')) return 'gone'\n    if (isKubeError(error, 'conflict'))",
+    ],
+    'transaction-two-carriers': [
+      "    if (isKubeError(error, 'not-found')) return 'gone'\n    if (isKubeError(error, 'conflict'))",
+      "    if (isKubeError(error, 'conflict'))",
+    ],
+  }),
+  ...inFile('src/failover/run/concurrency.ts', {
+    'order-concurrency-bounded-and-halved': ['limit = Math.max(1, Math.floor(limit / 2))', 'limit = Math.max(1, limit)'],
+    'control-plane-slow': ['else if (durationMs > slowMs) limit = Math.max(Math.min(least, limit), limit - 1)', ''],
+  }),
+  ...inFile('src/failover/run/carry-out.ts', {
+    'order-retry-after-honoured': [
+      'signal.aborted || round.isApiAway || round.retryAfterMs !== undefined',
+      'signal.aborted || round.isApiAway',
+    ],
+    'brakes-dry-run': ["options.dryRun ? 'dry-run'", "options.dryRun && step.kind !== 'delete-pod' ? 'dry-run'"],
+    'dry-run-touches-nothing': ["options.dryRun ? 'dry-run'", "options.dryRun && step.kind !== 'taint' ? 'dry-run'"],
+    'control-plane-webhook-silent': ['round.isApiAway ||= !(await answers(options))', 'round.isApiAway = true', 'the others are gone'],
     'control-plane-rolled-back-workloads': ['const settleMs = 2_000', 'const settleMs = Infinity', 'the held one is immune again'],
   }),
   ...inFile('src/failover/run/carry-out.ts', {

@@ -8,9 +8,9 @@ import { toldOfAttachment } from '../plan/attachments.ts'
 import type { Plan } from '../plan/plan.ts'
 import type { Snapshot } from '../plan/snapshot.ts'
 import type { Step } from '../plan/steps.ts'
-import type { StepOutcome } from './carry-out.ts'
 import type { FailoverClock } from './clock.ts'
 import type { EventSubject, EventWriter } from './events.ts'
+import type { StepOutcome } from './outcome.ts'
 import type { FailoverProgress } from './progress.ts'
 
 export interface Teller {

@@ -13,8 +13,8 @@ import {
 } from '../../kubernetes/resources.ts'
 import type { RecordedWorkload } from '../fence/fence.ts'
 import { isFinal, stoppingPhase } from '../plan/vm.ts'
-import { isStartUnderWay } from '../run/carry-out.ts'
 import type { FailoverClock } from '../run/clock.ts'
+import { isStartUnderWay } from '../run/execute-vm-step.ts'
 
 /** Those that the record leaves open. Skipped (opted out) and settled ones are nobody's business. */
 export const leftManual = (workloads: readonly RecordedWorkload[], nodes: ReadonlySet<string>): readonly RecordedWorkload[] =>
