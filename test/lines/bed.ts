@@ -1,7 +1,8 @@
 /** What a stage plays on: one world, a namespace of its own, the shipped failover engine in this process, and a log of all that happened. */
 import { readFileSync } from 'node:fs'
 import { parse } from 'yaml'
-import { type Failover, type FailoverInput, startFailover } from '../../src/failover/run/failover.ts'
+import type { FailoverInput } from '../../src/failover/run/carrying.ts'
+import { type Failover, startFailover } from '../../src/failover/run/failover.ts'
 import type { FailoverConfig } from '../../src/failover/plan/config.ts'
 import type { FailoverEvent, FailoverResult } from '../../src/failover/run/progress.ts'
 import type { FenceOrder } from '../../src/failover/fence/order.ts'

@@ -245,12 +245,14 @@ export const mutations: readonly LineMutation[] = [
     'kubevirt-virt-controller-lost': ['    nodeByName.set(`${namespace}/${name}`, nodeName)\n', '', 'the fence ends'],
   }),
   ...inFile('src/failover/run/failover.ts', {
-    'control-plane-forbidden-immunity': ['if (!isTransient(error)) refused.set', 'if (isTransient(error)) refused.set'],
+    'control-plane-forbidden-immunity': ['if (!isTransient(error)) done.refused.set', 'if (isTransient(error)) done.refused.set'],
     'transaction-written-before-acting': ['if (isBehind && isPressing) {', 'if (isBehind && plan.stages.length === 0) {'],
-    'kubevirt-manual-started-once': ["if (step.kind === 'vm' && step.action.kind === 'start') startAsked.add(step.workload.uid)", ''],
-    'control-plane-unreachable': ['Math.min(longestBackoffMs, backoffMs * 2)', 'Math.min(longestBackoffMs, backoffMs)'],
+    'kubevirt-manual-started-once': ["if (step.kind === 'vm' && step.action.kind === 'start') done.startAsked.add(step.workload.uid)", ''],
     'kubevirt-away-others-served': ["round.failed.find(({ step }) => step.kind !== 'vm')", 'round.failed[0]'],
     'flapping-is-told': ['withAsked(flapping === undefined ? fence.status : { ...fence.status, flapping }', 'withAsked(fence.status'],
+  }),
+  ...inFile('src/failover/run/troubles.ts', {
+    'control-plane-unreachable': ['Math.min(longestBackoffMs, on.backoffMs * 2)', 'Math.min(longestBackoffMs, on.backoffMs)'],
     'control-plane-rolled-back-fence': [
       "isKubeError(error, 'conflict', 'not-found') && error.path",
       "isKubeError(error, 'conflict') && error.path",
