@@ -1,14 +1,13 @@
 /** Un-fencing on the cluster, which the coordinator does: from a request to the end, and what another one left to do. Adapter shell. */
 import type { Configuration } from '../config/schema.ts'
 import type { StorageEntry } from '../evidence/storage-report.ts'
-import type { FailoverClock } from '../failover/run/clock.ts'
 import { fenceId } from '../failover/fence/names.ts'
-import { finishUnfence, startUnfence } from '../failover/unfence/unfence.ts'
-import { fencedEpoch, isOurs } from '../failover/fence/taints.ts'
+import type { FailoverClock } from '../failover/run/clock.ts'
+import { takeAwayLeftovers } from '../failover/unfence/leftovers.ts'
+import { type ChosenEpoch, startUnfence } from '../failover/unfence/unfence.ts'
 import type { KubeClient } from '../kubernetes/client.ts'
-import { nodeView, paths } from '../kubernetes/resources.ts'
 import type { Log } from '../observe/log.ts'
-import { nodeId, type NodeId } from '../protocol/ids.ts'
+import type { NodeId } from '../protocol/ids.ts'
 import { memberOf, type Membership } from '../protocol/membership.ts'
 import type { State } from '../protocol/state.ts'
 import { agentReport } from './agent-report.ts'
@@ -51,11 +50,10 @@ export function createUnfencing(options: UnfencingOptions): Unfencing {
     for (const node of nodes) underWay.add(node)
     try {
       const request = startUnfence({
-        fenceId: fenceId(epoch),
-        fencedByEpoch: epoch,
+        fencedIn: epoch,
         nodes,
         by,
-        force: isForced,
+        isForced,
         client,
         clock,
         agentReport: (node) => agentReport(options.state(), options.reported(node), node, clock.nowMs()),
@@ -80,7 +78,7 @@ export function createUnfencing(options: UnfencingOptions): Unfencing {
     }
   }
 
-  const chooseEpoch = async (nodes: readonly NodeId[], by: string): ReturnType<Parameters<typeof startUnfence>[0]['chooseEpoch']> => {
+  const chooseEpoch = async (nodes: readonly NodeId[], by: string): Promise<ChosenEpoch> => {
     const untilMs = clock.nowMs() + CHOOSE_WITHIN_MS
     while (clock.nowMs() < untilMs && !signal.aborted) {
       const { membership } = options.state().durable
@@ -96,34 +94,22 @@ export function createUnfencing(options: UnfencingOptions): Unfencing {
     sweepAtMs = Math.min(sweepAtMs, clock.nowMs() + LEFTOVERS_AFTER_MS)
   }
 
-  /**
-   * Our taints on nodes that no fence has: whoever began their un-fence died after the choice, or the API server was set back to before it. A taint of an
-   * epoch that is not known here is left alone: it is of a fence that this agent has yet to learn.
-   */
-  const sweep = async (membership: Membership): Promise<void> => {
-    const { items } = await client.list(paths.nodes, { project: nodeView, signal })
-    for (const { name, taints } of items) {
-      const node = nodeId(name)
-      const standing = memberOf(membership, node)?.standing
-      if (standing === undefined || standing === 'fenced' || underWay.has(node) || !taints.some(isOurs)) continue
-      const fencedIn = fencedEpoch(taints)
-      if (fencedIn === undefined || fencedIn > membership.epoch) {
-        log.warn({ node, fencedIn }, `${node} has a taint of roomfence whose fence is not known here: it is left alone`)
-        continue
-      }
-      log.warn({ node, fence: fenceId(fencedIn) }, `${node} still has the taint of ${fenceId(fencedIn)}, which is over: it is taken away`)
-      await finishUnfence({
-        fenceId: fenceId(fencedIn),
-        nodes: [node],
-        by: 'left over',
-        client,
-        clock,
-        epoch: membership.epoch,
-        overridden: [],
-        signal,
-      })
-    }
-  }
+  const sweep = async (membership: Membership): Promise<void> =>
+    takeAwayLeftovers({
+      client,
+      clock,
+      membership,
+      isUnderWay: (node) => underWay.has(node),
+      onFound: ({ node, fencedIn, isKnown }) => {
+        if (!isKnown) log.warn({ node, fencedIn }, `${node} has a taint of roomfence whose fence is not known here: it is left alone`)
+        else
+          log.warn(
+            { node, fence: fenceId(fencedIn) },
+            `${node} still has the taint of ${fenceId(fencedIn)}, which is over: it is taken away`,
+          )
+      },
+      signal,
+    })
 
   return {
     start,

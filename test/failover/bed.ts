@@ -8,6 +8,7 @@ import { pause } from '../../src/kubernetes/watch.ts'
 import { clusterId, epoch, nodeId, room } from '../../src/protocol/ids.ts'
 import type { FailoverInput } from '../../src/failover/run/carrying.ts'
 import { type Failover, startFailover } from '../../src/failover/run/failover.ts'
+import { defaultUnfenceBackoff } from '../../src/failover/brakes/flapping.ts'
 import { startUnfence, type UnfenceInput } from '../../src/failover/unfence/unfence.ts'
 import { defaultFailoverConfig } from '../../src/failover/plan/config.ts'
 import type { FailoverClock } from '../../src/failover/run/clock.ts'
@@ -107,16 +108,16 @@ export async function createFailoverBed(
 /** An operator's un-fence of room b that its agents have killed for and whose epoch is chosen. */
 export const startUnfenceOfRoomB = ({ client }: Pick<FailoverBed, 'client'>, more: Partial<UnfenceInput> = {}) =>
   startUnfence({
-    fenceId: roomB.id,
-    fencedByEpoch: roomB.epoch,
+    fencedIn: roomB.epoch,
     nodes: roomB.nodes,
     by: 'operator',
-    force: false,
+    isForced: false,
     client,
     clock: testClock,
     agentReport: () => ({ killedUnderEpoch: roomB.epoch, resources: [] }),
     chooseEpoch: async () => ({ chosen: true, epoch: epoch(8) }),
     freshnessMs: 5_000,
+    backoff: defaultUnfenceBackoff,
     ...more,
   })
 

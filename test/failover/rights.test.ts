@@ -99,7 +99,7 @@ test('an un-fence that lacks a right names the rule and goes on when it has it',
   const told: string[] = []
   const stopping = new AbortController()
   const done = finishUnfence({
-    fenceId: roomB.id,
+    fencedIn: roomB.epoch,
     nodes: roomB.nodes,
     by: 'ada',
     client: bed.client,

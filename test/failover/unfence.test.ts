@@ -76,7 +76,7 @@ describe('un-fencing a room', () => {
   test('is refused for a room that was booted anew, as long as its agents do not say that they killed', async () => {
     await failedOver()
     powerOn()
-    const result = await unfence({ force: true, agentReport: () => ({ killedUnderEpoch: roomB.epoch - 1, resources: [] }) })
+    const result = await unfence({ isForced: true, agentReport: () => ({ killedUnderEpoch: roomB.epoch - 1, resources: [] }) })
     expect(result).toMatchObject({
       outcome: 'refused',
       checks: [

@@ -7,6 +7,7 @@ import type { FailoverConfig } from '../../src/failover/plan/config.ts'
 import type { FailoverEvent, FailoverResult } from '../../src/failover/run/progress.ts'
 import type { FenceOrder } from '../../src/failover/fence/order.ts'
 import { type RbacRule, rbacRules } from '../../src/failover/run/rbac.ts'
+import { defaultUnfenceBackoff } from '../../src/failover/brakes/flapping.ts'
 import { startUnfence, type UnfenceInput, type UnfenceResult } from '../../src/failover/unfence/unfence.ts'
 import { createKubeClient, type KubeClient } from '../../src/kubernetes/client.ts'
 import { clusterId, epoch, nodeId, room } from '../../src/protocol/ids.ts'
@@ -268,16 +269,16 @@ export async function openBed(world: World, namespace: string): Promise<Bed> {
     },
     unfence: async (order, options = {}) =>
       startUnfence({
-        fenceId: order.id,
-        fencedByEpoch: order.epoch,
+        fencedIn: order.epoch,
         nodes: order.nodes,
         by: 'operator',
-        force: false,
+        isForced: false,
         client,
         clock: testClock,
         agentReport: () => ({ killedUnderEpoch: order.epoch, resources: [] }),
         chooseEpoch: async () => ({ chosen: true, epoch: epoch(order.epoch + 1) }),
         freshnessMs: 10_000,
+        backoff: defaultUnfenceBackoff,
         ...options,
       }).done,
     clientWith: async (serviceAccount, rules) => {

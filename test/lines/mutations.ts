@@ -304,18 +304,23 @@ export const mutations: readonly LineMutation[] = [
   ...inFile('src/failover/unfence/checks.ts', {
     'control-plane-stale-ready': ['else if (!facts.isFresh)', 'else if (facts.isFresh === undefined)'],
     'unfence-refused-while-off': ["return 'its agent does not report the state of its DRBD resources'", 'return undefined'],
-    'unfence-needs-the-kill': ["!force || check.check === 'killed'", '!force'],
-    'flapping-forced': ["!force || check.check === 'killed'", "!force || check.check === 'killed' || check.check === 'flapping'"],
+    'unfence-needs-the-kill': ["!isForced || check.check === 'killed'", '!isForced'],
+    'flapping-forced': ["!isForced || check.check === 'killed'", "!isForced || check.check === 'killed' || check.check === 'flapping'"],
   }),
-  ...inFile('src/failover/unfence/unfence.ts', {
+  ...inFile('src/failover/unfence/annotations.ts', {
     'unfence-of-a-room': ['spec: { taints: withoutOurs(node.taints) }', 'spec: { taints: [] }'],
     'unfence-of-one-node': ['spec: { taints: withoutOurs(node.taints) }', 'spec: { taints: node.taints }'],
+  }),
+  ...inFile('src/failover/unfence/unfence.ts', {
     'no-failback': [
-      '      const fence = await readFence(client, input.fenceId)\n      const manual',
-      `      for (const pod of (await client.list(paths.pods, { project: podView, signal })).items)
-        if (pod.owner?.kind === 'ReplicaSet') await client.delete(paths.pod(pod.namespace, pod.name), { uid: pod.uid, gracePeriodSeconds: 0 })
-      const fence = await readFence(client, input.fenceId)\n      const manual`,
+      '      const fence = await readFence(client, fenceId(input.fencedIn))\n      const manual',
+      `      for (const { metadata } of (await client.list('/api/v1/pods', { project: (pod) => pod as any, signal })).items)
+        if (metadata.ownerReferences?.[0]?.kind === 'ReplicaSet')
+          await client.delete('/api/v1/namespaces/' + metadata.namespace + '/pods/' + metadata.name, { uid: metadata.uid, gracePeriodSeconds: 0 })
+      const fence = await readFence(client, fenceId(input.fencedIn))\n      const manual`,
     ],
+  }),
+  ...inFile('src/failover/unfence/facts.ts', {
     'flapping-waits': [
       'return found && waitsForMs(found, input.clock.isoTime(), backoff) > 0 ? found : undefined',
       'return found && undefined',

@@ -44,10 +44,10 @@ export interface UnfenceVerdict {
   readonly overridden: readonly FailedCheck[]
 }
 
-/** `force` overrides everything but the one check that tells whether old workloads may still be alive. */
-export function checkUnfence(facts: readonly UnfenceFacts[], force: boolean): UnfenceVerdict {
+/** An un-fence by force overrides everything but the one check that tells whether old workloads may still be alive. */
+export function checkUnfence(facts: readonly UnfenceFacts[], isForced: boolean): UnfenceVerdict {
   const failed = facts.flatMap(failedChecks)
-  const refusedBy = failed.filter((check) => !force || check.check === 'killed')
+  const refusedBy = failed.filter((check) => !isForced || check.check === 'killed')
   return { isAllowed: refusedBy.length === 0, refusedBy, overridden: failed.filter((check) => !refusedBy.includes(check)) }
 }
 
