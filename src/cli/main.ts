@@ -2,7 +2,7 @@
 /** The commands. Each is loaded when it is called, so that the agent carries no simulator and the demo no agent. */
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
-import type { Demand } from '../agent/control.ts'
+import type { Demand } from '../agent/requests/control.ts'
 
 const version = (): string => {
   try {
@@ -97,7 +97,7 @@ function asking(name: string, description: string, demand: (asked: Asked) => Dem
       .option('--node <names>', 'single nodes, separated by commas', list, [])
   if (force !== undefined) command.option('--force', force)
   command.action(async (asked: Asked) => {
-    const { ask } = await import('./demands.ts')
+    const { ask } = await import('../agent/requests/client.ts')
     const waitMs = Number(asked.wait) * 1000
     if (!(waitMs > 0)) throw new Error(`--wait is ${asked.wait}, but must be a number of seconds above 0`)
     const say = (line: string): void => void process.stdout.write(`${line}\n`)

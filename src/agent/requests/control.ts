@@ -3,7 +3,7 @@ import { chmodSync, rmSync } from 'node:fs'
 import { createServer, type IncomingMessage } from 'node:http'
 import { join } from 'node:path'
 import * as z from 'zod/mini'
-import type { Log } from '../observe/log.ts'
+import type { Log } from '../../observe/log.ts'
 import type { DemandAnswer } from './demands.ts'
 
 export interface ControlOptions {

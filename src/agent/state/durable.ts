@@ -1,10 +1,9 @@
 /** What this agent keeps on disk, checked when it is read: its incarnation, the protocol's durable part, and what it remembers of replicas. */
-import type { ReplicaMemory } from '../drbd/memory.ts'
-import { parseAccepted, parseMembership } from '../evidence/membership-schema.ts'
-import { bootId, type Incarnation, incarnation, nodeId } from '../protocol/ids.ts'
-import type { Ballot } from '../protocol/messages.ts'
-import type { Durable } from '../protocol/state.ts'
-import type { FreezeStatements } from './freeze-statements.ts'
+import type { ReplicaMemory } from '../../drbd/memory.ts'
+import { parseAccepted, parseMembership } from '../../evidence/membership-schema.ts'
+import { bootId, type Incarnation, incarnation, nodeId } from '../../protocol/ids.ts'
+import type { Ballot } from '../../protocol/messages.ts'
+import type { Durable } from '../../protocol/state.ts'
 
 export interface KeptState {
   readonly incarnation: Incarnation
@@ -60,6 +59,9 @@ export function parseKeptState(value: unknown): KeptState {
     },
   }
 }
+
+/** By resource and peer: the epoch in which freeze mode was stated. */
+export type FreezeStatements = ReadonlyMap<string, ReadonlyMap<string, number>>
 
 /** What must be known of replicas after a restart of the agent. */
 export interface KeptReplicas {

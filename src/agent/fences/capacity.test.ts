@@ -1,10 +1,10 @@
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
-import type { KubeClient } from '../kubernetes/client.ts'
-import { createLog } from '../observe/log.ts'
-import { createMetrics } from '../observe/metrics.ts'
-import { clusterId, type Incarnation, nodeId, room } from '../protocol/ids.ts'
-import { genesis, type Membership, withStanding } from '../protocol/membership.ts'
+import type { KubeClient } from '../../kubernetes/client.ts'
+import { createLog } from '../../observe/log.ts'
+import { createMetrics } from '../../observe/metrics.ts'
+import { clusterId, type Incarnation, nodeId, room } from '../../protocol/ids.ts'
+import { genesis, type Membership, withStanding } from '../../protocol/membership.ts'
 import { createCapacityCount } from './capacity.ts'
 
 const member = (name: string, of: string) => ({ node: nodeId(name), room: room(of), incarnation: 'i1' as Incarnation, addresses: [] })

@@ -1,15 +1,15 @@
 /** What the coordinator's agent makes of a fence that it has carried out already. */
 import { afterEach, expect, test } from 'vitest'
-import { createFences, type Fences } from '../../src/agent/fences.ts'
-import type { Configuration } from '../../src/config/schema.ts'
-import { createLog } from '../../src/observe/log.ts'
-import { createMetrics } from '../../src/observe/metrics.ts'
-import { contactOf } from '../../src/protocol/contact.ts'
-import { agent, fencing, first, lifeOf, names, unfencing } from '../../src/protocol/fixtures/states.ts'
-import type { State } from '../../src/protocol/state.ts'
-import { nodeId } from '../../src/protocol/ids.ts'
-import { defaultTimings } from '../../src/protocol/timings.ts'
-import { createFailoverBed, eventually, type FailoverBed, testConfig } from '../failover/bed.ts'
+import { createFences, type Fences } from './fences.ts'
+import type { Configuration } from '../../config/schema.ts'
+import { createLog } from '../../observe/log.ts'
+import { createMetrics } from '../../observe/metrics.ts'
+import { contactOf } from '../../protocol/contact.ts'
+import { agent, fencing, first, lifeOf, names, unfencing } from '../../protocol/fixtures/states.ts'
+import type { State } from '../../protocol/state.ts'
+import { nodeId } from '../../protocol/ids.ts'
+import { defaultTimings } from '../../protocol/timings.ts'
+import { createFailoverBed, eventually, type FailoverBed, testConfig } from '../../../test/failover/bed.ts'
 
 let bed: FailoverBed
 let fences: Fences

@@ -1,16 +1,16 @@
 /** Keeps this node harmless when the protocol says so: containment, the watchdog, and the reboot where neither can be verified. Adapter shell. */
-import type { Configuration } from '../config/schema.ts'
-import { watchdogProblem } from '../config/rules.ts'
-import { type Containment, createContainment } from '../containment/containment.ts'
-import type { PauseValue } from '../containment/pause.ts'
-import { reboot } from '../containment/reboot.ts'
-import { openWatchdog, type Watchdog } from '../containment/watchdog.ts'
-import type { Workload } from '../containment/workloads.ts'
-import type { Drbd } from '../drbd/drbdsetup.ts'
-import type { Log } from '../observe/log.ts'
-import type { Metrics } from '../observe/metrics.ts'
-import { holdsPermit, mayCloseWatchdog, mayPet } from '../protocol/running.ts'
-import type { ContainmentLevel, Input, State } from '../protocol/state.ts'
+import type { Configuration } from '../../config/schema.ts'
+import { watchdogProblem } from '../../config/rules.ts'
+import { type Containment, createContainment } from '../../containment/containment.ts'
+import type { PauseValue } from '../../containment/pause.ts'
+import { reboot } from '../../containment/reboot.ts'
+import { openWatchdog, type Watchdog } from '../../containment/watchdog.ts'
+import type { Workload } from '../../containment/workloads.ts'
+import type { Drbd } from '../../drbd/drbdsetup.ts'
+import type { Log } from '../../observe/log.ts'
+import type { Metrics } from '../../observe/metrics.ts'
+import { holdsPermit, mayCloseWatchdog, mayPet } from '../../protocol/running.ts'
+import type { ContainmentLevel, Input, State } from '../../protocol/state.ts'
 
 export interface GuardOptions {
   readonly configuration: Configuration

@@ -1,10 +1,8 @@
 /** Which fenced peers had stated freeze mode in the epoch before their fence, so that cutting them off is proof enough (docs/protocol.md, "Freeze mode"). Pure. */
-import type { StorageEntry } from '../evidence/storage-report.ts'
-import type { NodeId } from '../protocol/ids.ts'
-import { epochBeforeFence, fencedNodes, type Member, memberOf, type Membership } from '../protocol/membership.ts'
-
-/** By resource and peer: the epoch in which it was stated. */
-export type FreezeStatements = ReadonlyMap<string, ReadonlyMap<string, number>>
+import type { StorageEntry } from '../../evidence/storage-report.ts'
+import type { NodeId } from '../../protocol/ids.ts'
+import { epochBeforeFence, fencedNodes, type Member, memberOf, type Membership } from '../../protocol/membership.ts'
+import type { FreezeStatements } from '../state/durable.ts'
 
 /**
  * What is kept when `now` was learned: the last word, under `before`, of each peer that `now` has fenced since. It is kept with its epoch, for `before` is the

@@ -1,12 +1,12 @@
 /** This node's DRBD resources under the protocol: evidence, reports to the others, and the survivor's or loser's next command. Adapter shell. */
-import { createDrbd, type Drbd, type DrbdConfiguration, type KnownDrbd } from '../drbd/drbdsetup.ts'
-import { judgeFreezeMode, optionsOf } from '../drbd/freeze-mode.ts'
-import { planLoser } from '../drbd/loser.ts'
-import { distrust, isSameMemory, remember } from '../drbd/memory.ts'
-import { isConnectedUpToDate, type Resource } from '../drbd/model.ts'
-import type { NextStep } from '../drbd/commands.ts'
-import { planSurvivor, planThawWithoutTieBreaker } from '../drbd/survivor.ts'
-import type { DurableStore } from '../disk/durable-store.ts'
+import { createDrbd, type Drbd, type DrbdConfiguration, type KnownDrbd } from '../../drbd/drbdsetup.ts'
+import { judgeFreezeMode, optionsOf } from '../../drbd/freeze-mode.ts'
+import { planLoser } from '../../drbd/loser.ts'
+import { distrust, isSameMemory, remember } from '../../drbd/memory.ts'
+import { isConnectedUpToDate, type Resource } from '../../drbd/model.ts'
+import type { NextStep } from '../../drbd/commands.ts'
+import { planSurvivor, planThawWithoutTieBreaker } from '../../drbd/survivor.ts'
+import type { DurableStore } from '../../disk/durable-store.ts'
 import {
   NO_REPORTS,
   pagesOf,
@@ -15,14 +15,14 @@ import {
   type StorageReport,
   type StorageReports,
   withPage,
-} from '../evidence/storage-report.ts'
-import type { Received } from '../evidence/transport.ts'
-import type { Log } from '../observe/log.ts'
-import type { NodeId } from '../protocol/ids.ts'
-import { fencedNodes, type Member, type Membership, memberOf } from '../protocol/membership.ts'
-import { nodeProof } from '../protocol/proof.ts'
-import type { State } from '../protocol/state.ts'
-import { type KeptReplicas, replicasAsJson } from './durable.ts'
+} from '../../evidence/storage-report.ts'
+import type { Received } from '../../evidence/transport.ts'
+import type { Log } from '../../observe/log.ts'
+import type { NodeId } from '../../protocol/ids.ts'
+import { fencedNodes, type Member, type Membership, memberOf } from '../../protocol/membership.ts'
+import { nodeProof } from '../../protocol/proof.ts'
+import type { State } from '../../protocol/state.ts'
+import { type KeptReplicas, replicasAsJson } from '../state/durable.ts'
 import { keepStatements, statedPeers } from './freeze-statements.ts'
 import type { StorageFacts } from './storage-proof.ts'
 

@@ -1,8 +1,8 @@
 /** `roomfence confirm-dead`, `unfence`, `pause`, `resume` and `maintenance`: what a person asks of this node's agent, and what comes of it, until an epoch has it. */
 import { request } from 'node:http'
 import * as z from 'zod/mini'
-import { controlSocket, type Demand } from '../agent/control.ts'
-import { loadConfiguration } from '../config/load.ts'
+import { controlSocket, type Demand } from './control.ts'
+import { loadConfiguration } from '../../config/load.ts'
 
 const SAY_AGAIN_MS = 2_000
 const answerSchema = z.object({ isTaken: z.boolean(), text: z.string(), nodes: z.optional(z.array(z.string())) })

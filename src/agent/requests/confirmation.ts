@@ -1,14 +1,14 @@
 /** A person's word for the death of a fenced node, given to one agent: written on the Node, where every other survivor looks for it. */
-import { confirmDeadAnnotation, fenceId } from '../failover/order.ts'
-import type { KubeClient } from '../kubernetes/client.ts'
-import { isKubeError } from '../kubernetes/errors.ts'
-import { pause } from '../kubernetes/watch.ts'
-import { nodeView, paths } from '../kubernetes/resources.ts'
-import type { NodeId } from '../protocol/ids.ts'
-import { memberOf } from '../protocol/membership.ts'
-import { confirmDeadWord, confirmedBy } from './requests-on-nodes.ts'
-import type { State } from '../protocol/state.ts'
-import type { Log } from '../observe/log.ts'
+import { confirmDeadAnnotation, fenceId } from '../../failover/order.ts'
+import type { KubeClient } from '../../kubernetes/client.ts'
+import { isKubeError } from '../../kubernetes/errors.ts'
+import { pause } from '../../kubernetes/watch.ts'
+import { nodeView, paths } from '../../kubernetes/resources.ts'
+import type { NodeId } from '../../protocol/ids.ts'
+import { memberOf } from '../../protocol/membership.ts'
+import { confirmDeadWord, confirmedBy } from './annotations.ts'
+import type { State } from '../../protocol/state.ts'
+import type { Log } from '../../observe/log.ts'
 
 const RETRY_MS = 2_000
 

@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from 'vitest'
-import { podsNotBound } from '../../src/agent/bound-pods.ts'
-import { nodeId } from '../../src/protocol/ids.ts'
-import { createFailoverBed, type FailoverBed } from '../failover/bed.ts'
+import { podsNotBound } from './bound-pods.ts'
+import { nodeId } from '../../protocol/ids.ts'
+import { createFailoverBed, type FailoverBed } from '../../../test/failover/bed.ts'
 
 let bed: FailoverBed
 afterEach(async () => {

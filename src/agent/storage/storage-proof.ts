@@ -1,7 +1,7 @@
 /** The `storage` proof and the data gate, from what every survivor reports of its replicas (docs/protocol.md, "Proof", "Freeze mode"). Pure. */
-import { reportOf, type StorageEntry, type StorageReports } from '../evidence/storage-report.ts'
-import type { NodeId } from '../protocol/ids.ts'
-import { fencedNodes, type Membership } from '../protocol/membership.ts'
+import { reportOf, type StorageEntry, type StorageReports } from '../../evidence/storage-report.ts'
+import type { NodeId } from '../../protocol/ids.ts'
+import { fencedNodes, type Membership } from '../../protocol/membership.ts'
 
 export interface StorageFacts {
   readonly membership: Membership

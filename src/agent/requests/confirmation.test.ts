@@ -1,10 +1,10 @@
 /** A person's word that one agent was given reaches the others by the Node object. */
 import { afterEach, expect, test } from 'vitest'
-import { tellOnNode } from '../../src/agent/confirmation.ts'
-import { createLog } from '../../src/observe/log.ts'
-import { nodeId } from '../../src/protocol/ids.ts'
-import { agent, fencing, first } from '../../src/protocol/fixtures/states.ts'
-import { createFailoverBed, eventually, type FailoverBed } from '../failover/bed.ts'
+import { tellOnNode } from './confirmation.ts'
+import { createLog } from '../../observe/log.ts'
+import { nodeId } from '../../protocol/ids.ts'
+import { agent, fencing, first } from '../../protocol/fixtures/states.ts'
+import { createFailoverBed, eventually, type FailoverBed } from '../../../test/failover/bed.ts'
 
 let bed: FailoverBed
 const over = new AbortController()

@@ -1,8 +1,8 @@
 /** What the coordinator's agent does on the cluster for each fence: failover, and un-fence where a person asks for it. Adapter shell. */
-import type { Configuration } from '../config/schema.ts'
-import type { StorageEntry } from '../evidence/storage-report.ts'
-import type { FenceStatus } from '../failover/fence-object.ts'
-import { startFailover, type Failover } from '../failover/failover.ts'
+import type { Configuration } from '../../config/schema.ts'
+import type { StorageEntry } from '../../evidence/storage-report.ts'
+import type { FenceStatus } from '../../failover/fence-object.ts'
+import { startFailover, type Failover } from '../../failover/failover.ts'
 import {
   confirmDeadAnnotation,
   fenceId,
@@ -11,27 +11,27 @@ import {
   type ProofAnswer,
   type Proofs,
   unfenceAnnotation,
-} from '../failover/order.ts'
-import { refusalReason } from '../failover/rbac.ts'
-import { isFenceLost } from '../failover/taints.ts'
-import type { KubeClient } from '../kubernetes/client.ts'
-import { isTransient, KubeError } from '../kubernetes/errors.ts'
-import { guardedWrites } from '../kubernetes/guarded.ts'
-import { nodeView, paths } from '../kubernetes/resources.ts'
-import { pause as sleep } from '../kubernetes/watch.ts'
-import type { Log } from '../observe/log.ts'
-import type { Metrics } from '../observe/metrics.ts'
-import { coordinator } from '../protocol/contact.ts'
-import type { Epoch, NodeId } from '../protocol/ids.ts'
-import { fencedNodes, type Membership, memberOf } from '../protocol/membership.ts'
-import { nodeProof } from '../protocol/proof.ts'
-import { holdsPermit } from '../protocol/running.ts'
-import type { State } from '../protocol/state.ts'
-import { answerConfirmation, evidenceOfLife } from './demands.ts'
+} from '../../failover/order.ts'
+import { refusalReason } from '../../failover/rbac.ts'
+import { isFenceLost } from '../../failover/taints.ts'
+import type { KubeClient } from '../../kubernetes/client.ts'
+import { isTransient, KubeError } from '../../kubernetes/errors.ts'
+import { guardedWrites } from '../../kubernetes/guarded.ts'
+import { nodeView, paths } from '../../kubernetes/resources.ts'
+import { pause as sleep } from '../../kubernetes/watch.ts'
+import type { Log } from '../../observe/log.ts'
+import type { Metrics } from '../../observe/metrics.ts'
+import { coordinator } from '../../protocol/contact.ts'
+import type { Epoch, NodeId } from '../../protocol/ids.ts'
+import { fencedNodes, type Membership, memberOf } from '../../protocol/membership.ts'
+import { nodeProof } from '../../protocol/proof.ts'
+import { holdsPermit } from '../../protocol/running.ts'
+import type { State } from '../../protocol/state.ts'
+import { answerConfirmation, evidenceOfLife } from '../requests/demands.ts'
 import { showFences } from './fence-gauges.ts'
-import { confirmedBy, lookEveryMs, type UnfenceRequest, unfenceRequest } from './requests-on-nodes.ts'
-import { dataGate, type StorageFacts, storageProof } from './storage-proof.ts'
-import { createUnfencing } from './unfencing.ts'
+import { confirmedBy, lookEveryMs, type UnfenceRequest, unfenceRequest } from '../requests/annotations.ts'
+import { dataGate, type StorageFacts, storageProof } from '../storage/storage-proof.ts'
+import { createUnfencing } from '../unfencing.ts'
 
 export interface FencesOptions {
   readonly configuration: Configuration

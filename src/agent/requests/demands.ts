@@ -1,9 +1,9 @@
 /** What people ask of an agent: what speaks against it here, before it is given to the protocol (docs/protocol.md, "People"). Pure. */
-import { signOfLife } from '../protocol/contact.ts'
-import type { NodeId } from '../protocol/ids.ts'
-import { fencedNodes, type Membership, memberOf } from '../protocol/membership.ts'
-import { holdsPermit } from '../protocol/running.ts'
-import type { State } from '../protocol/state.ts'
+import { signOfLife } from '../../protocol/contact.ts'
+import type { NodeId } from '../../protocol/ids.ts'
+import { fencedNodes, type Membership, memberOf } from '../../protocol/membership.ts'
+import { holdsPermit } from '../../protocol/running.ts'
+import type { State } from '../../protocol/state.ts'
 
 /** Rooms, nodes or both: at least one. */
 export interface Named {

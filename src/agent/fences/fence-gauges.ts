@@ -1,7 +1,7 @@
 /** Gauges of what the present fences wait for, from their Fence objects' status as this agent carries them out. */
-import type { FenceStatus } from '../failover/fence-object.ts'
-import { type UnfenceBackoff, waitsForMs } from '../failover/flapping.ts'
-import type { Metrics } from '../observe/metrics.ts'
+import type { FenceStatus } from '../../failover/fence-object.ts'
+import { type UnfenceBackoff, waitsForMs } from '../../failover/flapping.ts'
+import type { Metrics } from '../../observe/metrics.ts'
 
 /**
  * All zero for an agent that carries out nothing: the coordinator alone knows.

@@ -1,10 +1,10 @@
 /** Where an agent with an empty disk learns what there is: its room from its Node, genesis from the cluster, and its own word to `roomfence init`. */
-import { parseMembership } from '../evidence/membership-schema.ts'
-import type { KubeClient } from '../kubernetes/client.ts'
-import { isKubeError } from '../kubernetes/errors.ts'
-import { nodeView, paths } from '../kubernetes/resources.ts'
-import { type Incarnation, type NodeId, type Room, room } from '../protocol/ids.ts'
-import type { Address, Membership } from '../protocol/membership.ts'
+import { parseMembership } from '../../evidence/membership-schema.ts'
+import type { KubeClient } from '../../kubernetes/client.ts'
+import { isKubeError } from '../../kubernetes/errors.ts'
+import { nodeView, paths } from '../../kubernetes/resources.ts'
+import { type Incarnation, type NodeId, type Room, room } from '../../protocol/ids.ts'
+import type { Address, Membership } from '../../protocol/membership.ts'
 
 /** What an agent says of itself on its Node, for `roomfence init` and for people. */
 export const agentAnnotation = 'roomfence.io/agent'

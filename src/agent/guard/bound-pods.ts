@@ -1,7 +1,7 @@
 /** Whether what is alive on this node still belongs on it, by the API server: asked once after an un-fence, before it runs again. Adapter. */
-import type { KubeClient } from '../kubernetes/client.ts'
-import { paths, podView } from '../kubernetes/resources.ts'
-import type { NodeId } from '../protocol/ids.ts'
+import type { KubeClient } from '../../kubernetes/client.ts'
+import { paths, podView } from '../../kubernetes/resources.ts'
+import type { NodeId } from '../../protocol/ids.ts'
 
 /** A static pod is known to its node by this hash, and in the API server, as its mirror, by another uid. */
 const staticPodAnnotation = 'kubernetes.io/config.mirror'

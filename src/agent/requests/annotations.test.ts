@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { confirmedBy, lookEveryMs, unfenceRequest } from './requests-on-nodes.ts'
+import { confirmedBy, lookEveryMs, unfenceRequest } from './annotations.ts'
 
 describe('an un-fence asked for by annotation', () => {
   test.each([

@@ -1,9 +1,9 @@
 /** Opens what this agent keeps on disk: the protocol's state and what is remembered of replicas, each in a directory of its own. */
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { type DurableStore, openDurableStore } from '../disk/durable-store.ts'
-import { type Incarnation, incarnation } from '../protocol/ids.ts'
-import type { Durable } from '../protocol/state.ts'
+import { type DurableStore, openDurableStore } from '../../disk/durable-store.ts'
+import { type Incarnation, incarnation } from '../../protocol/ids.ts'
+import type { Durable } from '../../protocol/state.ts'
 import { type KeptReplicas, type KeptState, NO_REPLICAS, parseKeptReplicas, parseKeptState } from './durable.ts'
 
 export interface OpenState {

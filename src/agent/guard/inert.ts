@@ -1,10 +1,10 @@
 /** An agent whose durable state is damaged: it cannot know what it promised, so it votes for nothing, and keeps this node's workloads paused. */
-import type { Configuration } from '../config/schema.ts'
-import { createContainment } from '../containment/containment.ts'
-import type { DurableError } from '../disk/durable-error.ts'
-import type { Log } from '../observe/log.ts'
-import type { Metrics } from '../observe/metrics.ts'
-import { startObserveServer } from '../observe/server.ts'
+import type { Configuration } from '../../config/schema.ts'
+import { createContainment } from '../../containment/containment.ts'
+import type { DurableError } from '../../disk/durable-error.ts'
+import type { Log } from '../../observe/log.ts'
+import type { Metrics } from '../../observe/metrics.ts'
+import { startObserveServer } from '../../observe/server.ts'
 
 export interface RunningAgent {
   readonly observePort: number
