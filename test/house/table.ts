@@ -174,7 +174,6 @@ export const adapters: readonly string[] = [
   'src/drbd/program.ts',
   'src/evidence/api-probe.ts',
   'src/evidence/keys.ts',
-  'src/evidence/self-health.ts',
   'src/kubernetes/client.ts',
   'src/kubernetes/watch.ts',
   'src/witness/http-client.ts',

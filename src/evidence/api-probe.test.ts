@@ -1,8 +1,7 @@
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { type ApiProbe, type ApiReachability, afterProbe, notProbed, startApiProbe } from './api-probe.ts'
-import { afterTick, PUNCTUAL, type SelfHealth, watchSelf } from './self-health.ts'
 
-const running: (ApiProbe | SelfHealth)[] = []
+const running: ApiProbe[] = []
 afterEach(() => {
   for (const one of running.splice(0)) one.stop()
 })
@@ -55,28 +54,5 @@ describe('the API server’s reachability', () => {
     const before = calls
     await new Promise((resolve) => setTimeout(resolve, 30))
     expect(calls).toBe(before)
-  })
-})
-
-describe('an agent’s own lateness', () => {
-  test('is noted with its moment when a tick comes later than allowed', () => {
-    const punctual = afterTick(PUNCTUAL, 100, 150, 1000)
-    expect(punctual).toEqual({ lastMs: 50, largestMs: 50, lateAtMs: -Infinity })
-    expect(afterTick(punctual, 200, 1300, 1000)).toEqual({ lastMs: 1100, largestMs: 1100, lateAtMs: 1300 })
-  })
-
-  test('is never negative', () => {
-    expect(afterTick(PUNCTUAL, 100, 90, 10).lastMs).toBe(0)
-  })
-
-  test('is seen when the clock jumps over a pause', async () => {
-    let pausedMs = 0
-    const late: number[] = []
-    running.push(
-      watchSelf({ everyMs: 5, lateMs: 10_000, clock: () => performance.now() + pausedMs, onLate: ({ lastMs }) => late.push(lastMs) }),
-    )
-    pausedMs = 60_000
-    await vi.waitFor(() => expect(late.length).toBe(1), { timeout: 20_000 })
-    expect(late[0]).toBeGreaterThan(50_000)
   })
 })
