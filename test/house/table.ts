@@ -165,6 +165,7 @@ export const adapters: readonly string[] = [
   'src/agent/fences/fences.ts',
   'src/agent/guard/guard.ts',
   'src/agent/guard/inert.ts',
+  'src/agent/guard/petting.ts',
   'src/agent/requests/client.ts',
   'src/containment/containment.ts',
   'src/containment/process-group.ts',
