@@ -17,7 +17,7 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   'src/failover': ['src/protocol', 'src/kubernetes'],
   // What is kept on disk and where an agent learns who it is; then what it does of its own, each by itself; then the fences, which use all three
   // of what people ask for, what the storage says and the un-fence. `agent.ts` joins them.
-  'src/agent/state': ['src/protocol', 'src/disk', 'src/kubernetes', 'src/drbd', 'src/evidence'],
+  'src/agent/state': ['src/protocol', 'src/disk', 'src/observe', 'src/kubernetes', 'src/drbd', 'src/evidence'],
   'src/agent/storage': ['src/protocol', 'src/disk', 'src/observe', 'src/drbd', 'src/evidence', 'src/agent/state'],
   'src/agent/guard': ['src/protocol', 'src/config', 'src/disk', 'src/observe', 'src/kubernetes', 'src/drbd', 'src/containment'],
   'src/agent/agent-report.ts': ['src/protocol', 'src/evidence', 'src/failover'],
@@ -162,6 +162,7 @@ export const nodeModulesOf: Readonly<Record<string, readonly string[]>> = {
  */
 export const adapters: readonly string[] = [
   'src/agent/agent.ts',
+  'src/agent/clock.ts',
   'src/agent/fences/fences.ts',
   'src/agent/guard/guard.ts',
   'src/agent/guard/inert.ts',

@@ -56,10 +56,8 @@ export function createPetting({ configuration, nowMs, state, feed, log, metrics 
     try {
       const opened = openWatchdog(configuration.watchdog)
       if (!opened) return
-      const problem = watchdogProblem(configuration.timings, opened.timeoutMs)
-      if (problem !== undefined) log.warn(problem)
       watchdog = opened
-      log.info({ timeoutMs: opened.timeoutMs }, 'watchdog armed')
+      sayOpened(opened, configuration, log)
       pet()
       timer = setInterval(pet, Math.min(PET_EVERY_MS, opened.timeoutMs / 5))
       feed({ kind: 'watchdog', timeoutMs: opened.timeoutMs })
@@ -103,6 +101,12 @@ export function createPetting({ configuration, nowMs, state, feed, log, metrics 
     },
     stop: () => clearInterval(timer),
   }
+}
+
+function sayOpened({ timeoutMs }: Watchdog, { timings }: Configuration, log: Log): void {
+  const problem = watchdogProblem(timings, timeoutMs)
+  if (problem !== undefined) log.warn(problem)
+  log.info({ timeoutMs }, 'watchdog armed')
 }
 
 async function untilAllowed(isAllowed: () => boolean, withinMs: number, nowMs: () => number): Promise<void> {

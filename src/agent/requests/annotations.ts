@@ -1,16 +1,12 @@
-/** What people ask for by annotations of nodes, and how often the agents look for it. Pure. */
-
-export interface UnfenceRequest {
-  readonly isForced: boolean
-  /** The name that was written beside the rest, for the record. */
-  readonly by: string
-}
+/** What people ask for by annotations of Nodes, and how often the agents look for it. Pure. */
+import type { NodeId } from '../../protocol/ids.ts'
+import type { RequestOf } from './request.ts'
 
 /**
  * @param value of the annotation: `true` or the fence's name, `force`, and who asks, in any order
  * @returns undefined when neither the fence nor `true` is named: it was meant for another fence
  */
-export function unfenceRequest(value: string, fence: string): UnfenceRequest | undefined {
+export function unfenceRequest(value: string, fence: string): Pick<RequestOf<'unfence'>, 'isForced' | 'by'> | undefined {
   const words = value.split(/[\s,]+/).filter((word) => word !== '')
   const isMeant = (word: string): boolean => word === 'true' || word === 'force' || word === fence
   if (!words.some(isMeant)) return undefined
@@ -34,6 +30,26 @@ export const confirmDeadWord = (subject: string, by: string): string => `${subje
 export function confirmedBy(value: string, subject: string): string | undefined {
   const words = value.split(/[\s,]+/)
   return words.includes(subject) ? words.filter((word) => word !== subject).join(' ') || 'annotation' : undefined
+}
+
+/** The request that an annotation of this Node makes; undefined when it is about another fence. */
+export function unfenceOnNode(node: NodeId, value: string, fence: string): RequestOf<'unfence'> | undefined {
+  const asked = unfenceRequest(value, fence)
+  return asked && { kind: 'unfence', rooms: [], nodes: [node], ...asked }
+}
+
+/** As `unfenceOnNode`, for a death that a person confirms. */
+export function confirmationOnNode(node: NodeId, value: string, subject: string): RequestOf<'confirm-dead'> | undefined {
+  const by = confirmedBy(value, subject)
+  return by === undefined ? undefined : { kind: 'confirm-dead', rooms: [], nodes: [node], by }
+}
+
+/** Requests for single Nodes that differ in nothing but the Node, as one. */
+export function together<Request extends RequestOf<'unfence' | 'confirm-dead'>>(requests: readonly Request[]): readonly Request[] {
+  const groups = Map.groupBy(requests, (request) => JSON.stringify({ ...request, nodes: [] }))
+  return [...groups.values()].flatMap(([first, ...others]) =>
+    first ? [{ ...first, nodes: [first, ...others].flatMap(({ nodes }) => nodes) }] : [],
+  )
 }
 
 const COORDINATOR_EVERY_MS = 1_000

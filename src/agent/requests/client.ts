@@ -1,8 +1,9 @@
 /** `roomfence confirm-dead`, `unfence`, `pause`, `resume` and `maintenance`: what a person asks of this node's agent, and what comes of it, until an epoch has it. */
-import { request } from 'node:http'
+import { request as startRequest } from 'node:http'
 import * as z from 'zod/mini'
-import { controlSocket, type Demand } from './control.ts'
 import { loadConfiguration } from '../../config/load.ts'
+import { controlSocket, pathOf } from './control.ts'
+import type { OperatorRequest } from './request.ts'
 
 const SAY_AGAIN_MS = 2_000
 const answerSchema = z.object({ isTaken: z.boolean(), text: z.string(), nodes: z.optional(z.array(z.string())) })
@@ -14,23 +15,23 @@ const statusSchema = z.object({
 })
 type Status = z.infer<typeof statusSchema>
 
-export interface DemandOptions {
+export interface AskOptions {
   readonly config: string
-  readonly demand: Demand
+  readonly request: OperatorRequest
   readonly waitMs: number
   readonly say: (line: string) => void
 }
 
 /** @returns the process's exit code: 0 an epoch has what was asked for, 1 it did not come to that. */
-export async function ask({ config, demand, waitMs, say }: DemandOptions): Promise<number> {
+export async function ask({ config, request, waitMs, say }: AskOptions): Promise<number> {
   const socket = controlSocket(loadConfiguration(config, process.env).stateDirectory)
-  const { path, ...body } = demand
+  const { kind, ...body } = request
   const untilMs = performance.now() + waitMs
   let told = ''
   for (;;) {
-    const answer = answerSchema.parse(await call(socket, 'POST', path, JSON.stringify(body)))
+    const answer = answerSchema.parse(await call(socket, 'POST', pathOf(kind), JSON.stringify(body)))
     const status = statusSchema.parse(await call(socket, 'GET', '/status'))
-    const done = answer.isTaken ? outcome(demand, status, new Set(answer.nodes)) : null
+    const done = answer.isTaken ? outcome(request, status, new Set(answer.nodes)) : null
     if (done !== null) {
       say(`epoch ${status.epoch}: ${done}`)
       return 0
@@ -49,36 +50,39 @@ export async function ask({ config, demand, waitMs, say }: DemandOptions): Promi
 }
 
 /** What was reached, or null: not yet. */
-function outcome(demand: Demand, { members, fencingPausedBy }: Status, nodes: ReadonlySet<string>): string | null {
+function outcome(request: OperatorRequest, { members, fencingPausedBy }: Status, nodes: ReadonlySet<string>): string | null {
   const named = members.filter(({ node }) => nodes.has(node))
   const names = named.map(({ node }) => node).join(', ')
-  if (demand.path === '/confirm-dead')
-    return named.every(({ standing }) => standing === 'fenced') ? `${names} fenced on the word of ${demand.by}` : null
-  if (demand.path === '/unfence') return named.every(({ standing }) => standing !== 'fenced') ? `${names} not fenced (any more)` : null
-  if (demand.path === '/pause-fencing') {
-    if (demand.isPaused !== (fencingPausedBy !== null)) return null
+  if (request.kind === 'confirm-dead')
+    return named.every(({ standing }) => standing === 'fenced') ? `${names} fenced on the word of ${request.by}` : null
+  if (request.kind === 'unfence') return named.every(({ standing }) => standing !== 'fenced') ? `${names} not fenced (any more)` : null
+  if (request.kind === 'pause-fencing') {
+    if (request.isPaused !== (fencingPausedBy !== null)) return null
     return fencingPausedBy === null ? 'fencing goes on' : `fencing is paused by ${fencingPausedBy}, until "roomfence resume"`
   }
-  if (!named.every(({ isInMaintenance }) => isInMaintenance === demand.isOn)) return null
-  return `${names} ${demand.isOn ? 'in maintenance: neither dead nor alive, without a vote' : 'out of maintenance: the vote comes back when it is in sync'}`
+  if (!named.every(({ isInMaintenance }) => isInMaintenance === request.isOn)) return null
+  return `${names} ${request.isOn ? 'in maintenance: neither dead nor alive, without a vote' : 'out of maintenance: the vote comes back when it is in sync'}`
 }
 
 function call(socketPath: string, method: string, path: string, body = ''): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    const sent = request({ socketPath, method, path, headers: { 'content-type': 'application/json' }, timeout: 10_000 }, (response) => {
-      let text = ''
-      response.setEncoding('utf8')
-      response.on('data', (chunk: string) => {
-        text += chunk
-      })
-      response.on('end', () => {
-        try {
-          resolve(JSON.parse(text))
-        } catch (cause) {
-          reject(new Error(`${socketPath} answered something else than JSON`, { cause }))
-        }
-      })
-    })
+    const sent = startRequest(
+      { socketPath, method, path, headers: { 'content-type': 'application/json' }, timeout: 10_000 },
+      (response) => {
+        let text = ''
+        response.setEncoding('utf8')
+        response.on('data', (chunk: string) => {
+          text += chunk
+        })
+        response.on('end', () => {
+          try {
+            resolve(JSON.parse(text))
+          } catch (cause) {
+            reject(new Error(`${socketPath} answered something else than JSON`, { cause }))
+          }
+        })
+      },
+    )
     sent.on('timeout', () => sent.destroy(new Error('no answer within 10 s')))
     sent.on('error', (cause) => {
       reject(

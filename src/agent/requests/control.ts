@@ -4,12 +4,12 @@ import { createServer, type IncomingMessage } from 'node:http'
 import { join } from 'node:path'
 import * as z from 'zod/mini'
 import type { Log } from '../../observe/log.ts'
-import type { DemandAnswer } from './demands.ts'
+import type { OperatorRequest, RequestReply } from './request.ts'
 
 export interface ControlOptions {
   readonly path: string
   readonly status: () => unknown
-  readonly answer: (demand: Demand) => DemandAnswer
+  readonly reply: (request: OperatorRequest) => RequestReply
   readonly log: Log
 }
 
@@ -22,33 +22,20 @@ export const controlSocket = (stateDirectory: string): string => join(stateDirec
 const LONGEST_BODY = 64 * 1024
 const names = z.array(z.string().check(z.minLength(1), z.maxLength(253))).check(z.maxLength(2_000))
 const by = z.string().check(z.maxLength(253))
-const demands = {
-  '/confirm-dead': z.strictObject({ rooms: names, nodes: names, by }),
-  '/pause-fencing': z.strictObject({ isPaused: z.boolean(), by }),
-  '/unfence': z.strictObject({ rooms: names, nodes: names, isForced: z.boolean(), by }),
-  '/maintenance': z.strictObject({ rooms: names, nodes: names, isOn: z.boolean(), by }),
-} as const
+const schemas: Readonly<Record<OperatorRequest['kind'], z.ZodMiniType>> = {
+  'confirm-dead': z.strictObject({ rooms: names, nodes: names, by }),
+  'pause-fencing': z.strictObject({ isPaused: z.boolean(), by }),
+  unfence: z.strictObject({ rooms: names, nodes: names, isForced: z.boolean(), by }),
+  maintenance: z.strictObject({ rooms: names, nodes: names, isOn: z.boolean(), by }),
+}
 
-export type Demand =
-  | { readonly path: '/confirm-dead'; readonly rooms: readonly string[]; readonly nodes: readonly string[]; readonly by: string }
-  | {
-      readonly path: '/unfence'
-      readonly rooms: readonly string[]
-      readonly nodes: readonly string[]
-      readonly isForced: boolean
-      readonly by: string
-    }
-  | { readonly path: '/pause-fencing'; readonly isPaused: boolean; readonly by: string }
-  | {
-      readonly path: '/maintenance'
-      readonly rooms: readonly string[]
-      readonly nodes: readonly string[]
-      readonly isOn: boolean
-      readonly by: string
-    }
+/** Where a request of this kind is sent to. */
+export const pathOf = (kind: OperatorRequest['kind']): string => `/${kind}`
+
+const kinds = Object.keys(schemas) as readonly OperatorRequest['kind'][]
 
 /** Without its socket an agent still does all else, so a failure is told and no more. */
-export async function startControl({ path, status, answer: decide, log }: ControlOptions): Promise<Control> {
+export async function startControl({ path, status, reply, log }: ControlOptions): Promise<Control> {
   const server = createServer((request, response) => {
     const answer = (code: number, value: unknown): void => {
       response.writeHead(code, { 'content-type': 'application/json', 'cache-control': 'no-store' })
@@ -56,15 +43,14 @@ export async function startControl({ path, status, answer: decide, log }: Contro
     }
     const key = `${request.method} ${request.url}`
     if (key === 'GET /status') return answer(200, status())
-    const path = request.url as Demand['path']
-    if (request.method !== 'POST' || !Object.hasOwn(demands, path))
-      return answer(404, { isTaken: false, text: `GET /status or POST ${Object.keys(demands).join(', ')}` })
+    const kind = kinds.find((one) => request.method === 'POST' && request.url === pathOf(one))
+    if (kind === undefined) return answer(404, { isTaken: false, text: `GET /status or POST ${kinds.map(pathOf).join(', ')}` })
     readBody(request).then(
       (text) => {
-        const read = demands[path].safeParse(parsed(text))
+        const read = schemas[kind].safeParse(parsed(text))
         if (!read.success) return answer(400, { isTaken: false, text: z.prettifyError(read.error) })
-        const taken = decide({ ...read.data, path } as Demand)
-        return answer(taken.isTaken ? 200 : 409, taken)
+        const replied = reply({ ...(read.data as object), kind } as OperatorRequest)
+        return answer(replied.isTaken ? 200 : 409, replied)
       },
       (error: unknown) => answer(400, { isTaken: false, text: error instanceof Error ? error.message : String(error) }),
     )

@@ -4,27 +4,31 @@ import type { NodeId } from '../../protocol/ids.ts'
 import { fencedNodes, type Membership, memberOf } from '../../protocol/membership.ts'
 import { holdsPermit } from '../../protocol/running.ts'
 import type { State } from '../../protocol/state.ts'
+import type { Named, OperatorRequest, RequestReply } from './request.ts'
 
-/** Rooms, nodes or both: at least one. */
-export interface Named {
-  readonly rooms: readonly string[]
-  readonly nodes: readonly string[]
-  readonly by: string
+const refuse = (text: string): RequestReply => ({ isTaken: false, text })
+
+/** To what comes by the control socket, and to an annotation that concerns nodes which are not fenced. */
+export function replyTo(state: State, request: OperatorRequest, nowMs: number): RequestReply {
+  switch (request.kind) {
+    case 'pause-fencing':
+      return answerPause(state, request, nowMs)
+    case 'maintenance':
+      return answerMaintenance(state, request, nowMs)
+    case 'unfence':
+      return answerUnfence(state, request)
+    case 'confirm-dead':
+    default:
+      return answerConfirmation(state, request, nowMs)
+  }
 }
-
-/** Taken: `nodes` is who was meant. */
-export type DemandAnswer =
-  | { readonly isTaken: true; readonly nodes: readonly NodeId[]; readonly text: string }
-  | { readonly isTaken: false; readonly text: string }
-
-const refuse = (text: string): DemandAnswer => ({ isTaken: false, text })
 
 function withoutBasis(state: State, by: string, who = 'say who asks for it'): string | null {
   if (!state.durable.membership) return `${state.self.node} knows no membership yet: run roomfence init`
   return by.trim() === '' ? `by is empty: ${who}` : null
 }
 
-/** What holds for every demand that takes an epoch of the majority. */
+/** What holds for every request that takes an epoch of the majority. */
 function withoutMajority(state: State, by: string, nowMs: number): string | null {
   const { membership } = state.durable
   const reason = withoutBasis(state, by)
@@ -38,7 +42,7 @@ export function answerPause(
   state: State,
   { isPaused, by }: { readonly isPaused: boolean; readonly by: string },
   nowMs: number,
-): DemandAnswer {
+): RequestReply {
   const reason = withoutMajority(state, by, nowMs)
   if (reason !== null) return refuse(reason)
   const is = state.durable.membership?.fencingPausedBy ?? null
@@ -52,7 +56,7 @@ export function answerMaintenance(
   state: State,
   { rooms, nodes, isOn, by }: Named & { readonly isOn: boolean },
   nowMs: number,
-): DemandAnswer {
+): RequestReply {
   const reason = withoutMajority(state, by, nowMs)
   if (reason !== null) return refuse(reason)
   const { membership } = state.durable
@@ -70,7 +74,7 @@ export function answerMaintenance(
 }
 
 /** Whether it is carried out is checked by the coordinator, whose answer is on the Node (docs/protocol.md, "People"). */
-export function answerUnfence(state: State, { rooms, nodes, by }: Named): DemandAnswer {
+function answerUnfence(state: State, { rooms, nodes, by }: Named): RequestReply {
   const { membership } = state.durable
   const reason = withoutBasis(state, by)
   if (reason !== null || !membership) return refuse(String(reason))
@@ -87,7 +91,7 @@ export function answerUnfence(state: State, { rooms, nodes, by }: Named): Demand
 }
 
 /** @returns whether the word is given to the protocol, or why not and what to do; the voters may still refuse by what they have heard. */
-export function answerConfirmation(state: State, { rooms, nodes, by }: Named, nowMs: number): DemandAnswer {
+export function answerConfirmation(state: State, { rooms, nodes, by }: Named, nowMs: number): RequestReply {
   const { membership } = state.durable
   const reason = withoutBasis(state, by, 'say who confirms it')
   if (reason !== null || !membership) return refuse(String(reason))
@@ -105,6 +109,13 @@ export function answerConfirmation(state: State, { rooms, nodes, by }: Named, no
       `${state.self.node} holds a permit: a majority is here, and silent nodes are fenced without a person's word; wait for the fence of ${open.join(', ')}, and say it again if that waits for a proof`,
     )
   return { isTaken: true, nodes: named, text: `a forced epoch is asked for, on the word of ${by}: it fences ${open.join(', ')}` }
+}
+
+/** Of a node that is fenced, by an annotation of its Node that names the fence: it stands already, and wants its proof alone. */
+export function answerFencedConfirmation(state: State, node: NodeId, by: string, nowMs: number): RequestReply {
+  const alive = evidenceOfLife(state, [node], nowMs)
+  if (alive !== null) return refuse(`${by} confirms ${node} dead, but ${alive}: refused; switch it off first`)
+  return { isTaken: true, nodes: [node], text: `${by} confirms that ${node} is dead: that is the proof of its fence` }
 }
 
 /** @returns a sentence with the evidence, or null. */

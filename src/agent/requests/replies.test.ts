@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { agent, fencing, first, heartbeat } from '../../protocol/fixtures/states.ts'
-import { answerConfirmation, answerMaintenance, answerPause } from './demands.ts'
+import { answerConfirmation, answerMaintenance, answerPause } from './replies.ts'
 
 const LATER = 10_000
 const ofRoomA = { rooms: ['a'], nodes: [], by: 'ada' }
