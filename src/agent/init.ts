@@ -6,7 +6,7 @@ import { nodeView, paths } from '../kubernetes/resources.ts'
 import { clusterId, nodeId, room } from '../protocol/ids.ts'
 import { genesis, type GenesisNode, type Membership } from '../protocol/membership.ts'
 import type { WitnessClient } from '../witness/register.ts'
-import { agentAnnotation, genesisName, genesisPath, parseWord, readGenesis } from './membership-source.ts'
+import { agentAnnotation, genesisName, genesisPath, parseWord, readGenesis } from './state/membership-source.ts'
 
 export interface InitOptions {
   readonly client: KubeClient

@@ -2,7 +2,7 @@
 /** The commands. Each is loaded when it is called, so that the agent carries no simulator and the demo no agent. */
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
-import type { Demand } from '../agent/control.ts'
+import type { OperatorRequest } from '../agent/requests/request.ts'
 
 const version = (): string => {
   try {
@@ -84,7 +84,7 @@ interface Asked {
 }
 
 /** A command that asks this node's agent for an epoch. */
-function asking(name: string, description: string, demand: (asked: Asked) => Demand, hasNodes: boolean, force?: string): void {
+function asking(name: string, description: string, request: (asked: Asked) => OperatorRequest, hasNodes: boolean, force?: string): void {
   const command = program
     .command(name)
     .description(description)
@@ -97,11 +97,11 @@ function asking(name: string, description: string, demand: (asked: Asked) => Dem
       .option('--node <names>', 'single nodes, separated by commas', list, [])
   if (force !== undefined) command.option('--force', force)
   command.action(async (asked: Asked) => {
-    const { ask } = await import('./demands.ts')
+    const { ask } = await import('../agent/requests/client.ts')
     const waitMs = Number(asked.wait) * 1000
     if (!(waitMs > 0)) throw new Error(`--wait is ${asked.wait}, but must be a number of seconds above 0`)
     const say = (line: string): void => void process.stdout.write(`${line}\n`)
-    process.exit(await ask({ config: asked.config, demand: demand(asked), waitMs, say }))
+    process.exit(await ask({ config: asked.config, request: request(asked), waitMs, say }))
   })
 }
 
@@ -110,25 +110,25 @@ const named = ({ room = [], node = [], by }: Asked) => ({ rooms: room, nodes: no
 asking(
   'confirm-dead',
   'give your word that nodes are off and stay off: it proves their fence, and where votes are missing the nodes that are left go on by it',
-  (asked) => ({ path: '/confirm-dead', ...named(asked) }),
+  (asked) => ({ kind: 'confirm-dead', ...named(asked) }),
   true,
 )
 asking(
   'unfence',
   'let nodes come back that were fenced, once they have killed what they ran',
-  (asked) => ({ path: '/unfence', ...named(asked), isForced: asked.force === true }),
+  (asked) => ({ kind: 'unfence', ...named(asked), isForced: asked.force === true }),
   true,
   'override all checks but the kill; it is recorded',
 )
-asking('pause', 'pause all fencing, until resumed', ({ by }) => ({ path: '/pause-fencing', isPaused: true, by }), false)
-asking('resume', 'let fencing go on', ({ by }) => ({ path: '/pause-fencing', isPaused: false, by }), false)
+asking('pause', 'pause all fencing, until resumed', ({ by }) => ({ kind: 'pause-fencing', isPaused: true, by }), false)
+asking('resume', 'let fencing go on', ({ by }) => ({ kind: 'pause-fencing', isPaused: false, by }), false)
 asking(
   'maintenance',
   'nodes that you will work on: neither dead nor alive, and without a vote. Drain them first',
-  (asked) => ({ path: '/maintenance', ...named(asked), isOn: true }),
+  (asked) => ({ kind: 'maintenance', ...named(asked), isOn: true }),
   true,
 )
-asking('end-maintenance', 'nodes that you have worked on', (asked) => ({ path: '/maintenance', ...named(asked), isOn: false }), true)
+asking('end-maintenance', 'nodes that you have worked on', (asked) => ({ kind: 'maintenance', ...named(asked), isOn: false }), true)
 
 program
   .command('demo')

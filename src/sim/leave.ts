@@ -1,4 +1,4 @@
-/** A planned stop of the agent: goodbye first, and the watchdog closed once a majority knows, as the shipped one does (src/agent/guard.ts). */
+/** A planned stop of the agent: goodbye first, and the watchdog closed once a majority knows, as the shipped one does (src/agent/guard/guard.ts). */
 import { mayCloseWatchdog } from '../protocol/running.ts'
 import { statementOf } from '../protocol/step.ts'
 import { crashAgent, feed } from './agent.ts'

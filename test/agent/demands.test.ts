@@ -3,8 +3,8 @@ import { statSync } from 'node:fs'
 import fetch from 'node-fetch'
 import { afterEach, expect, test } from 'vitest'
 import { runAgent } from '../../src/agent/agent.ts'
-import { controlSocket } from '../../src/agent/control.ts'
-import { ask } from '../../src/cli/demands.ts'
+import { controlSocket } from '../../src/agent/requests/control.ts'
+import { ask } from '../../src/agent/requests/client.ts'
 import { loadConfiguration } from '../../src/config/load.ts'
 import { freeUdpPort } from '../../src/demo/link/ports.ts'
 import { clusterId, incarnation, nodeId, room } from '../../src/protocol/ids.ts'
@@ -41,7 +41,7 @@ test("goes on by a person's word on its control socket, without API server and w
   const said: string[] = []
   const say = (line: string): void => void said.push(line)
   const confirm = async (node: string) =>
-    ask({ config: file, demand: { path: '/confirm-dead', rooms: [], nodes: [node], by: 'ada' }, waitMs: 30_000, say })
+    ask({ config: file, request: { kind: 'confirm-dead', rooms: [], nodes: [node], by: 'ada' }, waitMs: 30_000, say })
   await expect(confirm('a1')).rejects.toThrow('does not answer on')
 
   const agent = await runAgent(loadConfiguration(file, {}))
@@ -59,7 +59,7 @@ test("goes on by a person's word on its control socket, without API server and w
   expect(status.proofs).toMatchObject([{ node: 'a1', isHeld: true, kind: 'human' }])
 
   const fencing = async (isPaused: boolean) =>
-    ask({ config: file, demand: { path: '/pause-fencing', isPaused, by: 'bob' }, waitMs: 30_000, say: () => {} })
+    ask({ config: file, request: { kind: 'pause-fencing', isPaused, by: 'bob' }, waitMs: 30_000, say: () => {} })
   const statusOf = async () =>
     (await (await fetch(`http://127.0.0.1:${agent.observePort}/status`)).json()) as { fencingPausedBy: string | null; members: unknown }
   expect(await fencing(true)).toBe(0)
@@ -67,7 +67,7 @@ test("goes on by a person's word on its control socket, without API server and w
   expect(await fencing(false)).toBe(0)
   expect((await statusOf()).fencingPausedBy).toBeNull()
   const maintenance = async (isOn: boolean, node: string) =>
-    ask({ config: file, demand: { path: '/maintenance', rooms: [], nodes: [node], isOn, by: 'bob' }, waitMs: 30_000, say })
+    ask({ config: file, request: { kind: 'maintenance', rooms: [], nodes: [node], isOn, by: 'bob' }, waitMs: 30_000, say })
   said.splice(0)
   expect(await maintenance(true, 'b1')).toBe(1)
   expect(said).toEqual(['refused: nobody would be left to vote: leave one room out'])
@@ -76,7 +76,7 @@ test("goes on by a person's word on its control socket, without API server and w
   expect(await maintenance(false, 'a1')).toBe(0)
 
   const unfence = async (node: string) =>
-    ask({ config: file, demand: { path: '/unfence', rooms: [], nodes: [node], isForced: false, by: 'ada' }, waitMs: 30_000, say })
+    ask({ config: file, request: { kind: 'unfence', rooms: [], nodes: [node], isForced: false, by: 'ada' }, waitMs: 30_000, say })
   said.splice(0)
   expect(await unfence('b1')).toBe(0)
   expect(await unfence('a1')).toBe(1)

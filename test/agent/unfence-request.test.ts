@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from 'vitest'
-import { unfenceRequest, unfenceWord } from '../../src/agent/requests-on-nodes.ts'
+import { unfenceRequest, unfenceWord } from '../../src/agent/requests/annotations.ts'
 import { askOnNode } from '../../src/agent/unfence-request.ts'
 import { createLog } from '../../src/observe/log.ts'
 import { nodeId } from '../../src/protocol/ids.ts'

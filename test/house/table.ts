@@ -1,5 +1,7 @@
 /** The house: which folder may import which, and which files may touch the clock, chance and the network. Change it here, knowingly. */
 
+const FAILOVER = ['src/failover/fence', 'src/failover/brakes', 'src/failover/plan', 'src/failover/run', 'src/failover/unfence'] as const
+
 /**
  * Every folder of src and the folders that its modules may import; the longest name that fits a file counts. Deciders stand at the top,
  * shells at the bottom; nothing of the product imports `sim` or `demo`, and nobody imports `cli`.
@@ -27,6 +29,34 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
     'src/failover/plan',
     'src/failover/run',
   ],
+  // What is kept on disk and where an agent learns who it is; then what it does of its own, each by itself; then the fences, which use all three
+  // of what people ask for, what the storage says and the un-fence. `agent.ts` joins them.
+  'src/agent/state': ['src/protocol', 'src/disk', 'src/observe', 'src/kubernetes', 'src/drbd', 'src/evidence'],
+  'src/agent/storage': ['src/protocol', 'src/disk', 'src/observe', 'src/drbd', 'src/evidence', 'src/agent/state'],
+  'src/agent/guard': ['src/protocol', 'src/config', 'src/disk', 'src/observe', 'src/kubernetes', 'src/drbd', 'src/containment'],
+  'src/agent/agent-report.ts': ['src/protocol', 'src/evidence', ...FAILOVER],
+  'src/agent/unfencing.ts': [
+    'src/protocol',
+    'src/config',
+    'src/observe',
+    'src/kubernetes',
+    'src/evidence',
+    ...FAILOVER,
+    'src/agent/agent-report.ts',
+  ],
+  'src/agent/unfence-request.ts': ['src/protocol', 'src/observe', 'src/kubernetes', ...FAILOVER],
+  'src/agent/requests': ['src/protocol', 'src/config', 'src/observe', 'src/kubernetes', ...FAILOVER, 'src/agent/unfence-request.ts'],
+  'src/agent/fences': [
+    'src/protocol',
+    'src/config',
+    'src/observe',
+    'src/kubernetes',
+    'src/evidence',
+    ...FAILOVER,
+    'src/agent/storage',
+    'src/agent/requests',
+    'src/agent/unfencing.ts',
+  ],
   'src/agent': [
     'src/protocol',
     'src/config',
@@ -37,11 +67,15 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
     'src/evidence',
     'src/witness',
     'src/containment',
-    'src/failover/fence',
-    'src/failover/brakes',
-    'src/failover/plan',
-    'src/failover/run',
-    'src/failover/unfence',
+    ...FAILOVER,
+    'src/agent/state',
+    'src/agent/storage',
+    'src/agent/guard',
+    'src/agent/requests',
+    'src/agent/fences',
+    'src/agent/unfencing.ts',
+    'src/agent/unfence-request.ts',
+    'src/agent/agent-report.ts',
   ],
   // The simulator is a second shell around what decides: the protocol and the planners of DRBD. It sees no adapter.
   'src/sim': ['src/protocol', 'src/drbd', 'src/scenario'],
@@ -103,6 +137,7 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
     'src/witness',
     'src/containment',
     'src/agent',
+    'src/agent/requests',
     'src/sim',
     'src/demo',
     'src/demo/run',
@@ -122,7 +157,9 @@ export const nodeModulesOf: Readonly<Record<string, readonly string[]>> = {
   'src/evidence': ['crypto', 'dgram', 'fs', 'net', 'zlib'],
   'src/witness': ['crypto', 'fs', 'fs/promises', 'http', 'https', 'net'],
   'src/containment': ['child_process', 'fs', 'fs/promises', 'path', 'timers/promises'],
-  'src/agent': ['crypto', 'fs', 'http', 'path'],
+  'src/agent/state': ['crypto', 'path'],
+  'src/agent/requests': ['fs', 'http', 'path'],
+  'src/agent': ['crypto', 'fs'],
   // The simulator itself has none: its command, which people call, what spreads a sweep over cores and counts branches.
   'src/sim/command.ts': ['child_process', 'fs', 'util'],
   'src/sim/coverage.ts': ['inspector/promises'],
@@ -139,9 +176,12 @@ export const nodeModulesOf: Readonly<Record<string, readonly string[]>> = {
  */
 export const adapters: readonly string[] = [
   'src/agent/agent.ts',
-  'src/agent/fences.ts',
-  'src/agent/inert.ts',
-  'src/agent/guard.ts',
+  'src/agent/clock.ts',
+  'src/agent/fences/fences.ts',
+  'src/agent/guard/guard.ts',
+  'src/agent/guard/inert.ts',
+  'src/agent/guard/petting.ts',
+  'src/agent/requests/client.ts',
   'src/containment/containment.ts',
   'src/containment/process-group.ts',
   'src/containment/verification.ts',
@@ -150,7 +190,6 @@ export const adapters: readonly string[] = [
   'src/drbd/program.ts',
   'src/evidence/api-probe.ts',
   'src/evidence/keys.ts',
-  'src/evidence/self-health.ts',
   'src/kubernetes/client.ts',
   'src/kubernetes/watch.ts',
   'src/witness/http-client.ts',

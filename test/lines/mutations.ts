@@ -279,7 +279,7 @@ export const mutations: readonly LineMutation[] = [
       'allocatableOf(node)',
     ],
   }),
-  ...inFile('src/agent/capacity.ts', {
+  ...inFile('src/agent/fences/capacity.ts', {
     'capacity-count-changes-nothing': [
       '      const rooms = roomsAtRisk(membership)\n',
       "      const rooms = roomsAtRisk(membership)\n      await options.client.patchMerge(paths.node(seen.nodes[0]?.name ?? ''), { metadata: { annotations: { 'roomfence.io/counted': 'yes' } } })\n",

@@ -104,7 +104,7 @@ export const linesElsewhere: readonly LineElsewhere[] = [
     part: 'control-plane/rolled-back',
     says: 'a fence that was finished is carried out again when the API server lost it, and not where a node was un-fenced',
     embedded: {
-      file: 'test/agent/fences.test.ts',
+      file: 'src/agent/fences/fences.test.ts',
       test: 'carries it out again when the API server was set back to before it, and not when the node was un-fenced',
     },
     real: {

@@ -1,0 +1,121 @@
+/** What the coordinator's agent does on the cluster for each fence: failover, and un-fence where a person asks for it. Adapter shell. */
+import type { Configuration } from '../../config/schema.ts'
+import type { StorageEntry } from '../../evidence/storage-report.ts'
+import { fenceId } from '../../failover/fence/names.ts'
+import type { KubeClient } from '../../kubernetes/client.ts'
+import { pause as sleep } from '../../kubernetes/watch.ts'
+import type { Log } from '../../observe/log.ts'
+import type { Metrics } from '../../observe/metrics.ts'
+import { coordinator } from '../../protocol/contact.ts'
+import type { NodeId } from '../../protocol/ids.ts'
+import { fencedNodes, type Membership, memberOf } from '../../protocol/membership.ts'
+import { nodeProof } from '../../protocol/proof.ts'
+import { holdsPermit } from '../../protocol/running.ts'
+import type { State } from '../../protocol/state.ts'
+import type { StorageFacts } from '../storage/storage-proof.ts'
+import { createUnfencing } from '../unfencing.ts'
+import { createCarrying } from './carrying.ts'
+import { showFences } from './fence-gauges.ts'
+import { fenceOrder, fenceReason, fencingEpochs } from './fence-order.ts'
+import { createLook } from './look.ts'
+
+export interface FencesOptions {
+  readonly configuration: Configuration
+  readonly client: KubeClient
+  readonly nowMs: () => number
+  readonly state: () => State
+  readonly storageFacts: () => StorageFacts | null
+  readonly reported: (node: NodeId) => readonly StorageEntry[] | undefined
+  readonly requestUnfence: (nodes: readonly NodeId[], by: string) => void
+  /** A person's word, for the proof of nodes that are fenced or in place of missing votes. */
+  readonly confirmDead: (nodes: readonly NodeId[], by: string) => void
+  readonly log: Log
+  readonly metrics: Metrics
+}
+
+export interface Fences {
+  /** Asked about twice a second: starts, stops and pokes what is under way. */
+  readonly review: () => void
+  /** Proofs or replicas changed. */
+  readonly poke: () => void
+  readonly onLearned: (membership: Membership, before: Membership | null) => void
+  readonly underWay: () => readonly string[]
+  /** Whether this agent carries out fences. */
+  readonly isCoordinator: () => boolean
+  readonly stop: () => void
+}
+
+/** Whether this agent is the one that carries out fences now: what it has learned is on its disk. */
+function coordinates(state: State, nowMs: number): boolean {
+  return coordinator(state, nowMs) === state.self.node && holdsPermit(state, nowMs) && state.persistedVersion >= state.durableVersion
+}
+
+const nobody: ReadonlySet<number> = new Set()
+
+export function createFences(options: FencesOptions): Fences {
+  const { nowMs, metrics, configuration, confirmDead } = options
+  const clock = { nowMs, isoTime: () => new Date().toISOString(), sleep }
+  const stopping = new AbortController()
+  /** Of the fences that were learned in this life of the agent. */
+  const learned = new Map<number, { readonly reason: string; readonly atMs: number }>()
+  let wasApiReachable = true
+  let proofsBefore = ''
+  const unfencing = createUnfencing({ ...options, clock, signal: stopping.signal })
+  const carrying = createCarrying({ ...options, clock, learnedAtMs: (epoch) => learned.get(epoch)?.atMs })
+  const look = createLook({ ...options, carrying, unfencing, confirmDead, signal: stopping.signal })
+
+  /** It may have been set back in time meanwhile, to before an un-fence or into the middle of a fence: both are looked at once more. */
+  const noticeApiBack = (): void => {
+    const { isApiReachable } = options.state()
+    if (isApiReachable && !wasApiReachable) {
+      unfencing.expectLeftovers()
+      carrying.allAgain()
+    }
+    wasApiReachable = isApiReachable
+  }
+
+  const startFor = (membership: Membership, epoch: number): void => {
+    const { node: carriedOutBy } = options.state().self
+    const { isDryRun } = configuration
+    carrying.start(fenceOrder(membership, epoch, { reason: learned.get(epoch)?.reason, carriedOutBy, isDryRun }))
+  }
+
+  const pokeOnNewProofs = (membership: Membership): void => {
+    const proofs = fencedNodes(membership).map((node) => nodeProof(options.state(), node, nowMs()).isHeld)
+    if (proofs.join() !== proofsBefore) carrying.poke()
+    proofsBefore = proofs.join()
+  }
+
+  const review = (): void => {
+    const { membership } = options.state().durable
+    const mine = coordinates(options.state(), nowMs())
+    metrics.coordinator.set(mine ? 1 : 0)
+    noticeApiBack()
+    unfencing.review(mine)
+    if (!membership) return
+    const epochs = mine ? fencingEpochs(membership) : nobody
+    carrying.forgetStatusesExcept(epochs)
+    showFences(metrics, carrying.statuses(), configuration.failover, clock.isoTime())
+    carrying.stopExcept(epochs)
+    look.review(membership, mine)
+    if (!mine) return
+    for (const epoch of epochs) if (!carrying.isTaken(epoch)) startFor(membership, epoch)
+    pokeOnNewProofs(membership)
+  }
+
+  return {
+    review,
+    poke: carrying.poke,
+    underWay: () => carrying.underWay().map(fenceId),
+    isCoordinator: () => coordinates(options.state(), nowMs()),
+    onLearned: (membership, before) => {
+      const reason = fenceReason(membership)
+      if (reason !== undefined) learned.set(membership.epoch, { reason, atMs: nowMs() })
+      if (before && fencedNodes(before).some((node) => memberOf(membership, node)?.standing !== 'fenced')) unfencing.expectLeftovers()
+    },
+    stop: () => {
+      stopping.abort()
+      carrying.stopExcept(nobody)
+    },
+  }
+}
