@@ -1,9 +1,9 @@
 /** Makes a schedule from a seed: its world, its faults, and the adversary's strikes. The same seed gives the same schedule. */
 import { defaultTimings } from '../../protocol/timings.ts'
-import { type Random, randomFrom, rateOf } from './random.ts'
-import { addEpisodes, stallOf, strikeOf } from './episodes.ts'
+import { faultOf } from './draw-fault.ts'
+import { addEpisodes, strikeOf } from './episodes.ts'
+import { type Random, randomFrom } from './random.ts'
 import {
-  type Fault,
   hostileTimings,
   hostileWatchdogMs,
   type Moment,
@@ -142,97 +142,6 @@ const nthOf = (random: Random, times: number): number => 1 + Math.floor(times * 
 
 /** A room that is lost in the end. */
 const finaleOf = (random: Random, rooms: readonly string[]): string | null => (random.chance(0.6) ? random.pick(rooms) : null)
-
-function faultOf(random: Random, options: WorldOptions, rooms: readonly string[], nodes: readonly string[], profile: Profile): Fault {
-  const room = random.pick(rooms)
-  const node = random.pick(nodes)
-  const anywhere = random.chance(0.6) ? room : node
-  const sites = [...rooms, 'witness', 'api']
-  const other = random.pick(sites.filter((site) => site !== room))
-  const path = options.paths > 1 && random.chance(0.4) ? random.integer(0, options.paths - 1) : null
-  const isHostile = profile === 'hostile'
-  switch (random.integer(0, 27)) {
-    case 0:
-    case 1:
-    case 2:
-      return { kind: 'cut', from: room, to: other, isOneWay: false, path }
-    case 3:
-    case 4:
-      return { kind: 'cut', from: random.chance(0.5) ? room : other, to: random.chance(0.5) ? other : room, isOneWay: true, path }
-    case 5:
-      return { kind: 'cut', from: node, to: random.pick([...nodes, ...sites]), isOneWay: random.chance(0.4), path }
-    case 6:
-    case 7:
-      return { kind: 'heal' }
-    case 8:
-      return stallOf(random, options, anywhere)
-    case 9:
-      return { kind: 'clock', target: node, rate: rateOf(random, options.timings.clockRateError) }
-    case 10:
-      return {
-        kind: 'degrade',
-        from: random.pick([...nodes, ...sites]),
-        to: random.pick([...nodes, ...sites]),
-        path,
-        loss: random.chance(0.5) ? random.next() * 0.8 : 0,
-        delayMs: random.chance(0.5) ? random.between(0, 300) : 0.3,
-        jitterMs: random.chance(0.5) ? random.between(0, 900) : 0.5,
-        duplicate: random.chance(0.4) ? random.next() : 0,
-      }
-    case 11:
-      return {
-        kind: 'flap',
-        from: room,
-        to: other,
-        everyMs: Math.round(random.between(200, isHostile ? 3_000 : 9_000)),
-        times: random.integer(2, 8),
-      }
-    case 12:
-      return { kind: 'power-off', target: node }
-    case 13:
-      return { kind: 'power-off', target: room }
-    case 14:
-    case 15:
-      return { kind: 'power-on', target: random.pick(rooms) }
-    case 16:
-      return { kind: 'crash', target: anywhere, backMs: Math.round(random.between(20, isHostile ? 3_000 : 20_000)) }
-    case 17:
-    case 18:
-      return {
-        kind: 'stop',
-        target: anywhere,
-        forMs: Math.round(random.chance(0.6) ? random.between(5, 3_000) : random.between(1_000, 60_000)),
-      }
-    case 19:
-      return random.chance(0.3)
-        ? { kind: 'clock', target: node, rate: 1 + random.between(-1, 1) * options.timings.clockRateError }
-        : { kind: 'heal' }
-    case 20:
-      return { kind: 'disk', target: node, how: random.chance(0.06) ? 'dead' : random.pick(['slow', 'full', 'good', 'good']) }
-    case 21:
-      return random.chance(0.3)
-        ? { kind: 'stuck', target: node, forMs: Math.round(random.between(200, 6_000)) }
-        : { kind: 'migrate', vm: random.integer(0, options.vms - 1) }
-    case 22:
-      return { kind: 'witness', how: random.pick(['down', 'up', 'slow', 'quick', 'restore', 'restore-earlier']) }
-    case 23:
-      return { kind: 'witness', how: random.pick(['down', 'up']) }
-    case 24:
-      return { kind: 'api', how: random.pick(['down', 'up', 'up', 'rollback']) }
-    case 25:
-      return { kind: 'unfence', target: random.pick(rooms) }
-    case 26:
-      return random.pick<Fault>([
-        { kind: 'confirm-dead', target: room },
-        { kind: 'brake', isPaused: random.chance(0.4) },
-        { kind: 'leave', target: node, backMs: Math.round(random.between(100, 5_000)) },
-        { kind: 'unfence', target: node },
-        { kind: 'maintenance', target: anywhere, isOn: random.chance(0.6) },
-      ])
-    default:
-      return { kind: 'migrate', vm: random.integer(0, options.vms - 1) }
-  }
-}
 
 /** A room loses power, with or without the votes for its fence, and a person says so, more than once. */
 function declareDead(random: Random, rooms: readonly string[], planned: Planned[], startMs: number, untilMs: number): void {
