@@ -77,8 +77,24 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
     'src/agent/unfence-request.ts',
     'src/agent/agent-report.ts',
   ],
-  // The simulator is a second shell around what decides: the protocol and the planners of DRBD. It sees no adapter.
-  'src/sim': ['src/protocol', 'src/drbd', 'src/scenario'],
+  // The simulator is a second shell around what decides: the protocol, the planners of DRBD and of the failover. It sees no adapter.
+  // What is above it is what a schedule says, then the world as it is, what is true of it, what lives in it, what goes wrong, and a run of all that.
+  'src/sim/schedule': ['src/protocol'],
+  'src/sim/world': ['src/sim/schedule', 'src/protocol'],
+  'src/sim/observer': ['src/sim/world', 'src/protocol'],
+  'src/sim/node': ['src/sim/observer', 'src/sim/world', 'src/protocol', 'src/drbd'],
+  'src/sim/faults': ['src/sim/node', 'src/sim/observer', 'src/sim/world', 'src/sim/schedule', 'src/protocol'],
+  'src/sim/run': [
+    'src/sim/faults',
+    'src/sim/node',
+    'src/sim/observer',
+    'src/sim/world',
+    'src/sim/schedule',
+    'src/protocol',
+    'src/scenario',
+  ],
+  'src/sim/sweep': ['src/sim/run', 'src/sim/schedule'],
+  'src/sim': ['src/sim/sweep', 'src/sim/run', 'src/sim/schedule', 'src/scenario'],
   // The scenario files, which the simulator and the demo play alike.
   'src/scenario': [],
   // The embedded cluster stands in for what is not ours, so its parts know the product as little as the real ones do.
@@ -145,7 +161,7 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** What a test that stands beside its module may import besides: stand-ins, and the suites that several implementations must pass. */
-export const testsMayImport: readonly string[] = ['src/demo', 'src/containment', 'src/protocol', 'test']
+export const testsMayImport: readonly string[] = ['src/demo', 'src/containment', 'src/protocol', 'src/sim/run', 'src/sim/schedule', 'test']
 
 /** Node's own modules, by folder: a folder that is not listed uses none. */
 export const nodeModulesOf: Readonly<Record<string, readonly string[]>> = {
@@ -162,9 +178,9 @@ export const nodeModulesOf: Readonly<Record<string, readonly string[]>> = {
   'src/agent': ['crypto', 'fs'],
   // The simulator itself has none: its command, which people call, what spreads a sweep over cores and counts branches.
   'src/sim/command.ts': ['child_process', 'fs', 'util'],
-  'src/sim/coverage.ts': ['inspector/promises'],
-  'src/sim/pool.ts': ['worker_threads'],
-  'src/sim/sweep-worker.ts': ['worker_threads'],
+  'src/sim/sweep/coverage.ts': ['inspector/promises'],
+  'src/sim/sweep/pool.ts': ['worker_threads'],
+  'src/sim/sweep/sweep-worker.ts': ['worker_threads'],
   'src/scenario': ['fs'],
   'src/demo': ['*'],
   'src/cli': ['*'],
@@ -195,9 +211,9 @@ export const adapters: readonly string[] = [
   'src/witness/http-client.ts',
   'src/witness/server.ts',
   // How long it took, and a first seed: never inside a schedule.
-  'src/sim/benchmark.ts',
+  'src/sim/sweep/benchmark.ts',
   'src/sim/command.ts',
-  'src/sim/progress.ts',
+  'src/sim/sweep/progress.ts',
   'src/cli/',
   'src/demo/',
 ]

@@ -200,7 +200,7 @@ export const mutations: readonly LineMutation[] = [
     ],
   }),
   ...inFile('src/kubernetes/watch.ts', {
-    'kubevirt-not-installed': ["if (ending === 'absent') {\n", "if (ending === 'absent' && served === undefined) {\n", 'the fence ends'],
+    'kubevirt-not-installed': ["if (ending === 'absent') items.listed(undefined)", '', 'the fence ends'],
   }),
   ...inFile('src/failover/plan/pod-verdict.ts', {
     'finalizers-of-others-stay': ["kept by finalizers of others: ${pod.finalizers.join(', ')}`", 'kept by finalizers of others`'],

@@ -2,7 +2,7 @@
  * Mutations of the decision code that ordinary hostile schedules do not find within hundreds of seeds: for each a schedule was written
  * (directed-schedules.ts) that the shipped code survives and the mutant does not.
  */
-import type { Property } from '../../src/sim/observer.ts'
+import type { Property } from '../../src/sim/world/observations.ts'
 import {
   acksAfterAccepting,
   ackAcrossEpochs,

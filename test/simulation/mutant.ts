@@ -1,14 +1,14 @@
 /** Builds the simulator with a few lines of its sources changed, in memory, and runs seeds until a property fails. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { build } from 'esbuild'
-import type { explain } from '../../src/sim/explain.ts'
-import type { generate } from '../../src/sim/generate.ts'
-import type { runSchedule } from '../../src/sim/run.ts'
-import type { Profile, Schedule } from '../../src/sim/schedule.ts'
-import type { shrink } from '../../src/sim/shrink.ts'
+import type { explain } from '../../src/sim/sweep/explain.ts'
+import type { generate } from '../../src/sim/schedule/generate.ts'
+import type { runSchedule } from '../../src/sim/run/run.ts'
+import type { Profile, Schedule } from '../../src/sim/schedule/schedule.ts'
+import type { shrink } from '../../src/sim/sweep/shrink.ts'
 import { type Edit, editedFiles } from '../mutation.ts'
 
 export interface Simulator {
@@ -26,8 +26,9 @@ export async function buildMutant(edits: readonly Edit[]): Promise<Simulator> {
   const result = await build({
     stdin: {
       contents:
-        ['explain', 'generate', 'shrink'].map((name) => `export { ${name} } from './sim/${name}.ts'`).join('\n') +
-        "\nexport { runSchedule } from './sim/run.ts'",
+        ['sweep/explain', 'schedule/generate', 'sweep/shrink']
+          .map((path) => `export { ${basename(path)} } from './sim/${path}.ts'\n`)
+          .join('') + "export { runSchedule } from './sim/run/run.ts'",
       resolveDir: source,
       loader: 'ts',
     },

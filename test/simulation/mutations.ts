@@ -2,7 +2,7 @@
  * Mutations of the decision code, each a rule of the protocol taken out, that ordinary hostile schedules catch: no schedule was written for them.
  * A rule that has two guards in the code loses both.
  */
-import type { Property } from '../../src/sim/observer.ts'
+import type { Property } from '../../src/sim/world/observations.ts'
 import { type Edit, edit } from '../mutation.ts'
 import { mutationsOfDeeds } from './mutations-of-deeds.ts'
 
@@ -246,7 +246,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'the register swaps without comparing',
-    edits: [edit('sim/witness.ts', 'request.expectedVersion !== register.version', 'request.expectedVersion < 0')],
+    edits: [edit('sim/world/witness.ts', 'request.expectedVersion !== register.version', 'request.expectedVersion < 0')],
     caughtBy: 'P2 single survivor',
     firstSeed: 52,
   },
