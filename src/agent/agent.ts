@@ -222,7 +222,7 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
     nowMs,
     everyMs: configuration.failover.capacityEveryMs,
     membership: () => loop.state().durable.membership,
-    isMine: () => fences.isCoordinator() && loop.state().isApiReachable && fences.underWay().length === 0,
+    isMine: () => fences.isCoordinator() && loop.state().process.isApiReachable && fences.underWay().length === 0,
     log,
     metrics,
   })
@@ -241,7 +241,7 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
       log.info(isReachable === true ? 'the API server answers' : `the API server does not answer: ${failure}`)
     },
   })
-  if (loop.state().desired !== 'none') guard.contain(loop.state().desired)
+  if (loop.state().process.desired !== 'none') guard.contain(loop.state().process.desired)
 
   let lastTickMs = nowMs()
   const tick = setInterval(() => {

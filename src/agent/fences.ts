@@ -79,7 +79,9 @@ export function createFences(options: FencesOptions): Fences {
 
   const isCoordinator = (): boolean => {
     const state = options.state()
-    return coordinator(state, nowMs()) === state.self.node && holdsPermit(state, nowMs()) && state.persistedVersion >= state.durableVersion
+    return (
+      coordinator(state, nowMs()) === state.self.node && holdsPermit(state, nowMs()) && state.disk.persistedVersion >= state.disk.version
+    )
   }
 
   const unfencing = createUnfencing({ ...options, clock, signal: stopping.signal })
@@ -177,7 +179,7 @@ export function createFences(options: FencesOptions): Fences {
 
   /** It may have been set back in time meanwhile, to before an un-fence or into the middle of a fence: both are looked at once more. */
   const noticeApiBack = (): void => {
-    const { isApiReachable } = options.state()
+    const { isApiReachable } = options.state().process
     if (isApiReachable && !wasApiReachable) {
       unfencing.expectLeftovers()
       for (const epoch of carriedOut) finished.delete(epoch)
@@ -270,7 +272,7 @@ export function createFences(options: FencesOptions): Fences {
   /** The word names the fence, so that one which was forgotten on the Node never proves the next. */
   const hearConfirmation = (node: NodeId, fencedIn: number, value: string | undefined): void => {
     const state = options.state()
-    if (value === undefined || state.humanProof.has(node)) return
+    if (value === undefined || state.epoch.fences.get(node)?.humanProof !== undefined) return
     const by = confirmedBy(value, fenceId(fencedIn))
     if (by === undefined) {
       log.warn({ node, value }, `${confirmDeadAnnotation} on ${node} does not name its fence: write "${fenceId(fencedIn)},YOUR-NAME"`)
@@ -289,7 +291,7 @@ export function createFences(options: FencesOptions): Fences {
   /** Paused for want of votes, and not fenced: a person may say of the silent ones that they are dead. */
   const isWithoutVotes = (membership: Membership): boolean => {
     const state = options.state()
-    return memberOf(membership, state.self.node)?.standing !== 'fenced' && state.isApiReachable && !holdsPermit(state, nowMs())
+    return memberOf(membership, state.self.node)?.standing !== 'fenced' && state.process.isApiReachable && !holdsPermit(state, nowMs())
   }
 
   /** The word names the present epoch, so that one which was forgotten on the Node says nothing of a later outage. */

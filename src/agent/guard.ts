@@ -10,7 +10,8 @@ import type { Drbd } from '../drbd/drbdsetup.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import { holdsPermit, mayCloseWatchdog, mayPet } from '../protocol/running.ts'
-import type { ContainmentLevel, Input, State } from '../protocol/state.ts'
+import type { ContainmentLevel } from '../protocol/process.ts'
+import type { Input, State } from '../protocol/state.ts'
 
 export interface GuardOptions {
   readonly configuration: Configuration
@@ -61,7 +62,7 @@ export function createGuard(options: GuardOptions): Guard {
     drbd,
     onBreach: (result) => {
       log.error({ unverified: result.unverified }, 'a workload escaped its containment')
-      const { desired } = state()
+      const { desired } = state().process
       if (desired !== 'none') feed({ kind: 'contained', level: desired, isVerified: false })
     },
     onVerified: (wanted) => void sayLate(wanted === 'killed' ? 'kill' : 'pause'),
@@ -72,7 +73,8 @@ export function createGuard(options: GuardOptions): Guard {
    * reset itself would wait for ever, and one that can would reset itself again and again.
    */
   async function sayLate(level: 'pause' | 'kill'): Promise<void> {
-    const isNews = (): boolean => state().desired === level && !(state().contained.level === level && state().contained.isVerified)
+    const isNews = (): boolean =>
+      state().process.desired === level && !(state().process.contained.level === level && state().process.contained.isVerified)
     if (!isNews() || isSayingLate) return
     isSayingLate = true
     try {
@@ -106,7 +108,7 @@ export function createGuard(options: GuardOptions): Guard {
     if (level === 'none') {
       releaseAtMs = Infinity
       void containment
-        .resume(() => state().desired === 'none' && holdsPermit(state(), nowMs()))
+        .resume(() => state().process.desired === 'none' && holdsPermit(state(), nowMs()))
         .then((result) => {
           for (const { podUid, reason } of result.failed)
             log.error({ podUid }, `a workload could not be resumed, it is tried again: ${reason}`)
@@ -146,7 +148,7 @@ export function createGuard(options: GuardOptions): Guard {
    */
   const openWhenItMayPet = (): void => {
     if (watchdog || isDryRun || configuration.watchdog.kind === 'none' || nowMs() - watchdogTriedAtMs < 5_000) return
-    if (state().isLeaving || !mayPet(state(), nowMs())) return
+    if (state().process.isLeaving || !mayPet(state(), nowMs())) return
     watchdogTriedAtMs = nowMs()
     try {
       const opened = openWatchdog(configuration.watchdog)
@@ -176,7 +178,7 @@ export function createGuard(options: GuardOptions): Guard {
       openWhenItMayPet()
       if (isPetDue) pet()
       metrics.watchdogArmed.set(watchdog ? 1 : 0)
-      if (nowMs() >= releaseAtMs && state().desired === 'none' && state().durable.membership && holdsPermit(state(), nowMs()))
+      if (nowMs() >= releaseAtMs && state().process.desired === 'none' && state().durable.membership && holdsPermit(state(), nowMs()))
         contain('none')
     },
     isArmed: () => watchdog !== undefined,

@@ -172,7 +172,7 @@ export function createStorage(options: StorageOptions): Storage {
   const harmlessLosers = (state: State, now: Membership, resource: string): ReadonlySet<string> => {
     const harmless = new Set<string>()
     for (const { node, standing, lastFence, incarnation } of now.members) {
-      const contact = state.contacts.get(node)
+      const contact = state.process.contacts.get(node)
       if (standing !== 'fenced' || !contact?.statement || contact.incarnation !== incarnation) continue
       if (contact.statement.killedEpoch < lastFence || nowMs() - contact.heardAtMs > state.timings.detectMs) continue
       const report = reportOf(reports, node, incarnation, now.epoch, nowMs(), REPORT_AGE_MS)
@@ -184,11 +184,11 @@ export function createStorage(options: StorageOptions): Storage {
   const stepFor = (snapshot: KnownDrbd, resource: Resource): NextStep => {
     const state = options.state()
     const now = membership()
-    if (!now || state.persistedVersion < state.durableVersion) return { kind: 'wait', reason: 'no membership on disk yet' }
+    if (!now || state.disk.persistedVersion < state.disk.version) return { kind: 'wait', reason: 'no membership on disk yet' }
     const fenced = new Set<string>(fencedNodes(now))
     const shown = snapshot.shown.find((one) => one.name === resource.name)
     if (fenced.has(state.self.node)) {
-      const isKilled = state.contained.level === 'kill' && state.contained.isVerified
+      const isKilled = state.process.contained.level === 'kill' && state.process.contained.isVerified
       const survivors = new Set<string>(isKilled ? now.members.filter(({ standing }) => standing !== 'fenced').map(({ node }) => node) : [])
       return planLoser({ resource, rejoining: survivors })
     }

@@ -39,7 +39,8 @@ function stopToBrink(world: World, node: SimNode): void {
 /** Notes since when a node has been as it should: power, agent, disk and timers. */
 export function noteWell(world: World, node: SimNode): void {
   const { nowMs } = world.timeline
-  const isWell = node.isPowered && node.state !== null && !node.state.isLeaving && node.stoppedUntilMs <= nowMs && node.disk.how === 'good'
+  const isWell =
+    node.isPowered && node.state !== null && !node.state.process.isLeaving && node.stoppedUntilMs <= nowMs && node.disk.how === 'good'
   if (!isWell) node.wellSinceMs = Infinity
   else if (node.wellSinceMs === Infinity) node.wellSinceMs = nowMs
 }
@@ -95,7 +96,8 @@ export function feed(world: World, node: SimNode, input: Input): void {
 
 function run(world: World, node: SimNode, input: Input): void {
   if (!node.state) return
-  const { durable, isInstalled } = node.state
+  const { durable } = node.state
+  const { isInstalled } = node.state.epoch
   const { life } = node
   const result = step(node.state, input, localMs(world, node))
   node.state = result.state
@@ -105,7 +107,7 @@ function run(world: World, node: SimNode, input: Input): void {
   checkPromise(world, node, durable, node.state.durable)
   if (input.kind === 'message') checkAcks(world, node, result.effects)
   world.observer.decided(world, node, result.effects)
-  if (!isInstalled && node.state.isInstalled) world.strike('installed', node)
+  if (!isInstalled && node.state.epoch.isInstalled) world.strike('installed', node)
   if (node.life !== life) return
   if (result.effects.length > 0) carryOut(world, node, result.effects, 0)
 }
@@ -225,7 +227,7 @@ export function startAgent(world: World, node: SimNode): void {
     warnOfPermit(world, node)
     takeOverVolumes(world, node)
     if (node.life === life) carryOutFences(world, node)
-    if (node.life === life && node.isReleaseDue && node.state.desired === 'none' && holdsPermit(node.state, localMs(world, node)))
+    if (node.life === life && node.isReleaseDue && node.state.process.desired === 'none' && holdsPermit(node.state, localMs(world, node)))
       containNode(world, node, 'none')
     if (node.life === life && node.isPetDue) pet(world, node, life, options.watchdogMs ?? 0)
   }
@@ -265,7 +267,7 @@ const petEveryMs = ({ options }: World, watchdogMs: number): number => watchdogM
 /** The agent may be stopped before its look at the permit, and between that and the write to the device. */
 function pet(world: World, node: SimNode, life: number, watchdogMs: number): void {
   if (node.life !== life || !node.state) return
-  const { desired, contained } = node.state
+  const { desired, contained } = node.state.process
   if (node.starveLeft > 0 && !node.isStarving && desired === 'pause' && contained.level === 'none') {
     node.isStarving = true
     stopToBrink(world, node)

@@ -1,7 +1,7 @@
 /** Virtual machines where they really are: copies that run, are paused or dead, the kubelets that start them, and this node's containment. */
 import { memberOf } from '../protocol/membership.ts'
 import { holdsPermit } from '../protocol/running.ts'
-import type { ContainmentLevel } from '../protocol/state.ts'
+import type { ContainmentLevel } from '../protocol/process.ts'
 import { feed, localMs, whenAwake } from './agent.ts'
 import { bindPod } from './api-call.ts'
 import { reachesApi, schedulePods } from './failover.ts'

@@ -1,7 +1,8 @@
 /** The virtual world around the shipped decision code: it puts the parts together and holds what they share. */
 import { clusterId, incarnation, type NodeId, nodeId, type Room, room } from '../protocol/ids.ts'
 import { genesis, type Membership } from '../protocol/membership.ts'
-import type { Brakes, ContainmentLevel, State } from '../protocol/state.ts'
+import type { ContainmentLevel } from '../protocol/process.ts'
+import type { Brakes, State } from '../protocol/state.ts'
 import type { Incarnation } from '../protocol/ids.ts'
 import { startAgent } from './agent.ts'
 import { type Clock, rateOf } from './clock.ts'
