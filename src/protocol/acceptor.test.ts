@@ -68,7 +68,9 @@ describe('a voter', () => {
     )
     expect(refusal).toMatchObject({ reason: { text: 'a2 has a DRBD connection to b2 that is up' } })
   })
+})
 
+describe('a voter', () => {
   it('that has just started or slept agrees to no fence', () => {
     const young = agent('a2')
     expect(

@@ -83,7 +83,9 @@ describe('a forced epoch', () => {
       [],
     )
   })
+})
 
+describe('a forced epoch that was proposed', () => {
   it('is refused by whoever has heard one of the dead, with the evidence', () => {
     const made = listening('b2')
     made.hear('a2', heartbeat(first), LATER)

@@ -83,7 +83,9 @@ describe('a proposer that needs the witness', () => {
     expect(swap?.register.accepted).toMatchObject({ membership: other })
     expect(swap?.register.accepted?.ballot.round).toBeGreaterThan(9)
   })
+})
 
+describe('a proposer that has read the register', () => {
   it('has what it swapped accepted, whatever a promise tells that comes after the swap', () => {
     const { made, register, swaps, accepts, run, take } = proposing()
     register.isSlow = true

@@ -163,7 +163,7 @@ it.each([
   // What is readonly may change only inside: a map or a set, and what is on disk is exchanged as a whole.
   const fields = [...body.matchAll(/^ {2}(readonly )?(\w+): ?(.*)$/gm)]
     .filter(([, isReadonly, , what = '']) => owner === 'durable' || !isReadonly || /^(Map|Set)<|\[\]$/.test(what) || what === '')
-    .map(([, , name]) => name)
+    .map(([, , name = '']) => name)
   expect(fields.length).toBeGreaterThan(0)
   expect(fields.toSorted()).toEqual(Object.keys(writers[owner] ?? {}).toSorted())
 })
