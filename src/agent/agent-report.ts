@@ -16,7 +16,7 @@ export function agentReport(
   node: NodeId,
   nowMs: number,
 ): AgentReport | undefined {
-  const contact = state.contacts.get(node)
+  const contact = state.process.contacts.get(node)
   const member = state.durable.membership && memberOf(state.durable.membership, node)
   if (!contact?.statement || contact.incarnation !== member?.incarnation || nowMs - contact.heardAtMs > state.timings.detectMs)
     return undefined

@@ -87,7 +87,7 @@ export function createUnfencing(options: UnfencingOptions): Unfencing {
       options.requestUnfence(nodes, by)
       await clock.sleep(100, signal)
     }
-    return { chosen: false, reason: options.state().lastVeto ?? 'no majority agreed in time' }
+    return { chosen: false, reason: options.state().process.lastVeto ?? 'no majority agreed in time' }
   }
 
   const expectLeftovers = (): void => {

@@ -20,8 +20,8 @@ export const mutationsOfDeeds: readonly Mutation[] = [
     edits: [
       edit(
         'sim/node/takeover.ts',
-        '  const membership = state?.durable.membership\n  if (!state || !membership || state.persistedVersion',
-        '  const membership = state?.attempt?.value ?? state?.durable.membership\n  if (!state || !membership || state.persistedVersion',
+        '  const membership = state?.durable.membership\n  if (!state || !membership || state.disk.persistedVersion',
+        '  const membership = state?.epoch.attempt?.value ?? state?.durable.membership\n  if (!state || !membership || state.disk.persistedVersion',
       ),
     ],
     caughtBy: 'P1 single writer',
@@ -91,8 +91,8 @@ export const mutationsOfDeeds: readonly Mutation[] = [
     edits: [
       edit(
         'protocol/running.ts',
-        "  if (state.desired === 'none') return holdsPermit(state, nowMs)\n",
-        "  if (state.desired === 'none') return holdsPermit(state, nowMs + (state.watchdogMs ?? 0))\n",
+        "  if (state.process.desired === 'none') return holdsPermit(state, nowMs)\n",
+        "  if (state.process.desired === 'none') return holdsPermit(state, nowMs + (state.process.watchdogMs ?? 0))\n",
       ),
     ],
     caughtBy: 'reboot with permit',

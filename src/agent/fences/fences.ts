@@ -47,7 +47,7 @@ export interface Fences {
 
 /** Whether this agent is the one that carries out fences now: what it has learned is on its disk. */
 function coordinates(state: State, nowMs: number): boolean {
-  return coordinator(state, nowMs) === state.self.node && holdsPermit(state, nowMs) && state.persistedVersion >= state.durableVersion
+  return coordinator(state, nowMs) === state.self.node && holdsPermit(state, nowMs) && state.disk.persistedVersion >= state.disk.version
 }
 
 const nobody: ReadonlySet<number> = new Set()
@@ -66,7 +66,7 @@ export function createFences(options: FencesOptions): Fences {
 
   /** It may have been set back in time meanwhile, to before an un-fence or into the middle of a fence: both are looked at once more. */
   const noticeApiBack = (): void => {
-    const { isApiReachable } = options.state()
+    const { isApiReachable } = options.state().process
     if (isApiReachable && !wasApiReachable) {
       unfencing.expectLeftovers()
       carrying.allAgain()

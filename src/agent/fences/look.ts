@@ -65,7 +65,7 @@ export function createLook(options: LookOptions): Look {
 
 /** Paused for want of votes, and not fenced: a person may say of the silent ones that they are dead. */
 function isWithoutVotes(state: State, membership: Membership, nowMs: number): boolean {
-  return memberOf(membership, state.self.node)?.standing !== 'fenced' && state.isApiReachable && !holdsPermit(state, nowMs)
+  return memberOf(membership, state.self.node)?.standing !== 'fenced' && state.process.isApiReachable && !holdsPermit(state, nowMs)
 }
 
 /** Undefined: its Node was deleted, or may not be read. It asks for nothing then; the others are looked at all the same. Rejects while the API is away. */
@@ -121,7 +121,7 @@ function hearUnfence({ node, lastFence }: Member, value: string | undefined, { l
 function hearConfirmation({ node, lastFence }: Member, value: string | undefined, options: LookOptions): void {
   const { carrying, confirmDead, log, nowMs } = options
   const state = options.state()
-  if (value === undefined || state.humanProof.has(node)) return
+  if (value === undefined || state.epoch.fences.get(node)?.humanProof !== undefined) return
   const fence = fenceId(lastFence)
   const request = confirmationOnNode(node, value, fence)
   if (!request) {

@@ -82,7 +82,8 @@ function answerUnfence(state: State, { rooms, nodes, by }: Named): RequestReply 
   if (typeof named === 'string') return refuse(named)
   const fenced = fencedNodes(membership).filter((node) => named.includes(node))
   if (fenced.length === 0) return { isTaken: true, nodes: named, text: `${named.join(', ')} not fenced` }
-  if (!state.isApiReachable) return refuse(`${state.self.node} reaches no API server, and an un-fence needs one: ask a node that does`)
+  if (!state.process.isApiReachable)
+    return refuse(`${state.self.node} reaches no API server, and an un-fence needs one: ask a node that does`)
   return {
     isTaken: true,
     nodes: named,

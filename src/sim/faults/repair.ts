@@ -24,7 +24,7 @@ export function repair(world: World): void {
     if (node.isDeclaredDead) powerOnLast(world, node)
     else powerOn(world, node)
     if (node.hasLeft) startAgent(world, node)
-    if (node.state?.isLeaving === true) crashAgent(world, node, 100)
+    if (node.state?.process.isLeaving === true) crashAgent(world, node, 100)
     if (node.stoppedUntilMs > timeline.nowMs) {
       node.stoppedUntilMs = timeline.nowMs
       stopAgent(world, node, 0.001)

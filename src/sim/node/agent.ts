@@ -21,7 +21,8 @@ export function feed(world: World, node: SimNode, input: Input): void {
 
 function run(world: World, node: SimNode, input: Input): void {
   if (!node.state) return
-  const { durable, isInstalled } = node.state
+  const { durable } = node.state
+  const { isInstalled } = node.state.epoch
   const { life } = node
   const result = step(node.state, input, localMs(world, node))
   node.state = result.state
@@ -31,7 +32,7 @@ function run(world: World, node: SimNode, input: Input): void {
   checkPromise(world, node, durable, node.state.durable)
   if (input.kind === 'message') checkAcks(world, node, result.effects)
   checkRelease(world, node, result.effects)
-  if (!isInstalled && node.state.isInstalled) world.strike('installed', node)
+  if (!isInstalled && node.state.epoch.isInstalled) world.strike('installed', node)
   if (node.life !== life) return
   if (result.effects.length > 0) carryOut(world, node, result.effects, 0)
 }

@@ -1,6 +1,6 @@
 /** A node's containment: pauses, kills or thaws what runs there, one workload after the other. */
 import { holdsPermit } from '../../protocol/running.ts'
-import type { ContainmentLevel } from '../../protocol/state.ts'
+import type { ContainmentLevel } from '../../protocol/process.ts'
 import { noteKillDone } from '../observer/kills.ts'
 import { isLive } from '../world/copies.ts'
 import { demote, sideOn } from '../world/storage.ts'

@@ -18,7 +18,7 @@ import { hasStorageProof } from './takeover.ts'
 export function carryOutFences(world: World, node: SimNode): void {
   const { state } = node
   const membership = state?.durable.membership
-  if (!state || !membership || state.persistedVersion < state.durableVersion || mustKill(state)) return
+  if (!state || !membership || state.disk.persistedVersion < state.disk.version || mustKill(state)) return
   if (world.api.taints.size === 0 && fencedNodes(membership).length === 0) return
   const nowMs = localMs(world, node)
   // Who has no permit may have been fenced itself, and what it knows of others undone (hostile seed 5040274).

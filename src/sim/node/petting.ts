@@ -11,7 +11,7 @@ export const petEveryMs = ({ options }: World, watchdogMs: number): number => wa
 /** The agent may be stopped before its look at the permit, and between that and the write to the device. */
 export function pet(world: World, node: SimNode, life: number, watchdogMs: number): void {
   if (node.life !== life || !node.state) return
-  const { desired, contained } = node.state
+  const { desired, contained } = node.state.process
   if (node.starveLeft > 0 && !node.isStarving && desired === 'pause' && contained.level === 'none') {
     node.isStarving = true
     stopToBrink(world, node)

@@ -36,7 +36,7 @@ export function isInSync(world: World, node: SimNode): boolean {
 export function takeOverVolumes(world: World, node: SimNode): void {
   const { state } = node
   const membership = state?.durable.membership
-  if (!state || !membership || state.persistedVersion < state.durableVersion) return
+  if (!state || !membership || state.disk.persistedVersion < state.disk.version) return
   // As the agent: without a vote nothing is trusted anew.
   const mayTrust = memberOf(membership, node.name)?.standing === 'voting'
   const isKilling = mustKill(state)
@@ -136,7 +136,7 @@ function isStated({ freezeStatedEpoch }: Side, { lastFence }: Member, { fenceVot
 
 function isConfirmedSecondary(node: SimNode, membership: Membership, peer: NodeId): boolean {
   const member = memberOf(membership, peer)
-  const contact = node.state?.contacts.get(peer)
+  const contact = node.state?.process.contacts.get(peer)
   return (
     member !== undefined &&
     contact?.statement !== null &&

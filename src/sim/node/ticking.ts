@@ -73,7 +73,7 @@ function tickOf(world: World, node: SimNode): () => void {
     warnOfPermit(world, node)
     takeOverVolumes(world, node)
     if (node.life === life) carryOutFences(world, node)
-    if (node.life === life && node.isReleaseDue && node.state.desired === 'none' && holdsPermit(node.state, localMs(world, node)))
+    if (node.life === life && node.isReleaseDue && node.state.process.desired === 'none' && holdsPermit(node.state, localMs(world, node)))
       containNode(world, node, 'none')
     if (node.life === life && node.isPetDue) pet(world, node, life, options.watchdogMs ?? 0)
   }

@@ -151,7 +151,7 @@ function unrest(world: World): string | null {
     if (accepted)
       return `${node.name} holds an accepted value for epoch ${accepted.membership.epoch} (${describeCause(accepted.membership)})`
     if (membership?.epoch !== latest.epoch) return `${node.name} knows epoch ${membership?.epoch} of ${latest.epoch}`
-    if (state.hasConflict) return `${node.name} sees two memberships`
+    if (state.epoch.hasConflict) return `${node.name} sees two memberships`
     const member = memberOf(latest, node.name)
     if (member?.standing !== 'fenced' && member?.incarnation === node.incarnation && node.guard !== 'none')
       return `${node.name} is contained (${node.guard})`
@@ -183,9 +183,9 @@ function notCarriedOut(world: World): string | null {
 function notBack(world: World): string | null {
   const latest = world.observer.latest ?? world.genesis
   // A goodbye that was said before the repair: whoever dies after one is not missed.
-  for (const { name, state } of world.nodes) if (state?.isLeaving === true) return `${name} is leaving`
+  for (const { name, state } of world.nodes) if (state?.process.isLeaving === true) return `${name} is leaving`
   for (const { name, state } of world.nodes)
-    if (state?.isInstalled !== true) return `${name} does not know epoch ${latest.epoch} to be installed`
+    if (state?.epoch.isInstalled !== true) return `${name} does not know epoch ${latest.epoch} to be installed`
   if (latest.fencingPausedBy !== null) return 'fencing is paused'
   for (const { node, isInMaintenance } of latest.members) if (isInMaintenance) return `${node} is in maintenance`
   for (const { node, standing } of latest.members) if (standing !== 'voting') return `${node} is ${standing} in epoch ${latest.epoch}`

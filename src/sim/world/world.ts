@@ -1,7 +1,8 @@
 /** The virtual world around the shipped decision code, as types: what there is, and the few calls by which its parts reach one another. */
 import type { Incarnation, NodeId, Room } from '../../protocol/ids.ts'
 import type { Membership } from '../../protocol/membership.ts'
-import type { ContainmentLevel, Input, State } from '../../protocol/state.ts'
+import type { ContainmentLevel } from '../../protocol/process.ts'
+import type { Input, State } from '../../protocol/state.ts'
 import type { Random } from '../schedule/random.ts'
 import type { Moment, Schedule, Strike, WorldOptions } from '../schedule/schedule.ts'
 import type { Clock } from './clock.ts'
