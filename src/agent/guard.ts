@@ -46,7 +46,7 @@ export function createGuard(options: GuardOptions): Guard {
   let watchdog: Watchdog | undefined
   let watchdogTriedAtMs = -Infinity
   let petTimer: NodeJS.Timeout | undefined
-  // Refused when it was due: tried again at each tick, or a permit that comes and goes in step with the timer ends in a reset (hostile seed 10033965).
+  // Refused when it was due: tried again at each tick, or a permit that comes and goes in step with the timer ends in a reset.
   let isPetDue = false
   /** When what runs here is let go, again where it was not or not wholly; Infinity: done. */
   let releaseAtMs = -Infinity
@@ -110,7 +110,7 @@ export function createGuard(options: GuardOptions): Guard {
         .then((result) => {
           for (const { podUid, reason } of result.failed)
             log.error({ podUid }, `a workload could not be resumed, it is tried again: ${reason}`)
-          // The protocol asks once: a permit that was away for a moment, unseen by its ticks, must not leave all paused for ever (hostile seed 10079992).
+          // The protocol asks once: a permit that was away for a moment, unseen by its ticks, must not leave all paused for ever.
           if (!result.resumed || result.failed.length > 0) releaseAtMs = nowMs() + RELEASE_AGAIN_MS
         })
       return

@@ -1,4 +1,4 @@
-/** How late this agent's own timers run: one that sleeps has no right to accuse others of silence (docs/protocol.md, "Suspect"). */
+/** How late this agent's own timers run: one that sleeps has no right to accuse others of silence (docs/protocol/choosing.md, "Suspicion"). */
 
 export interface Lateness {
   /** How late the last tick came, ms; 0 or more. */

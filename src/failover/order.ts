@@ -1,4 +1,4 @@
-/** What the failover is told: which nodes a committed fence names, and what is known about their having stopped (docs/protocol.md, "Proof" and "Carrying it out"). */
+/** What the failover is told: which nodes a committed fence names, and what is known about their having stopped (docs/protocol/proofs.md, docs/failover.md, "Executing the fence"). */
 import type { ClusterId, Epoch, NodeId, Room } from '../protocol/ids.ts'
 
 /** The name of a fence: its Fence object's, and the one that people write. */

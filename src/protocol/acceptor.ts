@@ -1,4 +1,4 @@
-/** The voter's half of choosing an epoch: promises and accepted values, on disk before they are answered (docs/protocol.md, "Choosing"). Pure. */
+/** The voter's half of choosing an epoch: promises and accepted values, on disk before they are answered (docs/protocol/choosing.md). Pure. */
 import type { NodeId } from './ids.ts'
 import { epochBeforeFence, fencedNodes, isForced, isSuccessor, memberOf, type Membership, nodeVoter, votesOf } from './membership.ts'
 import type { Accept, Ballot, DoorStatement, Prepare, RefusalReason } from './messages.ts'
@@ -55,7 +55,7 @@ export function onPrepare(state: State, out: Outbox, from: NodeId, { ballot, pro
     return refuse({ code: 'veto', text: veto })
   }
   changeDurable(state, out, { promised: ballot, round: Math.max(state.durable.round, ballot.round) })
-  // Room for the one that was first: rivals that outbid each other held up a fence for seven seconds (found by seed 4).
+  // Room for the one that was first: rivals that outbid each other held up a fence for seven seconds.
   if (from !== state.self.node) state.nextAttemptAtMs = Math.max(state.nextAttemptAtMs, nowMs + state.timings.attemptMs)
   send(state, out, from, { kind: 'promise', ballot, epoch: proposal.epoch, accepted: state.durable.accepted })
 }

@@ -1,4 +1,4 @@
-/** What this agent would have the next epoch change, if anything (docs/protocol.md, "A fence, step by step", "Vote shift"). Pure. */
+/** What this agent would have the next epoch change, if anything (docs/protocol/README.md, "A fence, step by step", docs/protocol/membership.md, "Vote shift"). Pure. */
 import type { NodeId, Room } from './ids.ts'
 import {
   forcedEpoch,
@@ -107,7 +107,7 @@ function desire(state: State, now: Membership, silent: Suspects, nowMs: number):
     wantsFence(state, now, silent) ??
     wantsUnfence(state, now, nowMs) ??
     wantsMaintenance(state, now, nowMs) ??
-    // Before the witness: the vote of an incarnation that is gone may be the one that its return lacks (found by seed 948).
+    // Before the witness: the vote of an incarnation that is gone may be the one that its return lacks.
     wantsJoin(state, now, nowMs) ??
     wantsWitness(state, now, nowMs) ??
     wantsVotes(state, now, nowMs)
@@ -198,7 +198,7 @@ function wantsWitness(state: State, now: Membership, nowMs: number): Membership 
   const view = state.witness
   if (seat.isVoting) {
     const lostForMs = nowMs - Math.max(view.ackedAtMs, state.awakeSinceMs, state.learnedAtMs)
-    // A register of the seat's incarnation before this one is about to be written anew: not lost again (found by seed 2824).
+    // A register of the seat's incarnation before this one is about to be written anew: not lost again.
     const isRestored = view.isStale && (view.register?.incarnation === seat.incarnation || isSeatSeen(state))
     const isLost = lostForMs > witnessShiftMs || (isRestored && nowMs - view.currentSinceMs > 2 * state.timings.witnessReadMs)
     if (!isLost || !hearsEveryRoom(state, now, nowMs)) return null

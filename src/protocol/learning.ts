@@ -1,4 +1,4 @@
-/** Learning an epoch, and knowing that it is installed (docs/protocol.md, "Learning", "Installed"). Pure. */
+/** Learning an epoch, and knowing that it is installed (docs/protocol/membership.md, "Learning", "Installed"). Pure. */
 import type { NodeId } from './ids.ts'
 import {
   digestOf,
@@ -45,7 +45,7 @@ export function learn(state: State, out: Outbox, membership: Membership, nowMs: 
     // Who proposed a fence knew the epoch before to be installed since then; who only learns of it counts from now.
     state.floorMs.set(node, proposed ? state.installedAtMs : floorMs)
   }
-  // In sync since before it was let back says nothing: its kernel may not have noticed yet that it was cut off (found by seed 521450).
+  // In sync since before it was let back says nothing: its kernel may not have noticed yet that it was cut off.
   if (before)
     for (const { node, standing } of membership.members) {
       const contact = state.contacts.get(node)
@@ -55,7 +55,7 @@ export function learn(state: State, out: Outbox, membership: Membership, nowMs: 
   state.votesSinceEpoch = votesSince(state, before, membership)
   changeDurable(state, out, { membership, promised: null, accepted: null })
   state.acceptedSinceMs = Infinity
-  // Counted anew for the next epoch, or no-op follows no-op (found by seed 2813).
+  // Counted anew for the next epoch, or no-op follows no-op.
   state.registerAcceptedSinceMs = Infinity
   state.attempt = null
   state.failedAttempts = 0
@@ -64,7 +64,7 @@ export function learn(state: State, out: Outbox, membership: Membership, nowMs: 
   if (!before) state.awakeSinceMs = nowMs
   // Said at once: until the others know that it is installed, nothing may follow it.
   state.heartbeatAtMs = -Infinity
-  // And the witness is read at once: its ack in this epoch may be the one that the permit lacks (hostile seed 3029132).
+  // And the witness is read at once: its ack in this epoch may be the one that the permit lacks.
   state.witness.askedAtMs = -Infinity
   state.isInstalled = false
   state.installedAtMs = Infinity

@@ -31,7 +31,7 @@ export function changeDurable(state: State, out: Outbox, change: Partial<Durable
 
 export function persisted(state: State, out: Outbox, version: number): void {
   state.persistedVersion = Math.max(state.persistedVersion, version)
-  // A slow write that was older than one that failed says nothing of that one (found by seed 2813).
+  // A slow write that was older than one that failed says nothing of that one.
   if (state.persistedVersion >= state.durableVersion) state.persistFailure = null
   let released = 0
   for (const { version: needed, effect } of state.held) {

@@ -1,4 +1,4 @@
-/** Proof that a fenced node has stopped (docs/protocol.md, "Proof that the other side has stopped"). Pure; this node's monotonic ms. */
+/** Proof that a fenced node has stopped (docs/protocol/proofs.md). Pure; this node's monotonic ms. */
 import type { NodeId } from './ids.ts'
 import { isMajority, memberOf, type VoterKey, weightsOf } from './membership.ts'
 import type { DoorStatement } from './messages.ts'
@@ -36,8 +36,8 @@ export function nodeProof(state: State, node: NodeId, nowMs: number): NodeProof 
   const member = membership && memberOf(membership, node)
   if (!member || member.standing !== 'fenced') return { isHeld: false, reason: `${node} is not in a committed fence`, readyAtMs: null }
   const contact = contactOf(state, node)
-  // Whoever shows life again since the word was given has to say itself that it killed: a forced epoch may be finished late (hostile seed 2024134).
-  // And who has not listened for so long itself cannot say that nothing was heard (6045513).
+  // Whoever shows life again since the word was given has to say itself that it killed: a forced epoch may be finished late.
+  // And who has not listened for so long itself cannot say that nothing was heard.
   if (node !== state.self.node && nowMs - Math.max(lastLifeMs(contact), state.awakeSinceMs) >= state.timings.detectMs) {
     const human = state.humanProof.get(node)
     if (human !== undefined) return { isHeld: true, kind: 'human', sinceMs: nowMs, text: `${human} confirmed ${node} dead` }
@@ -53,7 +53,7 @@ export function nodeProof(state: State, node: NodeId, nowMs: number): NodeProof 
       sinceMs: contact.heardAtMs,
       text: `${node} says that it killed its workloads under epoch ${statement.killedEpoch}`,
     }
-  // Another boot id is no proof: the boot that is known here may be older than one that had a permit before the fence (found by seed 241).
+  // Another boot id is no proof: the boot that is known here may be older than one that had a permit before the fence.
   return timedProof(state, node, member.lastFence, nowMs)
 }
 

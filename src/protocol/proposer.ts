@@ -1,4 +1,4 @@
-/** The proposer's half of choosing an epoch (docs/protocol.md, "Choosing", "Arbitrate"): prepare, ask the witness last, accept, tell. Pure. */
+/** The proposer's half of choosing an epoch (docs/protocol/choosing.md, "Arbitrate"): prepare, ask the witness last, accept, tell. Pure. */
 import type { NodeId } from './ids.ts'
 import {
   digestOf,
@@ -62,7 +62,7 @@ export function propose(state: State, out: Outbox, now: Membership, proposal: Me
     if (known && known.membership.epoch === proposal.epoch) ask(state, out, now, state.attempt, known.membership, true)
 }
 
-/** Whoever votes for `value` in either membership, once: a value that was found may have other voters than what was proposed (found by seed 13026). */
+/** Whoever votes for `value` in either membership, once: a value that was found may have other voters than what was proposed. */
 function ask(state: State, out: Outbox, now: Membership, attempt: Attempt, value: Membership, isFinishing: boolean): void {
   for (const node of voterNodes(now, value)) {
     if (attempt.asked.has(node)) continue
@@ -175,7 +175,7 @@ function advancePrepare(state: State, out: Outbox, now: Membership, attempt: Att
 /**
  * A value was found that those who answer can never choose: who it fences will not accept it, and others lost their disks. Where the voters that accepted
  * nothing were enough to keep a majority from it, and from every other value, nothing was chosen, and by their promises nothing of a lower ballot will be:
- * then what was proposed stands (hostile seed 12045510). Only a no-op is proposed so, which nobody had a reason to object to.
+ * then what was proposed stands. Only a no-op is proposed so, which nobody had a reason to object to.
  */
 function ruleOut(state: State, out: Outbox, now: Membership, attempt: Attempt, witness: VoterKey | null, nowMs: number): void {
   if (!attempt.isFinishing || !attempt.hasAdopted || nowMs - attempt.phaseAtMs < state.timings.attemptMs / 2) return
@@ -266,11 +266,11 @@ function swap(state: State, out: Outbox, now: Membership, attempt: Attempt, regi
     learn(state, out, register.membership, nowMs)
     return
   }
-  // On a register that was restored to that very version the swap would hold (hostile seed 10423516).
+  // On a register that was restored to that very version the swap would hold.
   if (isOlderThanSeen(state, register))
     return end(state, out, attempt, 'the answer of the witness is older than what is known of it', nowMs)
   const accepted = register.accepted
-  // What it holds may have been chosen: it is not exchanged for a value of an epoch before it (hostile seed 5036349).
+  // What it holds may have been chosen: it is not exchanged for a value of an epoch before it.
   if (accepted && accepted.membership.epoch > attempt.proposal.epoch)
     return end(state, out, attempt, 'the witness holds a forced value, which comes first', nowMs)
   if (accepted && accepted.membership.epoch === attempt.proposal.epoch) {
@@ -292,7 +292,7 @@ function swap(state: State, out: Outbox, now: Membership, attempt: Attempt, regi
       )
   }
   const witness = witnessVoter(register.incarnation)
-  // Whom it fences may have promised, but never accepts it: to be accepted by too few makes it undecidable (hostile seed 10356932).
+  // Whom it fences may have promised, but never accepts it: to be accepted by too few makes it undecidable.
   const never = fencedVoters(attempt.value)
   const has = (voter: VoterKey): boolean => voter === witness || (attempt.promises.has(voter) && !never.has(voter))
   if (!isDecidedBy(now, attempt.value, has)) return end(state, out, attempt, 'no majority for the value that the witness holds', nowMs)

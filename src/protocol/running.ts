@@ -1,4 +1,4 @@
-/** May this node run, may it pet its watchdog, and what must its containment be (docs/protocol.md, "Permit", "Containment"). Pure. */
+/** May this node run, may it pet its watchdog, and what must its containment be (docs/protocol/permit.md, docs/protocol/containment.md). Pure. */
 import { isMajority, memberOf, nodeVoter, votesOf } from './membership.ts'
 import { changeDurable, contain, note, type Outbox } from './outbox.ts'
 import { permitUntilMs } from './permit.ts'
@@ -30,7 +30,7 @@ export function mustKill(state: State): boolean {
 
 /**
  * Let back, but not yet for so long that everyone who does not know of it has lost its permit, and what it last ordered is done: such an agent
- * still takes this node's word of its kill for a proof, and carries the fence out (hostile seed 7023220).
+ * still takes this node's word of its kill for a proof, and carries the fence out.
  */
 function mustWaitOut(state: State): boolean {
   const membership = state.durable.membership
@@ -75,7 +75,7 @@ function desiredLevel(state: State, nowMs: number): ContainmentLevel {
   if (holdsPermit(state, nowMs)) return 'none'
   if (mustWaitOut(state)) return 'pause'
   // An agent that was restarted on a running node finds workloads whose permit it cannot know: it asks before it pauses, and does not pet.
-  // Once contained it stays so until a permit: an un-fence within the grace must not free it (found by seed 13).
+  // Once contained it stays so until a permit: an un-fence within the grace must not free it.
   const isStarting =
     !state.isFreshBoot &&
     state.desired === 'none' &&
@@ -92,7 +92,7 @@ export function reviewContainment(state: State, out: Outbox, nowMs: number): voi
   if (level === 'none' && !state.hasHadPermit && holdsPermit(state, nowMs)) {
     state.hasHadPermit = true
     if (state.durable.bootId !== state.self.bootId) changeDurable(state, out, { bootId: state.self.bootId })
-    // The process before this one may have paused what runs here, and died (found by seed 154).
+    // The process before this one may have paused what runs here, and died.
     if (state.desired === 'none') contain(out, 'none')
   }
   if (level !== state.desired) {

@@ -33,7 +33,7 @@ export interface Durable {
   readonly round: number
   /**
    * Last epoch that this node knew to be installed, -1: none. It stays installed: a voter that learned it and lost its disk since has no vote any more
-   * with which it could choose another one, but could not say it again either (hostile seed 12042908).
+   * with which it could choose another one, but could not say it again either.
    */
   readonly installedEpoch: number
   /** Epoch under which this node's workloads were verified dead, -1: none. */
@@ -171,7 +171,7 @@ export interface State {
   readonly doors: Map<VoterKey, Map<NodeId, { readonly ackedAtMs: number; readonly watchdogMs: number | null }>>
   doorsAskedAtMs: number
   readonly humanProof: Map<NodeId, string>
-  /** Nodes that a person declared dead, which this node cannot fence for want of votes (docs/protocol.md, "People"). */
+  /** Nodes that a person declared dead, which this node cannot fence for want of votes (docs/protocol/operator.md). */
   readonly confirmedDead: Map<NodeId, Word>
   /** What people asked for and no epoch has answered yet. */
   pauseAsked: (Word & { readonly isPaused: boolean }) | null

@@ -1,4 +1,4 @@
-/** The protocol's one entry: state and one input give the next state and what to do (docs/protocol.md). Pure; shared by agent and simulator. */
+/** The protocol's one entry: state and one input give the next state and what to do (docs/protocol/README.md). Pure; shared by agent and simulator. */
 import type { Incarnation, NodeId, Room } from './ids.ts'
 import { digestOf, memberOf, type Membership, nodeVoter, votesOf } from './membership.ts'
 import type { Ack, Heartbeat, Message, Statement } from './messages.ts'
@@ -106,7 +106,7 @@ function onTick(state: State, out: Outbox, nowMs: number): void {
 
 export function statementOf(state: State): Statement {
   const { membership, witnessSeen } = state.durable
-  // What was seen of an incarnation before says nothing of this one: told as its own, it made a new register look restored (found by seed 2824).
+  // What was seen of an incarnation before says nothing of this one: told as its own, it made a new register look restored.
   const isPresent = witnessSeen !== null && witnessSeen.incarnation === membership?.witness?.incarnation
   return {
     bootId: state.self.bootId,

@@ -1,4 +1,4 @@
-/** What speaks against a change: the reasons for which a voter refuses to prepare it (docs/protocol.md, "Veto"). Pure. */
+/** What speaks against a change: the reasons for which a voter refuses to prepare it (docs/protocol/choosing.md, "Veto"). Pure. */
 import type { NodeId } from './ids.ts'
 import { fencedNodes, type Membership, memberOf, newlyFenced, votesOf } from './membership.ts'
 import { contactOf, signOfLife } from './contact.ts'
@@ -66,7 +66,7 @@ function unfenceVeto(state: State, now: Membership, next: Membership, nowMs: num
       if (member.standing !== 'observing') return `${member.node} must first run without a vote`
       if (statement.killedEpoch < before.lastFence)
         return `${member.node} has not said that it killed its workloads under epoch ${before.lastFence} or later`
-      // Another incarnation that loses its vote need not be in sync: it could not be while its peers are fenced (found by seed 3165).
+      // Another incarnation that loses its vote need not be in sync: it could not be while its peers are fenced.
     } else if (member.standing === 'voting' && (!statement.isInSync || nowMs - inSyncSinceMs < state.timings.settleMs))
       return `${member.node} is not in sync, or not for long enough`
   }
@@ -86,7 +86,7 @@ function witnessVeto(state: State, now: Membership, next: Membership, nowMs: num
 
 /** Who is in maintenance is neither dead nor alive: it is not fenced but by a person's word, and has no vote. */
 function maintenanceVeto(now: Membership, next: Membership, fenced: readonly NodeId[]): string | null {
-  // The witness alone is nobody: when it is restored there is no one to take its vote away and give it back (found by seed 2004324).
+  // The witness alone is nobody: when it is restored there is no one to take its vote away and give it back.
   if ([...votesOf(next).keys()].every((voter) => voter.startsWith('witness/'))) return 'nobody would be left to vote'
   const voter = next.members.find(({ isInMaintenance, standing }) => isInMaintenance && standing === 'voting')
   if (voter) return `${voter.node} is in maintenance and has no vote`

@@ -1,4 +1,4 @@
-/** The witness as a voter: acks by counted reads, teaching it what was learned, and telling an old register (docs/protocol.md, "The witness"). Pure. */
+/** The witness as a voter: acks by counted reads, teaching it what was learned, and telling an old register (docs/protocol/choosing.md, "The witness"). Pure. */
 import { digestOf, fencedNodes, isSuccessor, type Membership, memberOf, witnessVoter } from './membership.ts'
 import type { Register, WitnessAnswer } from './messages.ts'
 import { isHeard, rankOf } from './contact.ts'
@@ -74,7 +74,7 @@ function see(state: State, out: Outbox, register: Register, nowMs: number): void
         'witness-stale',
         `the witness went back from version ${nameOf(state.durable.witnessSeen)} to ${nameOf(register)}: it was restored from a backup and loses its vote`,
       )
-    // Counted anew after each failed read as well, or it never gets its vote back (found by seed 270).
+    // Counted anew after each failed read as well, or it never gets its vote back.
     if (!state.witness.isStale || state.witness.currentSinceMs === Infinity) state.witness.currentSinceMs = nowMs
     state.witness.isStale = true
     state.witness.register = register
@@ -129,7 +129,7 @@ export function teachWitness(state: State, out: Outbox, nowMs: number): void {
   // Once: one that was born already and is an older one again was restored, and what it held may have been chosen.
   const isReborn = register.incarnation !== membership.witness.incarnation && membership.witness.isVoting && !isSeatSeen(state)
   // What was read before somebody saw a newer one: on a register restored to that very version the swap would hold, and count it up to what is
-  // known of, as if it had never gone back (found by seed 850).
+  // known of, as if it had never gone back.
   if (!isReborn && (isStale || isOlderThanSeen(state, register) || register.membership.epoch >= membership.epoch)) return
   const rank = rankOf(state, membership, nowMs)
   if (nowMs - state.learnedAtMs < rank * state.timings.heartbeatMs) return
@@ -141,7 +141,7 @@ export function teachWitness(state: State, out: Outbox, nowMs: number): void {
     register: {
       incarnation: membership.witness.incarnation,
       membership,
-      // Only what may still follow: a forced value of an epoch before would stay for ever, its number is far ahead (found by seed 117).
+      // Only what may still follow: a forced value of an epoch before would stay for ever, its number is far ahead.
       accepted: accepted && isSuccessor(membership, accepted.membership) ? accepted : null,
     },
   })

@@ -61,7 +61,7 @@ export interface Observer {
   learned(world: World, node: SimNode, membership: Membership): void
   /**
    * On a disk. A forced epoch counts as the last one only from then on: it was chosen by the few that were left, and where they died before they learned
-   * it, an ordinary one takes its place, and nothing has come of it (hostile seeds 10031976, 10037774).
+   * it, an ordinary one takes its place, and nothing has come of it.
    */
   remembered(membership: Membership): void
   accepted(world: World, node: SimNode, accepted: Accepted): void

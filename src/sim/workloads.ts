@@ -121,7 +121,7 @@ function needs(copy: Copy, level: ContainmentLevel): boolean {
 function demoteAll(world: World, node: SimNode): void {
   for (const volume of world.volumes) {
     const side = sideOn(volume, node.index)
-    // Part of the kill, before it is said: what this node remembers of its replicas says nothing any more (found by seed 31272).
+    // Part of the kill, before it is said: what this node remembers of its replicas says nothing any more.
     if (side && side.connection !== 'Connected') distrustReplica(world, volume, side)
     if (side?.isPrimary && !world.copies.some((copy) => copy.vm === volume.vm && copy.node === node.index && isLive(copy))) demote(side)
   }
@@ -210,7 +210,7 @@ function isFencedInTruth({ nodes, observer }: World, index: number): boolean {
 
 /**
  * Without freeze mode both sides may have written. An administrator knows which room went on: the side without what was written there is thrown away, once
- * it is closed (hostile seeds 797032212, 20002673); where both have that or neither, what the side has that is not used.
+ * it is closed; where both have that or neither, what the side has that is not used.
  */
 function loserOf(world: World, volume: Volume): Side | null {
   if (world.options.isFreezeMode) {
