@@ -104,7 +104,7 @@ const timings = group(
       10,
     ),
   },
-  'Times of the protocol (docs/protocol.md). The same on every node: one node with a longer permit breaks the `timed` proof of the others.',
+  'Times of the protocol (docs/protocol/README.md). The same on every node: one node with a longer permit breaks the `timed` proof of the others.',
 )
 
 const witness = field(

@@ -87,7 +87,7 @@ const probeTimeoutMs = 2_000
 
 /**
  * What is given up here is given up by the server as well, counted from when it came there (`timeout` of every request, kube-apiserver's
- * WithRequestDeadline): a write must not be done when nobody counts on it any more (docs/protocol.md, "Permit").
+ * WithRequestDeadline): a write must not be done when nobody counts on it any more (docs/protocol/permit.md).
  */
 function withDeadline(call: Call, limitMs: number): Call {
   if (call.method === 'GET') return call

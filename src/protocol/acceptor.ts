@@ -1,4 +1,4 @@
-/** The voter's half of choosing an epoch: promises and accepted values, on disk before they are answered (docs/protocol.md, "Choosing"). Pure. */
+/** The voter's half of choosing an epoch: promises and accepted values, on disk before they are answered (docs/protocol/choosing.md). Pure. */
 import type { NodeId } from './ids.ts'
 import { epochBeforeFence, fencedNodes, isForced, isSuccessor, memberOf, type Membership, nodeVoter, votesOf } from './membership.ts'
 import type { Accept, Ballot, DoorStatement, Prepare, RefusalReason } from './messages.ts'

@@ -1,4 +1,4 @@
-/** What holds back a fence although nodes are silent (docs/protocol.md, "A fence, step by step"). */
+/** What holds back a fence although nodes are silent (docs/protocol/README.md, "A fence, step by step"). */
 import { describe, expect, it } from 'vitest'
 import { agent, ballot, fencing, heartbeat, lifeOf, sent } from './fixtures/states.ts'
 import { clusterId, nodeId, room } from './ids.ts'

@@ -1,4 +1,4 @@
-/** What is known of the others: who was heard, over what, and who is silent (docs/protocol.md, "Suspicion"). Pure. */
+/** What is known of the others: who was heard, over what, and who is silent (docs/protocol/choosing.md, "Suspicion"). Pure. */
 import type { NodeId, Room } from './ids.ts'
 import { type Member, type Membership, memberOf } from './membership.ts'
 import type { Contact } from './process.ts'

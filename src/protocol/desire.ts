@@ -1,4 +1,4 @@
-/** What this agent would have the next epoch change, if anything (docs/protocol.md, "A fence, step by step", "Vote shift"). Pure. */
+/** What this agent would have the next epoch change, if anything (docs/protocol/README.md, "A fence, step by step", docs/protocol/membership.md, "Vote shift"). Pure. */
 import type { NodeId, Room } from './ids.ts'
 import {
   forcedEpoch,

@@ -1,4 +1,4 @@
-/** Forced epochs: a person's word in place of missing votes (docs/protocol.md, "People"). */
+/** Forced epochs: a person's word in place of missing votes (docs/protocol/operator.md). */
 import { describe, expect, it } from 'vitest'
 import { agent, ballot, fencing, first, heartbeat, lifeOf, sent, unfencing } from './fixtures/states.ts'
 import { nodeId } from './ids.ts'

@@ -1,4 +1,4 @@
-/** Learning an epoch, and knowing that it is installed (docs/protocol.md, "Learning", "Installed"). Pure. */
+/** Learning an epoch, and knowing that it is installed (docs/protocol/membership.md, "Learning", "Installed"). Pure. */
 import type { NodeId } from './ids.ts'
 import {
   digestOf,

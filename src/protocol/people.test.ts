@@ -1,4 +1,4 @@
-/** What people ask for besides a fence: pausing all fencing, and maintenance (docs/protocol.md, "People"). */
+/** What people ask for besides a fence: pausing all fencing, and maintenance (docs/protocol/operator.md). */
 import { describe, expect, it } from 'vitest'
 import { suspects } from './contact.ts'
 import { agent, ballot, fencing, first, heartbeat, sent } from './fixtures/states.ts'

@@ -1,4 +1,4 @@
-/** What a proof rests on where the fence was only learned (docs/protocol.md, "Proof that the other side has stopped"). */
+/** What a proof rests on where the fence was only learned (docs/protocol/proofs.md). */
 import { describe, expect, it } from 'vitest'
 import { agent, fenceOf, fencing, first, heartbeat, lifeOf, unfencing } from './fixtures/states.ts'
 import { nodeId } from './ids.ts'

@@ -1,4 +1,4 @@
-/** Proof that a fenced node has stopped (docs/protocol.md, "Proof that the other side has stopped"). Pure; this node's monotonic ms. */
+/** Proof that a fenced node has stopped (docs/protocol/proofs.md). Pure; this node's monotonic ms. */
 import type { NodeId } from './ids.ts'
 import { isMajority, memberOf, type VoterKey, weightsOf } from './membership.ts'
 import type { DoorStatement } from './messages.ts'

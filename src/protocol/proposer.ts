@@ -1,4 +1,4 @@
-/** The proposer's half of choosing an epoch (docs/protocol.md, "Choosing", "Arbitrate"): prepare, ask the witness last, accept, tell. Pure. */
+/** The proposer's half of choosing an epoch (docs/protocol/choosing.md, "Arbitrate"): prepare, ask the witness last, accept, tell. Pure. */
 import type { NodeId } from './ids.ts'
 import {
   digestOf,

@@ -1,4 +1,4 @@
-/** May this node run, may it pet its watchdog, and what must its containment be (docs/protocol.md, "Permit", "Containment"). Pure. */
+/** May this node run, may it pet its watchdog, and what must its containment be (docs/protocol/permit.md, docs/protocol/containment.md). Pure. */
 import { isMajority, memberOf, nodeVoter, votesOf } from './membership.ts'
 import { changeDurable, contain, note, type Outbox } from './outbox.ts'
 import { permitUntilMs } from './permit.ts'

@@ -72,7 +72,7 @@ export interface DiskState {
 /** What people asked for and no epoch has answered yet. */
 export interface Requests {
   readonly unfence: Map<NodeId, UnfenceRequest>
-  /** Nodes that a person declared dead, which this node cannot fence for want of votes (docs/protocol.md, "People"). */
+  /** Nodes that a person declared dead, which this node cannot fence for want of votes (docs/protocol/operator.md). */
   readonly confirmedDead: Map<NodeId, Word>
   pauseAsked: (Word & { readonly isPaused: boolean }) | null
   readonly maintenanceAsked: Map<NodeId, Word & { readonly isOn: boolean }>

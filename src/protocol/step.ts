@@ -1,4 +1,4 @@
-/** The protocol's one entry: state and one input give the next state and what to do (docs/protocol.md). Pure; shared by agent and simulator. */
+/** The protocol's one entry: state and one input give the next state and what to do (docs/protocol/README.md). Pure; shared by agent and simulator. */
 import type { Incarnation, NodeId, Room } from './ids.ts'
 import { digestOf, memberOf, type Membership, nodeVoter, votesOf } from './membership.ts'
 import type { Ack, Heartbeat, Message, Statement } from './messages.ts'

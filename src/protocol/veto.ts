@@ -1,4 +1,4 @@
-/** What speaks against a change: the reasons for which a voter refuses to prepare it (docs/protocol.md, "Veto"). Pure. */
+/** What speaks against a change: the reasons for which a voter refuses to prepare it (docs/protocol/choosing.md, "Veto"). Pure. */
 import type { NodeId } from './ids.ts'
 import { fencedNodes, type Membership, memberOf, newlyFenced, votesOf } from './membership.ts'
 import { contactOf, signOfLife } from './contact.ts'

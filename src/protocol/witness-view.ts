@@ -1,4 +1,4 @@
-/** The witness as a voter: acks by counted reads, teaching it what was learned, and telling an old register (docs/protocol.md, "The witness"). Pure. */
+/** The witness as a voter: acks by counted reads, teaching it what was learned, and telling an old register (docs/protocol/choosing.md, "The witness"). Pure. */
 import { digestOf, isSuccessor, type Membership, memberOf, witnessVoter } from './membership.ts'
 import type { Register, WitnessAnswer } from './messages.ts'
 import { isHeard, rankOf } from './contact.ts'

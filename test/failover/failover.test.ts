@@ -1,4 +1,4 @@
-/** The failover on the embedded API server with stand-ins for kubelet, scheduler, attach-detach and virt-controller: each line of docs/protocol.md, "Carrying it out". */
+/** The failover on the embedded API server with stand-ins for kubelet, scheduler, attach-detach and virt-controller: each line of docs/failover.md, "Executing the fence". */
 import { afterEach, describe, expect, test } from 'vitest'
 import { createVm, demoNamespace, requestStart } from '../../src/demo/cluster/fixtures.ts'
 import type { VirtualMachineInstance } from '../../src/demo/cluster/objects.ts'

@@ -1,5 +1,5 @@
 /**
- * A node or room that is fenced again soon after it was let back: how long its next un-fence has to wait (docs/protocol.md, "People"). Pure.
+ * A node or room that is fenced again soon after it was let back: how long its next un-fence has to wait (docs/protocol/operator.md). Pure.
  *
  * Each round of fence and un-fence moves every VM and resynchronises every replica, so whoever lets a flapping room back at once makes an outage of each of
  * its flaps. Times are the API server's, from the Fence objects.

@@ -1,4 +1,4 @@
-/** What the failover is given: which nodes a committed fence names, and why (docs/protocol.md, "Carrying it out"). */
+/** What the failover is given: which nodes a committed fence names, and why (docs/failover.md, "Executing the fence"). */
 import type { ClusterId, Epoch, NodeId, Room } from '../../protocol/ids.ts'
 
 export interface FenceOrder {

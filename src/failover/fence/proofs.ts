@@ -1,4 +1,4 @@
-/** What the failover asks about a fenced node: whether it has stopped, and whether the data of what it ran is elsewhere (docs/protocol.md, "Proof" and P4). */
+/** What the failover asks about a fenced node: whether it has stopped, and whether the data of what it ran is elsewhere (docs/protocol/proofs.md and P4). */
 import type { NodeId } from '../../protocol/ids.ts'
 
 /** Why it is known that a node, or what it ran, writes no more. */

@@ -1,4 +1,4 @@
-/** What each pod of a fenced node is, and so whether, when and on which proof it may be cleared (docs/protocol.md, "Carrying it out"). Pure. */
+/** What each pod of a fenced node is, and so whether, when and on which proof it may be cleared (docs/failover.md, "Executing the fence"). Pure. */
 import type { PersistentVolumeView, PodView, VirtualMachineInstanceView, VirtualMachineView } from '../../kubernetes/resources.ts'
 import { fullName, optOutAnnotation, priorityAnnotation } from '../fence/names.ts'
 import type { VolumeName } from '../fence/proofs.ts'

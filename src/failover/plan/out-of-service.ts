@@ -1,5 +1,5 @@
 /**
- * When a node may be put out of service, and what must be immune to Kubernetes' own eviction before (docs/protocol.md, "Carrying it out"). Pure.
+ * When a node may be put out of service, and what must be immune to Kubernetes' own eviction before (docs/failover.md, "Taints"). Pure.
  *
  * On a node out of service podgc removes whatever is terminating, and Kubernetes makes everything terminating that does not tolerate the node's death
  * for good, after five minutes by default. So what must not start elsewhere has to be immune before, not merely asked to be.

@@ -1,5 +1,5 @@
 /**
- * The plan of a fence on the cluster: what may be done now, in which order, and why (docs/protocol.md, "Carrying it out"). Pure.
+ * The plan of a fence on the cluster: what may be done now, in which order, and why (docs/failover.md, "Executing the fence"). Pure.
  *
  * It is made anew after every change from the cluster as it is and the Fence object alone, so it is idempotent, and any agent can go on from any point.
  */

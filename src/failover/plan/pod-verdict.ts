@@ -1,4 +1,4 @@
-/** Whether one pod of a fenced node may be cleared now: its proof, then the data gate (docs/protocol.md, "Proof" and P4). Pure. */
+/** Whether one pod of a fenced node may be cleared now: its proof, then the data gate (docs/protocol/proofs.md and P4). Pure. */
 import type { PodView } from '../../kubernetes/resources.ts'
 import type { NodeId } from '../../protocol/ids.ts'
 import { compareText, fullName } from '../fence/names.ts'

@@ -1,4 +1,4 @@
-/** The steps of a plan in their order: what comes first, what waits for what (docs/protocol.md, "Carrying it out"). Pure. */
+/** The steps of a plan in their order: what comes first, what waits for what (docs/failover.md, "Executing the fence"). Pure. */
 import type { RecordedLease } from '../fence/fence.ts'
 import { fullName, outOfServiceTaintKey } from '../fence/names.ts'
 import type { FenceOrder } from '../fence/order.ts'

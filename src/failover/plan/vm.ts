@@ -1,5 +1,5 @@
 /**
- * What a virtual machine of a fenced node needs once its pods are cleared, by runStrategy (docs/protocol.md, "Carrying it out", 4). Pure.
+ * What a virtual machine of a fenced node needs once its pods are cleared, by runStrategy (docs/failover.md, "Virtual machines"). Pure.
  *
  * Always and RerunOnFailure come back by themselves; Manual and Once do not; a stop is never asked for, and no instance is deleted but a failed one of
  * a Once VM, by policy. Judged by the instance's uid, phase and node, never by printableStatus, which lags and lies.

@@ -1,4 +1,4 @@
-/** Which volume a claim has: the proof and the data gate are asked about that one (docs/protocol.md, "Carrying it out"). */
+/** Which volume a claim has: the proof and the data gate are asked about that one (docs/failover.md, "Data gate"). */
 import { describe, expect, test } from 'vitest'
 import { exampleInput, exampleLauncher, examplePod } from '../../../test/failover/examples.ts'
 import { persistentVolumeView, type VolumeAttachmentView } from '../../kubernetes/resources.ts'

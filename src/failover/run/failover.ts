@@ -1,5 +1,5 @@
 /**
- * The failover of a committed fence: look, plan, record, act, again, until every workload has settled (docs/protocol.md, "Carrying it out").
+ * The failover of a committed fence: look, plan, record, act, again, until every workload has settled (docs/failover.md, "Executing the fence").
  *
  * Two agents may do this at once, or one after the other died at any point: every step is idempotent and carries the uid or version it means.
  */

@@ -1,4 +1,4 @@
-/** Whether a node may come back: the checks of an un-fence, each with its reason and what to do (docs/protocol.md, "People"). Pure. */
+/** Whether a node may come back: the checks of an un-fence, each with its reason and what to do (docs/protocol/operator.md). Pure. */
 import type { NodeId } from '../../protocol/ids.ts'
 import { toldOfFlapping } from '../brakes/flapping.ts'
 import type { RecordedFlapping } from '../fence/fence.ts'
@@ -86,7 +86,7 @@ function failedChecks(facts: UnfenceFacts): readonly FailedCheck[] {
 
 /**
  * Only the node's own word of its kill counts. Another boot id is none: the boot that was recorded may be older than one that ran under a permit until
- * the fence (docs/protocol.md, "Proof").
+ * the fence (docs/protocol/proofs.md).
  */
 function killProblem({ report, fencedByEpoch }: UnfenceFacts): string | undefined {
   if (report === undefined) return 'its agent does not report, so nobody knows whether it killed what it ran'

@@ -1,6 +1,6 @@
 /**
  * What a fence killed and nobody started again: VMs of runStrategy Manual that were held, or not yet followed to their end, when their node was un-fenced.
- * KubeVirt brings back all others by itself; these ran before the fence, so they are started, once (docs/protocol.md, "People").
+ * KubeVirt brings back all others by itself; these ran before the fence, so they are started, once (docs/protocol/operator.md).
  */
 import type { KubeClient } from '../../kubernetes/client.ts'
 import { isKubeError } from '../../kubernetes/errors.ts'

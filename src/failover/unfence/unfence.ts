@@ -1,4 +1,4 @@
-/** Un-fencing a node or a room: read the facts, check, have the epoch chosen, then take away what is ours and nothing else (docs/protocol.md, "People"). */
+/** Un-fencing a node or a room: read the facts, check, have the epoch chosen, then take away what is ours and nothing else (docs/protocol/operator.md). */
 import type { KubeClient } from '../../kubernetes/client.ts'
 import { isTransient, KubeError } from '../../kubernetes/errors.ts'
 import type { Epoch, NodeId } from '../../protocol/ids.ts'

@@ -40,7 +40,7 @@ const forcedTimes = (node: SimNode): number => Math.floor((durableOf(node)?.memb
 
 /**
  * A person presses it at a bad moment, but is not wrong: nothing runs on those nodes, they have no power, and they had fenced nobody. They
- * get no power again before the rooms see each other (docs/protocol.md, "People").
+ * get no power again before the rooms see each other (docs/protocol/operator.md).
  */
 function confirmDead(world: World, target: string, at: SimNode | null): void {
   const dead = targetNodes(world, target, at).filter(
@@ -48,7 +48,7 @@ function confirmDead(world: World, target: string, at: SimNode | null): void {
   )
   if (dead.length === 0) return
   const names = new Set(dead.map(({ name }) => name))
-  // Who went on by a forced epoch that nobody else knows has taken over (hostile seed 10318429).
+  // Who went on by a forced epoch that nobody else knows has taken over.
   const others = world.nodes.filter((node) => !dead.includes(node))
   if (Math.max(...dead.map(forcedTimes)) > Math.max(0, ...others.map(forcedTimes))) return
   const { members } = world.observer.latest ?? world.genesis
@@ -69,8 +69,7 @@ function confirmDead(world: World, target: string, at: SimNode | null): void {
 }
 
 /**
- * Whom a word is given that stands in for votes: those who hear one another, and later the same ones. Told on two sides of a cut, both would go on (hostile
- * seed 12019905); and who does not know of an epoch that was forced already has been overtaken by it.
+ * Whom a word is given that stands in for votes: those who hear one another, and later the same ones. Told on two sides of a cut, both would go on; and who does not know of an epoch that was forced already has been overtaken by it.
  */
 function sideOf(world: World, dead: readonly SimNode[]): readonly SimNode[] {
   const latest = world.observer.latest ?? world.genesis

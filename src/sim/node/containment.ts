@@ -69,7 +69,7 @@ function needs(copy: Copy, level: ContainmentLevel): boolean {
 function demoteAll(world: World, node: SimNode): void {
   for (const volume of world.volumes) {
     const side = sideOn(volume, node.index)
-    // Part of the kill, before it is said: what this node remembers of its replicas says nothing any more (found by seed 31272).
+    // Part of the kill, before it is said: what this node remembers of its replicas says nothing any more.
     if (side && side.connection !== 'Connected') distrustReplica(world, volume, side)
     if (side?.isPrimary && !world.copies.some((copy) => copy.vm === volume.vm && copy.node === node.index && isLive(copy))) demote(side)
   }

@@ -21,7 +21,7 @@ export function carryOutFences(world: World, node: SimNode): void {
   if (!state || !membership || state.disk.persistedVersion < state.disk.version || mustKill(state)) return
   if (world.api.taints.size === 0 && fencedNodes(membership).length === 0) return
   const nowMs = localMs(world, node)
-  // Who has no permit may have been fenced itself, and what it knows of others undone (hostile seed 5040274).
+  // Who has no permit may have been fenced itself, and what it knows of others undone.
   if (!holdsPermit(state, nowMs)) return
   if (node.isCalling || coordinator(state, nowMs) !== node.name || !reachesApi(world, node)) return
   const fenced = membership.members.filter((member) => member.standing === 'fenced')
@@ -29,7 +29,7 @@ export function carryOutFences(world: World, node: SimNode): void {
   if (untaintOne(world, node, membership.epoch, fenced)) return
   for (const member of fenced) {
     const index = world.nodeByName.get(member.node)?.index ?? -1
-    // Un-fenced by others since, or fenced anew: its taint is gone or another one, and this fence does nothing more to it (hostile seed 4012872).
+    // Un-fenced by others since, or fenced anew: its taint is gone or another one, and this fence does nothing more to it.
     if (world.api.taints.get(index) !== member.lastFence) continue
     if (world.api.outOfService.has(index) && !world.api.placement.includes(index)) continue
     const isProved = nodeProof(state, member.node, nowMs).isHeld

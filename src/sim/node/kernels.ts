@@ -53,7 +53,7 @@ function isFencedInTruth({ nodes, observer }: World, index: number): boolean {
 
 /**
  * Without freeze mode both sides may have written. An administrator knows which room went on: the side without what was written there is thrown away, once
- * it is closed (hostile seeds 797032212, 20002673); where both have that or neither, what the side has that is not used.
+ * it is closed; where both have that or neither, what the side has that is not used.
  */
 function loserOf(world: World, volume: Volume): Side | null {
   if (world.options.isFreezeMode) {

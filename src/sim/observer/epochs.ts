@@ -39,7 +39,7 @@ export function noteLearned(world: World, node: SimNode, membership: Membership)
 
 /**
  * On a disk. A forced epoch counts as the last one only from then on: it was chosen by the few that were left, and where they died before they learned
- * it, an ordinary one takes its place, and nothing has come of it (hostile seeds 10031976, 10037774).
+ * it, an ordinary one takes its place, and nothing has come of it.
  */
 export function noteRemembered({ observer }: World, membership: Membership): void {
   if (membership.epoch > (observer.latest?.epoch ?? -1)) observer.latest = membership

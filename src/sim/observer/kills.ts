@@ -1,4 +1,4 @@
-/** Workloads that are ended on a node: only a fence kills (docs/protocol.md, "Carrying it out"), and each fence excuses only what happens under it. */
+/** Workloads that are ended on a node: only a fence kills (docs/failover.md, "Executing the fence"), and each fence excuses only what happens under it. */
 import { memberOf } from '../../protocol/membership.ts'
 import type { Copy, SimNode, World } from '../world/world.ts'
 import { violate } from './violations.ts'

@@ -16,7 +16,7 @@ import type { SimNode, World } from '../world/world.ts'
 
 export const durableOf = ({ state, disk }: SimNode): Durable | null => state?.durable ?? disk.synced
 
-/** Whether no node remembers a newer register: by what is true, since nodes that are down have not read it yet (hostile seed 6039498). */
+/** Whether no node remembers a newer register: by what is true, since nodes that are down have not read it yet. */
 export function isRegisterRemembered(world: World): boolean {
   const { register } = world.witness
   return world.nodes.every((node) => {
@@ -49,8 +49,7 @@ function lastKnown(world: World): Membership {
 
 /**
  * Whether a value that is half accepted can neither be finished nor ruled out: those who are left cannot choose it, and those of them that accepted
- * nothing are too few to have kept a majority from it, since whose disk is gone may have accepted or even learned it, as far as anybody can know (hostile
- * seeds 2074794, 9009073, 12067431).
+ * nothing are too few to have kept a majority from it, since whose disk is gone may have accepted or even learned it, as far as anybody can know.
  */
 export function isUndecidable(world: World): boolean {
   if (world.disksLost === 0) return false

@@ -15,7 +15,7 @@ const script = (...ranges: ReturnType<typeof range>[]) => ({
 
 describe('coverage of the protocol', () => {
   it('counts function bodies and the blocks in them, not modules and not other files', () => {
-    const other = { ...script(), url: 'file:///somewhere/src/sim/world.ts' }
+    const other = { ...script(), url: 'file:///somewhere/src/sim/world/world.ts' }
     const coverage = coverageOf([script(range(28, 46, 0), range(46, 58, 5)), other])
     expect(coverage).toEqual({ [file]: { covered: ['10-59', '46-58'], uncovered: ['28-46'] } })
     expect(countBlocks(coverage)).toEqual({ covered: 2, total: 3 })

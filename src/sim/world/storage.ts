@@ -1,6 +1,6 @@
 /**
  * Replicated volumes as DRBD keeps them, protocol C, two replicas in different rooms: acknowledged and hanging writes, resync, split brain, and
- * freeze mode, where the kernel suspends a Primary in the moment in which it loses its peer (docs/protocol.md, "Freeze mode").
+ * freeze mode, where the kernel suspends a Primary in the moment in which it loses its peer (docs/protocol/freeze-mode.md).
  */
 
 /** One write, linked to the one before it in the same history. */
@@ -186,7 +186,7 @@ export function writeOnce(volume: Volume, side: Side, isPassing: boolean, isPeer
   if (!side.isPrimary || side.isSuspended || side.hanging !== null) return
   const peer = otherSide(volume, side)
   const isTarget = side.state === 'Inconsistent'
-  // The newest is on the peer alone: a Primary that is being resynced writes on top of that, and without it not at all (hostile seed 4328).
+  // The newest is on the peer alone: a Primary that is being resynced writes on top of that, and without it not at all.
   if (isTarget && (side.connection !== 'Connected' || peer.connection !== 'Connected' || !isPassing)) return
   const before = isTarget ? peer.head : side.head
   const written: Write = { depth: (before?.depth ?? 0) + 1, before }
