@@ -29,23 +29,32 @@ export interface Unfencing {
   readonly isUnderWay: (node: NodeId) => boolean
   /** Asked often: now and then, and soon after `expectLeftovers`, taints are looked for that no fence has any more. */
   readonly review: (mine: boolean) => void
-  /** An un-fence was learned, or the API server is back and may have been set back in time. */
+  /** An un-fence was learned, which is what an epoch that was asked for is waited for by; or the API server is back and may have been set back in time. */
   readonly expectLeftovers: () => void
 }
 
 const CHOOSE_WITHIN_MS = 20_000
 const AGAIN_MS = 2_000
+/** A request counts for as long as a heartbeat does: it is made again so many times in that. */
+const REQUESTS_IN_TIME = 3
 
 export function createUnfencing(options: UnfencingOptions): Unfencing {
   const { clock, signal, log } = options
   const underWay = new Set<NodeId>()
   const isUnderWay = (node: NodeId): boolean => underWay.has(node)
   const leftovers = createLeftovers({ ...options, isUnderWay })
+  const waits = new Set<AbortController>()
+  const untilLearned = async (atMostMs: number): Promise<void> => {
+    const wait = new AbortController()
+    waits.add(wait)
+    await clock.sleep(atMostMs, AbortSignal.any([wait.signal, signal]))
+    waits.delete(wait)
+  }
   return {
     start: async (epoch, nodes, isForced, by) => {
       for (const node of nodes) underWay.add(node)
       try {
-        const result = await unfenceOnce({ epoch, nodes, isForced, by }, options)
+        const result = await unfenceOnce({ epoch, nodes, isForced, by }, { ...options, untilLearned })
         const isBackingOff = result.outcome === 'refused' && result.checks.every(({ check }) => check === 'flapping')
         if (result.outcome !== 'unfenced') await clock.sleep((isBackingOff ? 5 : 1) * AGAIN_MS, signal)
       } catch (error) {
@@ -57,7 +66,10 @@ export function createUnfencing(options: UnfencingOptions): Unfencing {
       }
     },
     isUnderWay,
-    expectLeftovers: leftovers.expect,
+    expectLeftovers: () => {
+      for (const wait of waits) wait.abort()
+      leftovers.expect()
+    },
     review: leftovers.review,
   }
 }
@@ -69,7 +81,12 @@ interface Asked {
   readonly by: string
 }
 
-async function unfenceOnce({ epoch, nodes, isForced, by }: Asked, options: UnfencingOptions): Promise<UnfenceResult> {
+interface Choosing extends UnfencingOptions {
+  /** Resolves when an un-fence was learned, or after that time. */
+  readonly untilLearned: (atMostMs: number) => Promise<void>
+}
+
+async function unfenceOnce({ epoch, nodes, isForced, by }: Asked, options: Choosing): Promise<UnfenceResult> {
   const { client, configuration, clock, signal, log } = options
   const request = startUnfence({
     fencedIn: epoch,
@@ -92,15 +109,17 @@ async function unfenceOnce({ epoch, nodes, isForced, by }: Asked, options: Unfen
   return result
 }
 
-async function chooseEpoch(nodes: readonly NodeId[], by: string, options: UnfencingOptions): Promise<ChosenEpoch> {
-  const { clock, signal } = options
+async function chooseEpoch(nodes: readonly NodeId[], by: string, options: Choosing): Promise<ChosenEpoch> {
+  const { clock, signal, configuration, untilLearned } = options
   const untilMs = clock.nowMs() + CHOOSE_WITHIN_MS
+  const againMs = configuration.timings.detectMs / REQUESTS_IN_TIME
   while (clock.nowMs() < untilMs && !signal.aborted) {
     const { membership } = options.state().durable
     if (membership && nodes.every((node) => memberOf(membership, node)?.standing !== 'fenced'))
       return { chosen: true, epoch: membership.epoch }
+    const learned = untilLearned(Math.min(againMs, untilMs - clock.nowMs()))
     options.requestUnfence(nodes, by)
-    await clock.sleep(100, signal)
+    await learned
   }
   return { chosen: false, reason: options.state().lastVeto ?? 'no majority agreed in time' }
 }
