@@ -216,7 +216,7 @@ const CONTROL_PODS: readonly z.output<typeof podSelector>[] = [
   { labels: { 'roomfence.io/control': '' } },
 ]
 
-/** Names and values are those of the failover's own configuration: config.test.ts compares them. */
+/** Names are those of the failover's own configuration: test/configuration.test.ts compares them, and the values. */
 const failover = group(
   {
     controlPods: field(

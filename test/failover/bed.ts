@@ -8,9 +8,8 @@ import { pause } from '../../src/kubernetes/watch.ts'
 import { clusterId, epoch, nodeId, room } from '../../src/protocol/ids.ts'
 import type { FailoverInput } from '../../src/failover/run/carrying.ts'
 import { type Failover, startFailover } from '../../src/failover/run/failover.ts'
-import { defaultUnfenceBackoff } from '../../src/failover/brakes/flapping.ts'
 import { startUnfence, type UnfenceInput } from '../../src/failover/unfence/unfence.ts'
-import { defaultFailoverConfig } from '../../src/failover/plan/config.ts'
+import { defaultFailoverConfig } from './examples.ts'
 import type { FailoverClock } from '../../src/failover/run/clock.ts'
 import type { FailoverEvent } from '../../src/failover/run/progress.ts'
 import type { FenceOrder } from '../../src/failover/fence/order.ts'
@@ -117,7 +116,7 @@ export const startUnfenceOfRoomB = ({ client }: Pick<FailoverBed, 'client'>, mor
     agentReport: () => ({ killedUnderEpoch: roomB.epoch, resources: [] }),
     chooseEpoch: async () => ({ chosen: true, epoch: epoch(8) }),
     freshnessMs: 5_000,
-    backoff: defaultUnfenceBackoff,
+    backoff: defaultFailoverConfig,
     ...more,
   })
 

@@ -1,11 +1,41 @@
-/** Objects for the unit tests of this folder, as small as can be. */
+/** Objects for the tests of the failover, as small as can be. */
 import type { PersistentVolumeView, PodView, VirtualMachineInstanceView, VirtualMachineView } from '../../src/kubernetes/resources.ts'
 import { clusterId, epoch, nodeId, room } from '../../src/protocol/ids.ts'
 import { emptyFenceStatus, type RecordedWorkload } from '../../src/failover/fence/fence.ts'
 import type { FenceOrder } from '../../src/failover/fence/order.ts'
-import { defaultFailoverConfig } from '../../src/failover/plan/config.ts'
+import type { FailoverConfig } from '../../src/failover/plan/config.ts'
 import type { PlanInput } from '../../src/failover/plan/plan-input.ts'
 import type { Snapshot } from '../../src/failover/plan/snapshot.ts'
+
+/** What the configuration makes of nothing: test/configuration.test.ts compares the two. */
+export const defaultFailoverConfig: FailoverConfig = {
+  controlPods: [
+    { labels: { 'kubevirt.io': 'virt-api' } },
+    { labels: { 'kubevirt.io': 'virt-controller' } },
+    { labels: { 'app.kubernetes.io/component': 'linstor-csi-controller' } },
+    { labels: { 'app.kubernetes.io/component': 'linstor-controller' } },
+    { labels: { app: 'csi-controller' } },
+    { namespace: 'kube-system', labels: { 'k8s-app': 'kube-dns' } },
+    { labels: { 'roomfence.io/control': '' } },
+  ],
+  drbdDrivers: ['linstor.csi.linbit.com'],
+  waveSize: 20,
+  waveReadinessGate: false,
+  waveReadyMs: 120_000,
+  onceVms: 'leave',
+  skipStartBackoff: true,
+  touchAfterMs: 5_000,
+  startSafetyNetMs: 15_000,
+  vmDeadlineMs: 600_000,
+  volumeAttachmentDeadlineMs: 60_000,
+  flapWindowMs: 21_600_000,
+  unfenceBackoffMs: 300_000,
+  unfenceBackoffMaxMs: 3_600_000,
+  maxConcurrency: 24,
+  apiCallMs: 15_000,
+  lookEveryMs: 5_000,
+  events: true,
+}
 
 export const exampleOrder: FenceOrder = {
   id: 'fence-7',

@@ -2,8 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { exampleRecord } from './examples.ts'
-import { defaultFailoverConfig } from '../../src/failover/plan/config.ts'
+import { defaultFailoverConfig, exampleRecord } from './examples.ts'
 import { followVm, type VmFollowUp } from '../../src/failover/plan/vm.ts'
 import {
   type PodView,

@@ -7,13 +7,13 @@ import type { FailoverConfig } from '../../src/failover/plan/config.ts'
 import type { FailoverEvent, FailoverResult } from '../../src/failover/run/progress.ts'
 import type { FenceOrder } from '../../src/failover/fence/order.ts'
 import { type RbacRule, rbacRules } from '../../src/failover/run/rbac.ts'
-import { defaultUnfenceBackoff } from '../../src/failover/brakes/flapping.ts'
 import { startUnfence, type UnfenceInput, type UnfenceResult } from '../../src/failover/unfence/unfence.ts'
 import { createKubeClient, type KubeClient } from '../../src/kubernetes/client.ts'
 import { clusterId, epoch, nodeId, room } from '../../src/protocol/ids.ts'
 import { type ApiClient, apiClient, isApiError } from '../cluster/api/client.ts'
 import { until } from '../cluster/timing.ts'
 import { allProved, testClock } from '../failover/bed.ts'
+import { defaultFailoverConfig } from '../failover/examples.ts'
 import { clearNamespace, healNodes } from './cleaning.ts'
 import { ensureCsiDriver } from './objects.ts'
 import { type ApiProxy, startApiProxy } from './proxy.ts'
@@ -278,7 +278,7 @@ export async function openBed(world: World, namespace: string): Promise<Bed> {
         agentReport: () => ({ killedUnderEpoch: order.epoch, resources: [] }),
         chooseEpoch: async () => ({ chosen: true, epoch: epoch(order.epoch + 1) }),
         freshnessMs: 10_000,
-        backoff: defaultUnfenceBackoff,
+        backoff: defaultFailoverConfig,
         ...options,
       }).done,
     clientWith: async (serviceAccount, rules) => {

@@ -14,12 +14,6 @@ export interface UnfenceBackoff {
   readonly unfenceBackoffMaxMs: number
 }
 
-export const defaultUnfenceBackoff: UnfenceBackoff = {
-  flapWindowMs: 21_600_000,
-  unfenceBackoffMs: 300_000,
-  unfenceBackoffMaxMs: 3_600_000,
-}
-
 /**
  * Counted are fences of the node that were followed by its un-fence, within the window before the present one. The wait begins with the present fence and
  * doubles with each that is counted.

@@ -1,5 +1,5 @@
-/** What can be set about the failover, and what it is when nobody sets it. */
-import { defaultUnfenceBackoff, type UnfenceBackoff } from '../brakes/flapping.ts'
+/** What can be set about the failover. */
+import type { UnfenceBackoff } from '../brakes/flapping.ts'
 
 /** Labels that a pod must all have; an empty value means any value. */
 export interface PodSelector {
@@ -33,31 +33,4 @@ export interface FailoverConfig extends UnfenceBackoff {
   /** Longest pause between two looks at the cluster while something waits. */
   readonly lookEveryMs: number
   readonly events: boolean
-}
-
-export const defaultFailoverConfig: FailoverConfig = {
-  controlPods: [
-    { labels: { 'kubevirt.io': 'virt-api' } },
-    { labels: { 'kubevirt.io': 'virt-controller' } },
-    { labels: { 'app.kubernetes.io/component': 'linstor-csi-controller' } },
-    { labels: { 'app.kubernetes.io/component': 'linstor-controller' } },
-    { labels: { app: 'csi-controller' } },
-    { namespace: 'kube-system', labels: { 'k8s-app': 'kube-dns' } },
-    { labels: { 'roomfence.io/control': '' } },
-  ],
-  drbdDrivers: ['linstor.csi.linbit.com'],
-  waveSize: 20,
-  waveReadinessGate: false,
-  waveReadyMs: 120_000,
-  onceVms: 'leave',
-  skipStartBackoff: true,
-  touchAfterMs: 5_000,
-  startSafetyNetMs: 15_000,
-  vmDeadlineMs: 600_000,
-  volumeAttachmentDeadlineMs: 60_000,
-  ...defaultUnfenceBackoff,
-  maxConcurrency: 24,
-  apiCallMs: 15_000,
-  lookEveryMs: 5_000,
-  events: true,
 }

@@ -1,9 +1,8 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { exampleRecord, exampleVm, exampleVmi } from '../../../test/failover/examples.ts'
+import { defaultFailoverConfig, exampleRecord, exampleVm, exampleVmi } from '../../../test/failover/examples.ts'
 import type { VirtualMachineInstanceView, VirtualMachineView } from '../../kubernetes/resources.ts'
 import type { RecordedWorkload } from '../fence/fence.ts'
-import { defaultFailoverConfig } from './config.ts'
 import { followVm, touchText, type VmFollowUp } from './vm.ts'
 
 const failed = exampleVmi('one', { phase: 'Failed' })
