@@ -25,6 +25,8 @@ export function loopAdapters(surroundings: Surroundings, reached: () => Reached)
   return {
     nowMs,
     persist: persistWith(surroundings),
+    // Who learned a fence while its state was being written carries it out from then on.
+    onPersisted: () => reached().fences.review(),
     send: (to, message) => network.transport.send(to, message),
     askWitness: (request) =>
       witness?.request(request, stopping.signal) ??

@@ -10,6 +10,8 @@ export interface LoopAdapters {
   readonly nowMs: () => number
   /** Resolves when it is on disk for good. */
   readonly persist: (durable: Durable) => Promise<void>
+  /** A state is on disk, and the protocol knows it. */
+  readonly onPersisted: () => void
   readonly send: (to: NodeId, message: Message) => void
   readonly askWitness: (request: WitnessRequest) => Promise<WitnessAnswer>
   readonly contain: (level: ContainmentLevel) => void
@@ -27,6 +29,8 @@ export interface Loop {
 
 /** How often the protocol is asked what time it is. */
 export const TICK_MS = 100
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 export function createLoop(first: State, adapters: LoopAdapters): Loop {
   let state = first
@@ -53,8 +57,11 @@ export function createLoop(first: State, adapters: LoopAdapters): Loop {
       case 'persist': {
         const { version } = effect
         adapters.persist(effect.durable).then(
-          () => feed({ kind: 'persisted', version }),
-          (error: unknown) => feed({ kind: 'persist-failed', reason: error instanceof Error ? error.message : String(error) }),
+          () => {
+            feed({ kind: 'persisted', version })
+            adapters.onPersisted()
+          },
+          (error: unknown) => feed({ kind: 'persist-failed', reason: messageOf(error) }),
         )
         return
       }
@@ -68,8 +75,7 @@ export function createLoop(first: State, adapters: LoopAdapters): Loop {
         const { id } = effect.request
         adapters.askWitness(effect.request).then(
           (answer) => feed({ kind: 'witness', answer }),
-          (error: unknown) =>
-            feed({ kind: 'witness', answer: { kind: 'failed', id, reason: error instanceof Error ? error.message : String(error) } }),
+          (error: unknown) => feed({ kind: 'witness', answer: { kind: 'failed', id, reason: messageOf(error) } }),
         )
         return
       }

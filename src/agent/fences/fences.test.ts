@@ -6,6 +6,7 @@ import { createLog } from '../../observe/log.ts'
 import { createMetrics } from '../../observe/metrics.ts'
 import { contactOf } from '../../protocol/contact.ts'
 import { agent, fencing, first, lifeOf, names, unfencing } from '../../protocol/fixtures/states.ts'
+import type { Membership } from '../../protocol/membership.ts'
 import type { State } from '../../protocol/state.ts'
 import { nodeId } from '../../protocol/ids.ts'
 import { defaultTimings } from '../../protocol/timings.ts'
@@ -27,7 +28,7 @@ const phase = (): string | undefined =>
   (bed.store.get('fences', undefined, 'fence-1') as { status?: { phase?: string } } | undefined)?.status?.phase
 
 /** The first by name, heard by all and with a permit for ever. */
-function startCoordinator(membership = fencing(first, 'b1', 'b2'), asked: string[] = []): State {
+function startCoordinator(membership = fencing(first, 'b1', 'b2'), asked: string[] = [], isReviewed = true): State {
   const { state } = agent('a1', { durable: { membership } })
   Object.assign(state.process, { isApiReachable: true })
   Object.assign(state.epoch, { carriedUntilMs: Infinity })
@@ -44,9 +45,10 @@ function startCoordinator(membership = fencing(first, 'b1', 'b2'), asked: string
     log: createLog('fatal', 'test'),
     metrics: createMetrics(),
   })
-  reviews = setInterval(() => {
-    fences.review()
-  }, 50)
+  if (isReviewed)
+    reviews = setInterval(() => {
+      fences.review()
+    }, 50)
   return state
 }
 
@@ -136,4 +138,33 @@ test('is taken up again when the API server was away: it may have been set back 
   bed.store.update('fences', { ...fence, status: { ...(fence['status'] as object), phase: 'Acting', finishedAt: '' } }, 'status')
   await apiWasAway(state, () => expect(phase()).toBe('Acting'))
   await eventually('it is finished again', () => phase() === 'Finished')
+})
+
+/** As the protocol does: the state has it before the event comes. */
+const learn = (state: State, membership: Membership): void => {
+  const before = state.durable.membership
+  state.durable = { ...state.durable, membership }
+  fences.onLearned(membership, before)
+}
+
+test('a fence is carried out when it is learned, and its un-fence ends it, though nobody reviews', async () => {
+  bed = await createFailoverBed()
+  const state = startCoordinator(first, [], false)
+  learn(state, fencing(first, 'b1', 'b2'))
+  expect(fences.underWay()).toEqual(['fence-1'])
+  // It does not end by itself.
+  await bed.server.faults.refuse()
+  learn(state, unfencing(fencing(first, 'b1', 'b2'), 'b1', 'b2'))
+  await eventually('it is over', () => fences.underWay().length === 0)
+})
+
+test('a fence that is learned while the state is being written is carried out once it is written', async () => {
+  bed = await createFailoverBed()
+  const state = startCoordinator(first, [], false)
+  state.durableVersion = state.persistedVersion + 1
+  learn(state, fencing(first, 'b1', 'b2'))
+  expect(fences.underWay()).toEqual([])
+  state.persistedVersion = state.durableVersion
+  fences.review()
+  expect(fences.underWay()).toEqual(['fence-1'])
 })

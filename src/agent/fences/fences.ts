@@ -34,10 +34,11 @@ export interface FencesOptions {
 }
 
 export interface Fences {
-  /** Asked about twice a second: starts, stops and pokes what is under way. */
+  /** Starts, stops and pokes what is under way. Asked when the state was written, and now and then: whose turn it is changes with silence, too. */
   readonly review: () => void
   /** Proofs or replicas changed. */
   readonly poke: () => void
+  /** The state has the membership: its fence is carried out at once, and what it un-fences is stopped. */
   readonly onLearned: (membership: Membership, before: Membership | null) => void
   readonly underWay: () => readonly string[]
   /** Whether this agent carries out fences. */
@@ -112,6 +113,7 @@ export function createFences(options: FencesOptions): Fences {
       const reason = fenceReason(membership)
       if (reason !== undefined) learned.set(membership.epoch, { reason, atMs: nowMs() })
       if (before && fencedNodes(before).some((node) => memberOf(membership, node)?.standing !== 'fenced')) unfencing.expectLeftovers()
+      review()
     },
     stop: () => {
       stopping.abort()
