@@ -9,7 +9,16 @@ import type { generate } from '../../src/sim/schedule/generate.ts'
 import type { runSchedule } from '../../src/sim/run/run.ts'
 import type { Profile, Schedule } from '../../src/sim/schedule/schedule.ts'
 import type { shrink } from '../../src/sim/sweep/shrink.ts'
+import type { Property } from '../../src/sim/world/observations.ts'
 import { type Edit, editedFiles } from '../mutation.ts'
+
+export interface Mutation {
+  readonly name: string
+  readonly edits: readonly Edit[]
+  readonly caughtBy: Property
+  /** The first hostile seed, counted from 1, that catches it: so many ordinary schedules it took. The search is described in docs/simulation.md. */
+  readonly firstSeed: number
+}
 
 export interface Simulator {
   readonly generate: typeof generate

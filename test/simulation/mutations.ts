@@ -2,17 +2,9 @@
  * Mutations of the decision code, each a rule of the protocol taken out, that ordinary hostile schedules catch: no schedule was written for them.
  * A rule that has two guards in the code loses both.
  */
-import type { Property } from '../../src/sim/world/observations.ts'
 import { type Edit, edit } from '../mutation.ts'
+import type { Mutation } from './mutant.ts'
 import { mutationsOfDeeds } from './mutations-of-deeds.ts'
-
-export interface Mutation {
-  readonly name: string
-  readonly edits: readonly Edit[]
-  readonly caughtBy: Property
-  /** The first hostile seed, counted from 1, that catches it: so many ordinary schedules it took. The search is described in docs/simulation.md. */
-  readonly firstSeed: number
-}
 
 /** A node that was let back runs with its first acks. */
 export const noWaitAfterUnfence: readonly Edit[] = [
