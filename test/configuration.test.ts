@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { parseConfiguration } from '../src/config/load.ts'
-import { defaultFailoverConfig, type FailoverConfig } from '../src/failover/order.ts'
+import { defaultFailoverConfig } from './failover/examples.ts'
+import type { FailoverConfig } from '../src/failover/plan/config.ts'
 import { defaultTimings, type Timings } from '../src/protocol/timings.ts'
 
 const configuration = parseConfiguration(`

@@ -1,6 +1,6 @@
 /** What a node's own agent says now, for the checks of an un-fence. Pure reading. */
 import type { StorageEntry } from '../evidence/storage-report.ts'
-import type { AgentReport } from '../failover/unfence.ts'
+import type { AgentReport } from '../failover/unfence/checks.ts'
 import type { NodeId } from '../protocol/ids.ts'
 import { memberOf } from '../protocol/membership.ts'
 import type { State } from '../protocol/state.ts'
@@ -16,7 +16,7 @@ export function agentReport(
   node: NodeId,
   nowMs: number,
 ): AgentReport | undefined {
-  const contact = state.contacts.get(node)
+  const contact = state.process.contacts.get(node)
   const member = state.durable.membership && memberOf(state.durable.membership, node)
   if (!contact?.statement || contact.incarnation !== member?.incarnation || nowMs - contact.heardAtMs > state.timings.detectMs)
     return undefined

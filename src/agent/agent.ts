@@ -40,7 +40,7 @@ export async function runAgent(configuration: Configuration): Promise<RunningAge
   const parts = createParts(surroundings)
   const probe = startProbe(surroundings, parts)
   const { loop, guard } = parts
-  if (loop.state().desired !== 'none') guard.contain(loop.state().desired)
+  if (loop.state().process.desired !== 'none') guard.contain(loop.state().process.desired)
   const pulse = startPulse(surroundings, parts)
   void introduce(surroundings, parts)
   const servers = await startServers(surroundings, parts, { probe, pulse })

@@ -1,4 +1,4 @@
-/** `roomfence init`: makes epoch 0 once, create-only in the cluster and in the witness (docs/protocol.md, "Genesis"). */
+/** `roomfence init`: makes epoch 0 once, create-only in the cluster and in the witness (docs/protocol/membership.md, "Genesis"). */
 import { randomUUID } from 'node:crypto'
 import type { KubeClient } from '../kubernetes/client.ts'
 import { isKubeError } from '../kubernetes/errors.ts'

@@ -2,7 +2,8 @@
 import type { Membership } from '../protocol/membership.ts'
 import type { Message, WitnessAnswer, WitnessRequest } from '../protocol/messages.ts'
 import type { NodeId } from '../protocol/ids.ts'
-import type { ContainmentLevel, Durable, Effect, Input, NoteCode, State } from '../protocol/state.ts'
+import type { ContainmentLevel } from '../protocol/process.ts'
+import type { Durable, Effect, Input, NoteCode, State } from '../protocol/state.ts'
 import { step } from '../protocol/step.ts'
 
 export interface LoopAdapters {

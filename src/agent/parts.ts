@@ -57,7 +57,7 @@ export function createParts(surroundings: Surroundings): Parts {
     nowMs,
     everyMs: configuration.failover.capacityEveryMs,
     membership: () => state().durable.membership,
-    isMine: () => fences.isCoordinator() && state().isApiReachable && fences.underWay().length === 0,
+    isMine: () => fences.isCoordinator() && state().process.isApiReachable && fences.underWay().length === 0,
     log,
     metrics,
   })

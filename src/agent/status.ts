@@ -27,7 +27,7 @@ export function statusOf(
     epoch: membership?.epoch ?? null,
     digest: membership && digestOf(membership),
     cause: membership?.cause ?? null,
-    isInstalled: state.isInstalled,
+    isInstalled: state.epoch.isInstalled,
     fencingPausedBy: membership?.fencingPausedBy ?? null,
     members:
       membership?.members.map(({ node, room, standing, lastFence, isInMaintenance }) => ({
@@ -39,11 +39,11 @@ export function statusOf(
       })) ?? [],
     votes: membership ? Object.fromEntries(votesOf(membership)) : {},
     permitRemainingSeconds: seconds(mayRunUntilMs(state) - nowMs),
-    containment: { desired: state.desired, ...state.contained },
+    containment: { desired: state.process.desired, ...state.process.contained },
     killedEpoch,
-    hasConflict: state.hasConflict,
+    hasConflict: state.epoch.hasConflict,
     coordinator: coordinator(state, nowMs),
-    peers: [...state.contacts]
+    peers: [...state.process.contacts]
       .filter(([node]) => node !== state.self.node)
       .map(([node, contact]) => ({
         node,
@@ -56,14 +56,14 @@ export function statusOf(
       })),
     witness: {
       seat: membership?.witness ?? null,
-      ackedSecondsAgo: seconds(nowMs - state.witness.ackedAtMs),
-      failure: state.witness.failure,
+      ackedSecondsAgo: seconds(nowMs - state.process.witness.ackedAtMs),
+      failure: state.process.witness.failure,
     },
     api: { isReachable: shell.api.isReachable ?? null, failure: shell.api.failure },
-    watchdog: { isArmed: shell.isArmed, timeoutMs: state.watchdogMs },
-    proposal: state.attempt ? { phase: state.attempt.phase, epoch: state.attempt.proposal.epoch } : null,
+    watchdog: { isArmed: shell.isArmed, timeoutMs: state.process.watchdogMs },
+    proposal: state.epoch.attempt ? { phase: state.epoch.attempt.phase, epoch: state.epoch.attempt.proposal.epoch } : null,
     accepted: accepted && { epoch: accepted.membership.epoch, cause: accepted.membership.cause },
-    lastVeto: state.lastVeto,
+    lastVeto: state.process.lastVeto,
     proofs: membership ? fencedNodes(membership).map((node) => ({ node, ...nodeProof(state, node, nowMs) })) : [],
     failovers: shell.underWay,
   }
@@ -84,14 +84,14 @@ export function updateMetrics(
 ): void {
   const { membership } = state.durable
   metrics.epoch.set(membership?.epoch ?? -1)
-  metrics.isInstalled.set(state.isInstalled ? 1 : 0)
+  metrics.isInstalled.set(state.epoch.isInstalled ? 1 : 0)
   metrics.permitRemaining.set(seconds(mayRunUntilMs(state) - nowMs))
-  metrics.containmentVerified.set(state.desired !== 'none' && state.contained.isVerified ? 1 : 0)
+  metrics.containmentVerified.set(state.process.desired !== 'none' && state.process.contained.isVerified ? 1 : 0)
   metrics.fencedNodes.set(membership ? fencedNodes(membership).length : 0)
   metrics.fencingPaused.set(membership?.fencingPausedBy == null ? 0 : 1)
   metrics.nodesInMaintenance.set(membership?.members.filter(({ isInMaintenance }) => isInMaintenance).length ?? 0)
-  metrics.conflict.set(state.hasConflict ? 1 : 0)
-  for (const [node, contact] of state.contacts) {
+  metrics.conflict.set(state.epoch.hasConflict ? 1 : 0)
+  for (const [node, contact] of state.process.contacts) {
     if (node === state.self.node) continue
     metrics.peerSilence.set({ peer: node }, seconds(nowMs - contact.heardAtMs))
     metrics.peerStorageConnected.set({ peer: node }, nowMs - contact.storageAtMs < state.timings.detectMs ? 1 : 0)
@@ -103,7 +103,7 @@ export function updateMetrics(
   metrics.packetsReceived.inc(packets.received)
   metrics.witnessReachable.set(isWitnessInReach(state, nowMs) ? 1 : 0)
   metrics.witnessVoting.set(membership?.witness?.isVoting === true ? 1 : 0)
-  metrics.apiReachable.set(state.isApiReachable ? 1 : 0)
+  metrics.apiReachable.set(state.process.isApiReachable ? 1 : 0)
   metrics.storageResources.set(storage.resources)
   metrics.storageUnprotected.set(storage.unprotected)
 }

@@ -50,19 +50,23 @@ const example = variableOf(['timings', 'permitMs'])
 export function configurationPage(): string {
   return `# Configuration
 
-<!-- Made from src/config/schema.ts: change it there, then run UPDATE_DOCS=1 npx vitest run --project unit src/config -->
+<!-- Made from src/config/schema.ts. Change it there, then: UPDATE_DOCS=1 npx vitest run --project unit src/config -->
 
-The agent (\`roomfence agent --config FILE\`) and the witness (\`roomfence witness --config FILE\`) each read one YAML file.
-Every field with a single value can also be set by the environment, which wins: \`ROOMFENCE_\` and the path in capitals
-(\`timings.permitMs\` is \`${example}\`). \`\${NAME}\` inside a text of the file is replaced by that variable; one that is not set is an error.
-Unknown fields are errors, and all errors are reported at once. Files with secrets are named, never their contents.
+The agent (\`roomfence agent --config FILE\`) and the witness (\`roomfence witness --config FILE\`) each read one YAML
+file.
+
+- Every field with a single value can also be set by the environment, which wins. The variable is \`ROOMFENCE_\` and the
+  path in capitals: \`timings.permitMs\` is \`${example}\`.
+- \`\${NAME}\` inside a text of the file is replaced by that variable. One that is not set is an error.
+- Unknown fields are errors, and all errors are reported at once.
+- Files with secrets are named, never their contents.
 
 ## Agent
 
 ${table(configurationSchema)}
 
-There are ${leavesOf(configurationSchema).length} single-valued fields. Rules between them (four heartbeats to a permit, detection before the permit ends, and so on)
-are in \`src/config/rules.ts\`; each says in its error what it compares and why.
+There are ${leavesOf(configurationSchema).length} single-valued fields. Rules between them are in \`src/config/rules.ts\`: four heartbeats to a permit,
+detection before the permit ends, and so on. Each says in its error what it compares and why.
 
 ## Witness
 

@@ -104,7 +104,7 @@ const timings = group(
       10,
     ),
   },
-  'Times of the protocol (docs/protocol.md). The same on every node: one node with a longer permit breaks the `timed` proof of the others.',
+  'Times of the protocol (docs/protocol/README.md). The same on every node: one node with a longer permit breaks the `timed` proof of the others.',
 )
 
 const witness = field(
@@ -216,7 +216,7 @@ const CONTROL_PODS: readonly z.output<typeof podSelector>[] = [
   { labels: { 'roomfence.io/control': '' } },
 ]
 
-/** Names and values are those of the failover's own configuration: config.test.ts compares them. */
+/** Names are those of the failover's own configuration: test/configuration.test.ts compares them, and the values. */
 const failover = group(
   {
     controlPods: field(

@@ -2,11 +2,11 @@
 import type { Drbd } from '../drbd/drbdsetup.ts'
 import { cgroupGrip } from './cgroup.ts'
 import type { Grip } from './grip.ts'
-import { demoteAll, killAll } from './kill.ts'
-import { type PauseValue, pauseAll, resumeAll } from './pause.ts'
+import type { PauseValue } from './pause.ts'
+import { type Pods, podsInGrip } from './pods.ts'
 import { processGroupGrip } from './process-group.ts'
 import { type ContainmentResult, type Unverified, verified } from './verification.ts'
-import { findWorkloads, type Workload } from './workloads.ts'
+import type { Workload } from './workloads.ts'
 
 export interface ContainmentConfiguration {
   readonly form: 'cgroup' | 'processGroup'
@@ -58,41 +58,17 @@ export interface Containment {
  * Each order may be given again and then shares the result. A pause never weakens a kill; a kill cuts a pause under way short. None of them rejects.
  */
 export function createContainment(configuration: ContainmentConfiguration, options: ContainmentOptions): Containment {
-  const grip: Grip = configuration.form === 'cgroup' ? cgroupGrip(configuration.cgroupRoot) : processGroupGrip()
-  const { killWithinMs, lookEveryMs, nowMs, pauseValue, drbd, onBreach, onVerified } = options
+  const { killWithinMs, lookEveryMs, nowMs, onBreach, onVerified } = options
+  const pods = podsOf(configuration, options)
+  const turns = createTurns()
   let state: ContainmentState = 'free'
   /** Counts orders: whoever is under way for an older one stops. */
   let order = 0
-  let turn: Promise<unknown> = Promise.resolve()
-  let isBusy = false
   let underWay: { readonly wanted: ContainmentState; readonly result: Promise<ContainmentResult> } | undefined
 
-  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
-    const mine = turn.then(async () => {
-      isBusy = true
-      try {
-        return await work()
-      } finally {
-        isBusy = false
-      }
-    })
-    turn = mine.catch(() => undefined)
-    return mine
-  }
-  const workloads = async () =>
-    (await findWorkloads(configuration.kubeletDirectory)).filter(({ podUid }) => options.isExempt?.(podUid) !== true)
-  const lookOnce = async (wanted: 'paused' | 'killed', isCurrent: () => boolean): Promise<readonly Unverified[]> => {
-    const found = await workloads()
-    const reason = found.length === 0 ? undefined : await grip.survey()
-    if (reason !== undefined) return [{ podUid: 'node', reason }]
-    // A look that hung must not pause what has been resumed since.
-    if (!isCurrent()) return []
-    if (wanted === 'paused') return pauseAll(grip, found, pauseValue)
-    return (await Promise.all([killAll(grip, found), drbd === undefined ? [] : demoteAll(drbd)])).flat()
-  }
   const contained = (wanted: 'paused' | 'killed', mine: number, untilMs: number): Promise<ContainmentResult> => {
     const isCurrent = () => order === mine
-    return verified(() => lookOnce(wanted, isCurrent), { nowMs, untilMs, isSuperseded: () => !isCurrent() })
+    return verified(() => pods.contain(wanted, isCurrent), { nowMs, untilMs, isSuperseded: () => !isCurrent() })
   }
   const contain = (asked: 'paused' | 'killed'): Promise<ContainmentResult> => {
     const wanted = state === 'killed' ? 'killed' : asked
@@ -102,64 +78,81 @@ export function createContainment(configuration: ContainmentConfiguration, optio
     const mine = order
     // The time runs from the order, also while an older one is let go.
     const untilMs = nowMs() + killWithinMs
-    const result = inTurn(() => contained(wanted, mine, untilMs)).finally(() => {
-      if (underWay?.result === result) underWay = undefined
-    })
+    const result = turns
+      .take(() => contained(wanted, mine, untilMs))
+      .finally(() => {
+        if (underWay?.result === result) underWay = undefined
+      })
     underWay = { wanted, result }
     return result
   }
-
-  const timer = setInterval(() => {
-    if (state === 'free' || isBusy) return
+  const resume = async (asked: number, mayResume: () => boolean): Promise<Resumed> => {
+    // Another order was given before this one's turn, and that one counts.
+    if (order !== asked || !mayResume()) return { resumed: false, failed: [], again: undefined }
+    order += 1
+    const mine = order
+    const before = state
+    state = 'free'
+    const { resumed, failed } = await pods.thaw(() => order === mine && mayResume())
+    if (resumed || order !== mine) return { resumed, failed, again: undefined }
+    state = before === 'free' ? 'paused' : before
+    return { resumed, failed, again: await contained(state, mine, nowMs() + killWithinMs) }
+  }
+  const lookAgain = () => {
+    if (state === 'free' || turns.isBusy()) return
     const wanted = state
     const mine = order
-    void inTurn(async () => {
+    void turns.take(async () => {
       if (order !== mine) return
       const result = await contained(wanted, mine, nowMs() + killWithinMs)
       if (result.isSuperseded) return
       if (result.verified) onVerified?.(wanted)
       else onBreach(result)
     })
-  }, lookEveryMs)
+  }
+  const timer = setInterval(lookAgain, lookEveryMs)
 
   return {
     state: () => state,
     pause: () => contain('paused'),
     kill: () => contain('killed'),
-    alive: async () => {
-      const found = await workloads()
-      const reason = found.length === 0 ? undefined : await grip.survey()
-      if (reason !== undefined) throw new Error(reason)
-      const states = await Promise.all(
-        found.map(async (workload) => ({ workload, isAlive: (await grip.whyNotGone(workload)) !== undefined })),
-      )
-      return states.filter(({ isAlive }) => isAlive).map(({ workload }) => workload.podUid)
-    },
+    alive: pods.alive,
     resume: (mayResume) => {
       const asked = order
-      return inTurn(async (): Promise<Resumed> => {
-        // Another order was given before this one's turn, and that one counts.
-        if (order !== asked || !mayResume()) return { resumed: false, failed: [], again: undefined }
-        order += 1
-        const mine = order
-        const before = state
-        state = 'free'
-        const { resumed, failed } = await thaw(() => order === mine && mayResume())
-        if (resumed || order !== mine) return { resumed, failed, again: undefined }
-        state = before === 'free' ? 'paused' : before
-        return { resumed, failed, again: await contained(state, mine, nowMs() + killWithinMs) }
-      })
+      return turns.take(() => resume(asked, mayResume))
     },
     stop: () => clearInterval(timer),
   }
+}
 
-  async function thaw(mayResume: () => boolean): Promise<{ readonly resumed: boolean; readonly failed: readonly Unverified[] }> {
-    try {
-      const found = await workloads()
-      if (found.length > 0) await grip.survey()
-      return await resumeAll(grip, found, mayResume)
-    } catch (error) {
-      return { resumed: false, failed: [{ podUid: 'node', reason: error instanceof Error ? error.message : String(error) }] }
-    }
+function podsOf({ form, cgroupRoot, kubeletDirectory }: ContainmentConfiguration, options: ContainmentOptions): Pods {
+  const grip: Grip = form === 'cgroup' ? cgroupGrip(cgroupRoot) : processGroupGrip()
+  const { pauseValue, isExempt, drbd } = options
+  return podsInGrip(grip, { kubeletDirectory, pauseValue, isExempt, drbd })
+}
+
+interface Turns {
+  /** Runs `work` when all before it is over. */
+  readonly take: <T>(work: () => Promise<T>) => Promise<T>
+  readonly isBusy: () => boolean
+}
+
+function createTurns(): Turns {
+  let last: Promise<unknown> = Promise.resolve()
+  let isBusy = false
+  return {
+    isBusy: () => isBusy,
+    take: (work) => {
+      const mine = last.then(async () => {
+        isBusy = true
+        try {
+          return await work()
+        } finally {
+          isBusy = false
+        }
+      })
+      last = mine.catch(() => undefined)
+      return mine
+    },
   }
 }

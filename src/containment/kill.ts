@@ -1,4 +1,4 @@
-/** Killing: the pods that can write shared storage are gone, and DRBD is Secondary (docs/protocol.md, "Freeze mode", Loser). Adapter. */
+/** Killing: the pods that can write shared storage are gone, and DRBD is Secondary (docs/protocol/containment.md, docs/protocol/freeze-mode.md, "On a loser"). Adapter. */
 import { commandLine } from '../drbd/commands.ts'
 import type { Drbd } from '../drbd/drbdsetup.ts'
 import { planLoser } from '../drbd/loser.ts'

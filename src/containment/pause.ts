@@ -1,4 +1,4 @@
-/** Pausing: every pod that can write shared storage stands still, and can be resumed where it stood (docs/protocol.md, "Carrying it out"). Adapter. */
+/** Pausing: every pod that can write shared storage stands still, and can be resumed where it stood (docs/protocol/containment.md). Adapter. */
 import type { Grip } from './grip.ts'
 import type { Unverified } from './verification.ts'
 import type { Workload } from './workloads.ts'

@@ -1,8 +1,8 @@
 /**
  * The pods of this node that must stand still with it, found in the kubelet's own directories: it works with the API server gone. Adapter.
  *
- * They are those whose second copy elsewhere may have waited for a proof of this *node* (src/failover/classify.ts): with a volume on storage that other
- * nodes can write, and those that run at most once without any: virtual machines and the pods of StatefulSets (docs/protocol.md, "Containment").
+ * They are those whose second copy elsewhere may have waited for a proof of this *node* (src/failover/plan/classify.ts): with a volume on storage that other
+ * nodes can write, and those that run at most once without any: virtual machines and the pods of StatefulSets (docs/protocol/containment.md).
  */
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'

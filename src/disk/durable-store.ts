@@ -1,7 +1,6 @@
 /**
  * State that must survive a crash, as one value in one file: written aside, fsynced, renamed, directory fsynced, and only then announced.
- * What is found damaged or missing is an error, never an empty state: a voter that forgot its promises must not vote (docs/protocol.md,
- * "The membership").
+ * What is found damaged or missing is an error, never an empty state: a voter that forgot its promises must not vote (docs/protocol/membership.md).
  *
  * In the directory: `NAME.state` (the value), `NAME.previous` (the one before, for people: it is never loaded, as it lacks promises),
  * `NAME.exists` (proof that there was a value), `NAME.new` (being written) and `lock`.

@@ -70,55 +70,26 @@ export function createDrbd(configuration: DrbdConfiguration, clock: { readonly n
   const listeners = new Set<(snapshot: DrbdSnapshot) => void>()
   let current: DrbdSnapshot = { kind: 'unknown', reason: 'not read yet' }
   let hasCommanded = false
-  let followerProblem: string | undefined
-  let stopFollowing: (() => void) | undefined
   let isStopped = false
-  let running: Promise<DrbdSnapshot> | undefined
-  let next: Promise<DrbdSnapshot> | undefined
 
-  const readNow = async (): Promise<DrbdSnapshot> => {
+  const refresh = oneAtATime(async (): Promise<DrbdSnapshot> => {
     const before = hasCommanded || current.kind !== 'known' ? undefined : current
     hasCommanded = false
     const snapshot = await read(configuration, limits, clock, before)
     if (isStopped) return current
     const isOther = comparable(snapshot) !== comparable(current)
     current = snapshot
-    follow(snapshot.kind)
+    following.whileThere(snapshot.kind)
     if (isOther) for (const listener of listeners) listener(current)
     return current
-  }
-  // A reading that has begun may have missed what it is asked for now: one more follows it, and serves all who asked meanwhile.
-  const refresh = (): Promise<DrbdSnapshot> => {
-    if (running === undefined) {
-      running = readNow().finally(() => (running = undefined))
-      return running
-    }
-    next ??= running.then(() => {
-      next = undefined
-      return refresh()
-    })
-    return next
-  }
-  const follow = (kind: DrbdSnapshot['kind']) => {
-    if (kind === 'absent') {
-      stopFollowing?.()
-      stopFollowing = undefined
-    } else if (kind === 'known') {
-      stopFollowing ??= followEvents({
-        program,
-        restartAfterMs: 200,
-        restartAtMostMs: 10_000,
-        onChange: () => void refresh(),
-        onProblem: (reason) => (followerProblem = reason),
-      })
-    }
-  }
+  })
+  const following = createFollowing(program, () => void refresh())
 
   void refresh()
   const timer = setInterval(() => void refresh(), readEveryMs)
   return {
     snapshot: () => current,
-    followerProblem: () => followerProblem,
+    followerProblem: following.problem,
     refresh,
     onChange: (listener) => {
       listeners.add(listener)
@@ -144,8 +115,56 @@ export function createDrbd(configuration: DrbdConfiguration, clock: { readonly n
     stop: () => {
       isStopped = true
       clearInterval(timer)
-      stopFollowing?.()
+      following.stop()
     },
+  }
+}
+
+/** A reading that has begun may have missed what it is asked for now: one more follows it, and serves all who asked meanwhile. */
+function oneAtATime<T>(readNow: () => Promise<T>): () => Promise<T> {
+  let running: Promise<T> | undefined
+  let next: Promise<T> | undefined
+  const refresh = (): Promise<T> => {
+    if (running === undefined) {
+      running = readNow().finally(() => (running = undefined))
+      return running
+    }
+    next ??= running.then(() => {
+      next = undefined
+      return refresh()
+    })
+    return next
+  }
+  return refresh
+}
+
+interface Following {
+  /** Follows while the module is known to be there, and ends when it is known to be gone. */
+  readonly whileThere: (kind: DrbdSnapshot['kind']) => void
+  readonly problem: () => string | undefined
+  readonly stop: () => void
+}
+
+function createFollowing(program: string, onChange: () => void): Following {
+  let problem: string | undefined
+  let stopFollowing: (() => void) | undefined
+  return {
+    whileThere: (kind) => {
+      if (kind === 'absent') {
+        stopFollowing?.()
+        stopFollowing = undefined
+      } else if (kind === 'known') {
+        stopFollowing ??= followEvents({
+          program,
+          restartAfterMs: 200,
+          restartAtMostMs: 10_000,
+          onChange,
+          onProblem: (reason) => (problem = reason),
+        })
+      }
+    },
+    problem: () => problem,
+    stop: () => stopFollowing?.(),
   }
 }
 

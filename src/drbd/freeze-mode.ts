@@ -1,4 +1,4 @@
-/** Freeze mode: does this end's kernel stop a Primary's writes by itself when it loses the other room? (docs/protocol.md, "Freeze mode".) Pure. */
+/** Freeze mode: does this end's kernel stop a Primary's writes by itself when it loses the other room? (docs/protocol/freeze-mode.md.) Pure. */
 import { type Connection, isDisklessPeer, type Resource } from './model.ts'
 import type { ShownConnection, ShownResource } from './show.ts'
 

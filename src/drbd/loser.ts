@@ -1,4 +1,4 @@
-/** The fenced side of one DRBD resource: demote, verify, and never unlock (docs/protocol.md, "Freeze mode"). Pure. */
+/** The fenced side of one DRBD resource: demote, verify, and never unlock (docs/protocol/freeze-mode.md). Pure. */
 import type { DrbdCommand, NextStep } from './commands.ts'
 import type { Resource } from './model.ts'
 

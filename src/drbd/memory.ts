@@ -18,7 +18,7 @@ export type ReplicaMemory = ReadonlyMap<string, PeerMemory>
  * The memory after one more reading. A connection that is away keeps what was last seen of it; one that came back worse (a resync's target) is worse.
  *
  * @param mayTrust this node votes. Who is fenced, or is back and has no vote yet, may read "connected" of a peer that has cut it off and written on,
- * until its kernel's ping timeout: what it distrusts stays distrusted until it votes (simulation, hostile seed 521450).
+ * until its kernel's ping timeout: what it distrusts stays distrusted until it votes.
  */
 export function remember(memory: ReplicaMemory, resource: Resource, readAtMs: number, mayTrust = true): ReplicaMemory {
   const wasUpToDate = resource.volumes.length > 0 && resource.volumes.every(({ diskState }) => diskState === 'UpToDate')

@@ -1,4 +1,4 @@
-/** The survivor's side of one DRBD resource: next command after a committed fence, and on the way back (docs/protocol.md, "Freeze mode"). Pure. */
+/** The survivor's side of one DRBD resource: next command after a committed fence, and on the way back (docs/protocol/freeze-mode.md). Pure. */
 import type { DrbdCommand, NextStep } from './commands.ts'
 import { optionsOf } from './freeze-mode.ts'
 import type { ReplicaMemory } from './memory.ts'
@@ -16,7 +16,7 @@ export interface SurvivorView {
   readonly rejoining: ReadonlySet<string>
   /** Nodes that said, in the epoch before the fence, that freeze mode holds at their end for this resource. */
   readonly statedFreezeMode: ReadonlySet<string>
-  /** Nodes for which another proof of section 5 holds (timed, power, killed, human). */
+  /** Nodes for which another proof holds: timed, power, killed or human (docs/protocol/proofs.md). */
   readonly provedStopped: ReadonlySet<string>
   /** Nodes whose role for this resource is confirmed Secondary *since the fence*, or that have rebooted since. */
   readonly confirmedSecondary: ReadonlySet<string>
@@ -57,7 +57,7 @@ export function planSurvivor(view: SurvivorView): NextStep {
 
 function planTakeover(view: SurvivorView, lost: readonly Connection[]): NextStep {
   const { resource } = view
-  // Before any doubt about the data here: a node that restarted meanwhile would let a frozen loser in, which then thaws (simulation, hostile seed 2529).
+  // Before any doubt about the data here: a node that restarted meanwhile would let a frozen loser in, which then thaws.
   for (const connection of lost) {
     if (connection.connectionState === 'Disconnecting') return { kind: 'wait', reason: `the connection to ${connection.peer} is closing` }
     if (connection.connectionState !== 'StandAlone') {

@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { afterEach, describe, expect, test } from 'vitest'
+import { drbdsetupProgram } from '../demo/storage/drbdsetup.ts'
 import { closeAll, closers, type End, frozen, open, pair, until, written } from '../demo/storage/testbed.ts'
 import type { DrbdCommand, NextStep } from './commands.ts'
 import { createDrbd, type Drbd, type KnownDrbd } from './drbdsetup.ts'
@@ -33,10 +34,8 @@ async function agentOf(end: End) {
   const folder = dirname(end.socket)
   mkdirSync(folder, { recursive: true })
   const program = join(folder, 'drbdsetup')
-  const standIn = join(import.meta.dirname, '../demo/storage/drbdsetup.ts')
-  writeFileSync(program, `#!/bin/sh\nexec ${process.execPath} --disable-warning=ExperimentalWarning ${standIn} ${end.socket} "$@"\n`, {
-    mode: 0o755,
-  })
+  const events2 = [process.execPath, '--disable-warning=ExperimentalWarning', join(import.meta.dirname, '../demo/storage/events2.ts')]
+  writeFileSync(program, drbdsetupProgram({ kernelSocket: end.socket, events2 }), { mode: 0o755 })
   const procDrbd = join(folder, 'proc-drbd')
   const usermodeHelperFile = join(folder, 'usermode_helper')
   writeFileSync(procDrbd, 'version: 9.2.18\n')

@@ -27,7 +27,7 @@ export interface Said {
 
 /**
  * What is known of a peer's words with one packet more; undefined where a later one came before it. On its way for long, a heartbeat would take back what
- * was said since: that the watchdog is closed, say (docs/protocol.md, "Proof").
+ * was said since: that the watchdog is closed, say (docs/protocol/proofs.md).
  */
 export function withSaid(
   said: Said | undefined,

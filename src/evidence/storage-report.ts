@@ -1,4 +1,4 @@
-/** What a node says of its own end of each replicated volume, per epoch: the `storage` proof is built on it (docs/protocol.md, "Proof"). Pure. */
+/** What a node says of its own end of each replicated volume, per epoch: the `storage` proof is built on it (docs/protocol/proofs.md). Pure. */
 import type { Epoch, Incarnation, NodeId } from '../protocol/ids.ts'
 
 /** One connection of one DRBD resource, as this node's end sees it. A resource without any connection has `peer` empty. */

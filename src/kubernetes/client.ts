@@ -87,7 +87,7 @@ const probeTimeoutMs = 2_000
 
 /**
  * What is given up here is given up by the server as well, counted from when it came there (`timeout` of every request, kube-apiserver's
- * WithRequestDeadline): a write must not be done when nobody counts on it any more (docs/protocol.md, "Permit").
+ * WithRequestDeadline): a write must not be done when nobody counts on it any more (docs/protocol/permit.md).
  */
 function withDeadline(call: Call, limitMs: number): Call {
   if (call.method === 'GET') return call
@@ -100,67 +100,11 @@ export function createKubeClient(options: KubeClientOptions): KubeClient {
   // Watches keep their connections to themselves, or they would use up those of the calls.
   const watchAgent = agentOf(credentials, { keepAlive: false })
 
-  const send = async (call: Call, signal: AbortSignal, may?: () => boolean, through: HttpAgent = agent): Promise<Response> => {
-    const attempt = async (reread: boolean): Promise<Response> => {
-      const authorization = await credentials.authorization(reread)
-      const init: RequestInit = {
-        method: call.method,
-        agent: through,
-        signal,
-        headers: {
-          accept: call.accept ?? 'application/json',
-          'user-agent': options.userAgent ?? 'roomfence',
-          ...(authorization === undefined ? {} : { authorization }),
-          ...(call.body === undefined ? {} : { 'content-type': call.contentType ?? 'application/json' }),
-        },
-        ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
-      }
-      if (may?.() === false)
-        throw new KubeError('unavailable', `${call.method} ${call.path}: not sent, this agent may not act now`, {
-          method: call.method,
-          path: call.path,
-          status: 0,
-          reason: 'NoPermit',
-        })
-      return fetch(`${credentials.server}${call.path}`, init)
-    }
-    // A kept-alive connection that the server closed meanwhile: the call was not served. Not for POST, which might have been.
-    const sent = await attempt(false).catch((error: unknown) => {
-      if (signal.aborted || call.method === 'POST' || networkCode(error) !== 'ECONNRESET') throw error
-      return attempt(false)
-    })
-    if (sent.status !== 401) return sent
-    await sent.text()
-    return attempt(true)
-  }
-
-  const callText = async (call: Call, callOptions: CallOptions | undefined): Promise<string> => {
-    const startedMs = performance.now()
-    const finished = (outcome: string) => options.onCall?.({ method: call.method, outcome, durationMs: performance.now() - startedMs })
-    const limitMs = callOptions?.timeoutMs ?? options.timeoutMs ?? defaultTimeoutMs
-    const limit = AbortSignal.timeout(limitMs)
-    const signal = callOptions?.signal === undefined ? limit : AbortSignal.any([limit, callOptions.signal])
-    try {
-      const answer = await send(withDeadline(call, limitMs), signal, callOptions?.may)
-      const text = await answer.text()
-      if (answer.status >= 400) throw errorOfAnswer(call, answer.status, text, answer.headers.get('retry-after'))
-      finished('ok')
-      return text
-    } catch (error) {
-      const typed =
-        error instanceof KubeError
-          ? error
-          : networkError(call, error, callOptions?.signal?.aborted === true, limit.aborted ? limitMs : undefined)
-      finished(typed.code)
-      throw typed
-    }
-  }
-
+  const callText = (call: Call, callOptions: CallOptions | undefined): Promise<string> => textOf(options, agent, call, callOptions)
   const callJson = async (call: Call, callOptions: CallOptions | undefined): Promise<unknown> => {
     const text = await callText(call, callOptions)
     return parseAnswer(call, text)
   }
-
   const patch = (contentType: string) => (path: string, body: unknown, patchOptions?: PatchOptions) =>
     callJson({ method: 'PATCH', path: patchOptions?.dryRun === true ? `${path}?dryRun=All` : path, contentType, body }, patchOptions)
 
@@ -193,29 +137,99 @@ export function createKubeClient(options: KubeClientOptions): KubeClient {
     probe: async (callOptions) => {
       await callText({ method: 'GET', path: '/readyz', accept: '*/*' }, { timeoutMs: probeTimeoutMs, ...callOptions })
     },
-    lines: async function* (pathWithQuery, signal, openTimeoutMs = options.timeoutMs ?? defaultTimeoutMs) {
-      const call: Call = { method: 'GET', path: pathWithQuery }
-      const opening = new AbortController()
-      const timer = setTimeout(() => {
-        opening.abort()
-      }, openTimeoutMs)
-      try {
-        const answer = await send(call, AbortSignal.any([signal, opening.signal]), undefined, watchAgent)
-        if (answer.status >= 400) throw errorOfAnswer(call, answer.status, await answer.text(), answer.headers.get('retry-after'))
-        clearTimeout(timer)
-        if (answer.body !== null) yield* linesOf(answer.body as AsyncIterable<Uint8Array>)
-      } catch (error) {
-        throw error instanceof KubeError
-          ? error
-          : networkError(call, error, signal.aborted, opening.signal.aborted ? openTimeoutMs : undefined)
-      } finally {
-        clearTimeout(timer)
-      }
-    },
+    lines: (pathWithQuery, signal, openTimeoutMs = options.timeoutMs ?? defaultTimeoutMs) =>
+      readLines(options, watchAgent, pathWithQuery, signal, openTimeoutMs),
     close: () => {
       agent.destroy()
       watchAgent.destroy()
     },
+  }
+}
+
+/** One call, sent again where that is certain to be no second one: on a closed kept-alive connection, and with the credentials read again. */
+async function send(
+  { credentials, userAgent }: KubeClientOptions,
+  through: HttpAgent,
+  call: Call,
+  signal: AbortSignal,
+  may?: () => boolean,
+): Promise<Response> {
+  const attempt = async (reread: boolean): Promise<Response> => {
+    const authorization = await credentials.authorization(reread)
+    const init: RequestInit = {
+      method: call.method,
+      agent: through,
+      signal,
+      headers: {
+        accept: call.accept ?? 'application/json',
+        'user-agent': userAgent ?? 'roomfence',
+        ...(authorization === undefined ? {} : { authorization }),
+        ...(call.body === undefined ? {} : { 'content-type': call.contentType ?? 'application/json' }),
+      },
+      ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
+    }
+    if (may?.() === false)
+      throw new KubeError('unavailable', `${call.method} ${call.path}: not sent, this agent may not act now`, {
+        method: call.method,
+        path: call.path,
+        status: 0,
+        reason: 'NoPermit',
+      })
+    return fetch(`${credentials.server}${call.path}`, init)
+  }
+  // A kept-alive connection that the server closed meanwhile: the call was not served. Not for POST, which might have been.
+  const sent = await attempt(false).catch((error: unknown) => {
+    if (signal.aborted || call.method === 'POST' || networkCode(error) !== 'ECONNRESET') throw error
+    return attempt(false)
+  })
+  if (sent.status !== 401) return sent
+  await sent.text()
+  return attempt(true)
+}
+
+async function textOf(options: KubeClientOptions, through: HttpAgent, call: Call, callOptions: CallOptions | undefined): Promise<string> {
+  const startedMs = performance.now()
+  const finished = (outcome: string) => options.onCall?.({ method: call.method, outcome, durationMs: performance.now() - startedMs })
+  const limitMs = callOptions?.timeoutMs ?? options.timeoutMs ?? defaultTimeoutMs
+  const limit = AbortSignal.timeout(limitMs)
+  const signal = callOptions?.signal === undefined ? limit : AbortSignal.any([limit, callOptions.signal])
+  try {
+    const answer = await send(options, through, withDeadline(call, limitMs), signal, callOptions?.may)
+    const text = await answer.text()
+    if (answer.status >= 400) throw errorOfAnswer(call, answer.status, text, answer.headers.get('retry-after'))
+    finished('ok')
+    return text
+  } catch (error) {
+    const typed =
+      error instanceof KubeError
+        ? error
+        : networkError(call, error, callOptions?.signal?.aborted === true, limit.aborted ? limitMs : undefined)
+    finished(typed.code)
+    throw typed
+  }
+}
+
+async function* readLines(
+  options: KubeClientOptions,
+  through: HttpAgent,
+  pathWithQuery: string,
+  signal: AbortSignal,
+  openTimeoutMs: number,
+): AsyncGenerator<string, void, undefined> {
+  const call: Call = { method: 'GET', path: pathWithQuery }
+  const opening = new AbortController()
+  const timer = setTimeout(() => {
+    opening.abort()
+  }, openTimeoutMs)
+  try {
+    const answer = await send(options, through, call, AbortSignal.any([signal, opening.signal]))
+    if (answer.status >= 400) throw errorOfAnswer(call, answer.status, await answer.text(), answer.headers.get('retry-after'))
+    clearTimeout(timer)
+    if (answer.body !== null) yield* linesOf(answer.body as AsyncIterable<Uint8Array>)
+  } catch (error) {
+    throw error instanceof KubeError ? error : networkError(call, error, signal.aborted, opening.signal.aborted ? openTimeoutMs : undefined)
+  } finally {
+    clearTimeout(timer)
   }
 }
 

@@ -53,9 +53,45 @@ const firstPauseMs = 250
 const longestPauseMs = 10_000
 
 export function startCollection<T>(options: CollectionOptions<T>): Collection<T> {
-  const { client, path, project, keyOf, onChange, onEnding } = options
   const stopping = new AbortController()
+  const items = createItems(options)
   let relisting = new AbortController()
+  void keepCurrent(options, items, stopping.signal, {
+    signal: () => relisting.signal,
+    renew: () => {
+      relisting = new AbortController()
+    },
+  })
+  return {
+    items: items.all,
+    isFresh: items.isFresh,
+    isServed: items.isServed,
+    whenFresh: items.whenFresh,
+    put: items.put,
+    relist: () => {
+      relisting.abort()
+    },
+    stop: () => {
+      stopping.abort()
+      items.markFresh()
+    },
+  }
+}
+
+/** What was listed and has changed since. */
+interface Items<T> {
+  readonly all: () => ReadonlyMap<string, T>
+  readonly isFresh: () => boolean
+  readonly isServed: () => boolean
+  readonly whenFresh: Promise<void>
+  readonly markFresh: () => void
+  readonly put: (item: T) => void
+  readonly take: (line: WatchLine) => void
+  /** undefined: the kind is not served here. */
+  readonly listed: (list: readonly T[] | undefined) => void
+}
+
+function createItems<T>({ project, keyOf, onChange }: CollectionOptions<T>): Items<T> {
   let items = new Map<string, T>()
   let served = true
   let fresh = false
@@ -63,148 +99,149 @@ export function startCollection<T>(options: CollectionOptions<T>): Collection<T>
   const whenFresh = new Promise<void>((resolve) => {
     markFresh = resolve
   })
-  const listed = (): void => {
-    fresh = true
-    markFresh()
-    onChange?.({ type: 'listed' })
-  }
-
-  const relist = async (): Promise<string> => {
-    const selectors = {
-      ...(options.labelSelector === undefined ? {} : { labelSelector: options.labelSelector }),
-      ...(options.fieldSelector === undefined ? {} : { fieldSelector: options.fieldSelector }),
-    }
-    const list = await client.list(path, { project, signal: stopping.signal, ...selectors })
-    items = new Map(list.items.map((item) => [keyOf(item), item]))
-    served = true
-    listed()
-    return list.resourceVersion
-  }
-
-  const take = (line: WatchLine): void => {
-    const item = project(line.object)
-    if (item === undefined) return
-    if (line.type === 'DELETED') {
-      items.delete(keyOf(item))
-      onChange?.({ type: 'deleted', item })
-      return
-    }
-    items.set(keyOf(item), item)
-    onChange?.({ type: line.type === 'ADDED' ? 'added' : 'modified', item })
-  }
-
-  /**
-   * Whether the API server is at an earlier version than the one we know, because its etcd was restored from a backup. A watch from a version that it
-   * has yet to reach is accepted, and stays deaf to everything until then. One object is asked for: the answer carries the version of now.
-   */
-  const isSetBack = async (known: string): Promise<boolean> => {
-    const query = selectorQuery(options)
-    query.set('limit', '1')
-    const page = (await client.get(`${path}?${query.toString()}`, { signal: stopping.signal })) as WatchLine['object']
-    return isEarlier(page?.metadata?.resourceVersion ?? '', known)
-  }
-
-  /** Reads one watch to its end. Returns where to go on; rejects when a list is needed or the connection failed. */
-  const watchOnce = async (from: string): Promise<string> => {
-    let resourceVersion = from
-    const watchMs = options.watchMs ?? 300_000
-    const silenceMs = options.silenceMs ?? 90_000
-    const query = selectorQuery(options)
-    query.set('watch', 'true')
-    query.set('allowWatchBookmarks', 'true')
-    query.set('resourceVersion', from)
-    query.set('timeoutSeconds', String(Math.ceil(watchMs / 1_000)))
-    const silence = new AbortController()
-    const isOver = AbortSignal.any([stopping.signal, silence.signal, relisting.signal])
-    let timer = setTimeout(() => {
-      silence.abort()
-    }, silenceMs)
-    try {
-      for await (const text of client.lines(`${path}?${query.toString()}`, isOver)) {
-        clearTimeout(timer)
-        timer = setTimeout(() => {
-          silence.abort()
-        }, silenceMs)
-        const line = parseLine(path, text)
-        if (line.type === 'ERROR') throw watchError(path, line)
-        resourceVersion = line.object?.metadata?.resourceVersion ?? resourceVersion
-        if (line.type !== 'BOOKMARK') take(line)
-      }
-    } catch (error) {
-      if (silence.signal.aborted)
-        throw new KubeError('timeout', `watch of ${path}: silent for ${String(silenceMs)} ms`, {
-          ...watchOf(path),
-          status: 0,
-          reason: 'Silent',
-        })
-      // What came in is kept: a broken connection goes on from the last event seen, so nothing is lost and nothing listed twice.
-      if (isKubeError(error, 'unavailable') && resourceVersion !== from) return resourceVersion
-      throw error
-    } finally {
-      clearTimeout(timer)
-    }
-    return resourceVersion
-  }
-
-  const run = async (): Promise<void> => {
-    let resourceVersion: string | undefined
-    let pauseMs = firstPauseMs
-    while (!stopping.signal.aborted) {
-      try {
-        if (relisting.signal.aborted) {
-          relisting = new AbortController()
-          resourceVersion = undefined
-        }
-        // Every watch that ended may have ended with the API server, and it may have come back older.
-        if (resourceVersion !== undefined && (await isSetBack(resourceVersion))) resourceVersion = undefined
-        resourceVersion ??= await relist()
-        const startedMs = performance.now()
-        resourceVersion = await watchOnce(resourceVersion)
-        onEnding?.('closed', undefined)
-        // A server that closes at once must not be asked in a tight loop.
-        if (performance.now() - startedMs > 1_000) pauseMs = firstPauseMs
-        else await pause(pauseMs, stopping.signal)
-      } catch (error) {
-        if (stopping.signal.aborted) return
-        if (relisting.signal.aborted) continue
-        const typed =
-          error instanceof KubeError
-            ? error
-            : new KubeError('bad-answer', String(error), { ...watchOf(path), status: 0, reason: 'Unexpected', cause: error })
-        const ending = endingOf(typed)
-        onEnding?.(ending, typed)
-        if (ending === 'absent') {
-          items = new Map()
-          served = false
-          listed()
-        }
-        if (ending !== 'broken' && ending !== 'throttled') resourceVersion = undefined
-        await pause(
-          ending === 'absent' ? longestPauseMs : (typed.retryAfterMs ?? (ending === 'expired' ? 0 : pauseMs)),
-          AbortSignal.any([stopping.signal, relisting.signal]),
-        )
-        pauseMs = relisting.signal.aborted ? firstPauseMs : Math.min(longestPauseMs, pauseMs * 2)
-      }
-    }
-  }
-  void run()
-
   return {
-    items: () => items,
+    all: () => items,
     isFresh: () => fresh,
     isServed: () => served,
     whenFresh,
+    markFresh,
     put: (item) => {
       items.set(keyOf(item), item)
     },
-    relist: () => {
-      relisting.abort()
+    take: (line) => {
+      const item = project(line.object)
+      if (item === undefined) return
+      if (line.type === 'DELETED') {
+        items.delete(keyOf(item))
+        onChange?.({ type: 'deleted', item })
+        return
+      }
+      items.set(keyOf(item), item)
+      onChange?.({ type: line.type === 'ADDED' ? 'added' : 'modified', item })
     },
-    stop: () => {
-      stopping.abort()
+    listed: (list) => {
+      items = new Map(list?.map((item) => [keyOf(item), item]))
+      served = list !== undefined
+      fresh = true
       markFresh()
+      onChange?.({ type: 'listed' })
     },
   }
+}
+
+/** Asked for from outside, once for each list. */
+interface Relisting {
+  readonly signal: () => AbortSignal
+  readonly renew: () => void
+}
+
+async function keepCurrent<T>(options: CollectionOptions<T>, items: Items<T>, stopping: AbortSignal, relisting: Relisting): Promise<void> {
+  const { path, onEnding } = options
+  let resourceVersion: string | undefined
+  let pauseMs = firstPauseMs
+  while (!stopping.aborted) {
+    try {
+      if (relisting.signal().aborted) {
+        relisting.renew()
+        resourceVersion = undefined
+      }
+      // Every watch that ended may have ended with the API server, and it may have come back older.
+      if (resourceVersion !== undefined && (await isSetBack(options, resourceVersion, stopping))) resourceVersion = undefined
+      resourceVersion ??= await listAll(options, items, stopping)
+      const startedMs = performance.now()
+      resourceVersion = await watchOnce(options, items.take, resourceVersion, AbortSignal.any([stopping, relisting.signal()]))
+      onEnding?.('closed', undefined)
+      // A server that closes at once must not be asked in a tight loop.
+      if (performance.now() - startedMs > 1_000) pauseMs = firstPauseMs
+      else await pause(pauseMs, stopping)
+    } catch (error) {
+      if (stopping.aborted) return
+      if (relisting.signal().aborted) continue
+      const typed =
+        error instanceof KubeError
+          ? error
+          : new KubeError('bad-answer', String(error), { ...watchOf(path), status: 0, reason: 'Unexpected', cause: error })
+      const ending = endingOf(typed)
+      onEnding?.(ending, typed)
+      if (ending === 'absent') items.listed(undefined)
+      if (ending !== 'broken' && ending !== 'throttled') resourceVersion = undefined
+      await pause(
+        ending === 'absent' ? longestPauseMs : (typed.retryAfterMs ?? (ending === 'expired' ? 0 : pauseMs)),
+        AbortSignal.any([stopping, relisting.signal()]),
+      )
+      pauseMs = relisting.signal().aborted ? firstPauseMs : Math.min(longestPauseMs, pauseMs * 2)
+    }
+  }
+}
+
+async function listAll<T>(options: CollectionOptions<T>, items: Items<T>, stopping: AbortSignal): Promise<string> {
+  const { client, path, project, labelSelector, fieldSelector } = options
+  const selectors = {
+    ...(labelSelector === undefined ? {} : { labelSelector }),
+    ...(fieldSelector === undefined ? {} : { fieldSelector }),
+  }
+  const list = await client.list(path, { project, signal: stopping, ...selectors })
+  items.listed(list.items)
+  return list.resourceVersion
+}
+
+/**
+ * Whether the API server is at an earlier version than the one we know, because its etcd was restored from a backup. A watch from a version that it
+ * has yet to reach is accepted, and stays deaf to everything until then. One object is asked for: the answer carries the version of now.
+ */
+async function isSetBack<T>(options: CollectionOptions<T>, known: string, stopping: AbortSignal): Promise<boolean> {
+  const query = selectorQuery(options)
+  query.set('limit', '1')
+  const page = (await options.client.get(`${options.path}?${query.toString()}`, { signal: stopping })) as WatchLine['object']
+  return isEarlier(page?.metadata?.resourceVersion ?? '', known)
+}
+
+/** Reads one watch to its end. Returns where to go on; rejects when a list is needed or the connection failed. */
+async function watchOnce<T>(
+  options: CollectionOptions<T>,
+  take: (line: WatchLine) => void,
+  from: string,
+  isUnwanted: AbortSignal,
+): Promise<string> {
+  const { client, path } = options
+  let resourceVersion = from
+  const watchMs = options.watchMs ?? 300_000
+  const silenceMs = options.silenceMs ?? 90_000
+  const query = selectorQuery(options)
+  query.set('watch', 'true')
+  query.set('allowWatchBookmarks', 'true')
+  query.set('resourceVersion', from)
+  query.set('timeoutSeconds', String(Math.ceil(watchMs / 1_000)))
+  const silence = new AbortController()
+  const isOver = AbortSignal.any([isUnwanted, silence.signal])
+  let timer = setTimeout(() => {
+    silence.abort()
+  }, silenceMs)
+  try {
+    for await (const text of client.lines(`${path}?${query.toString()}`, isOver)) {
+      clearTimeout(timer)
+      timer = setTimeout(() => {
+        silence.abort()
+      }, silenceMs)
+      const line = parseLine(path, text)
+      if (line.type === 'ERROR') throw watchError(path, line)
+      resourceVersion = line.object?.metadata?.resourceVersion ?? resourceVersion
+      if (line.type !== 'BOOKMARK') take(line)
+    }
+  } catch (error) {
+    if (silence.signal.aborted)
+      throw new KubeError('timeout', `watch of ${path}: silent for ${String(silenceMs)} ms`, {
+        ...watchOf(path),
+        status: 0,
+        reason: 'Silent',
+      })
+    // What came in is kept: a broken connection goes on from the last event seen, so nothing is lost and nothing listed twice.
+    if (isKubeError(error, 'unavailable') && resourceVersion !== from) return resourceVersion
+    throw error
+  } finally {
+    clearTimeout(timer)
+  }
+  return resourceVersion
 }
 
 /** Versions are whole numbers of any length (Kubernetes API conventions since 1.35); of anything else nothing is known, and it is listed anew. */

@@ -39,7 +39,7 @@ describe('a voter', () => {
     made.isDiskStuck = true
     const effects = made.hear('a1', { kind: 'prepare', ballot: ballot(5), proposal: fence, isFinishing: false }, LATER)
     expect(sent(effects, 'promise')).toEqual([])
-    const after = made.give({ kind: 'persisted', version: made.state.durableVersion }, LATER)
+    const after = made.give({ kind: 'persisted', version: made.state.disk.version }, LATER)
     expect(sent(after, 'promise')).toHaveLength(1)
   })
 
@@ -68,7 +68,9 @@ describe('a voter', () => {
     )
     expect(refusal).toMatchObject({ reason: { text: 'a2 has a DRBD connection to b2 that is up' } })
   })
+})
 
+describe('a voter', () => {
   it('that has just started or slept agrees to no fence', () => {
     const young = agent('a2')
     expect(
@@ -105,7 +107,7 @@ describe('a voter', () => {
   it('leaves the next attempt to whom it promised', () => {
     const made = listening()
     made.hear('a1', { kind: 'prepare', ballot: ballot(5), proposal: fence, isFinishing: false }, LATER)
-    expect(made.state.nextAttemptAtMs).toBe(LATER + made.state.timings.attemptMs)
+    expect(made.state.process.nextAttemptAtMs).toBe(LATER + made.state.timings.attemptMs)
   })
 })
 

@@ -1,4 +1,4 @@
-/** The voter's half of choosing an epoch: promises and accepted values, on disk before they are answered (docs/protocol.md, "Choosing"). Pure. */
+/** The voter's half of choosing an epoch: promises and accepted values, on disk before they are answered (docs/protocol/choosing.md). Pure. */
 import type { NodeId } from './ids.ts'
 import { epochBeforeFence, fencedNodes, isForced, isSuccessor, memberOf, type Membership, nodeVoter, votesOf } from './membership.ts'
 import type { Accept, Ballot, DoorStatement, Prepare, RefusalReason } from './messages.ts'
@@ -55,8 +55,8 @@ export function onPrepare(state: State, out: Outbox, from: NodeId, { ballot, pro
     return refuse({ code: 'veto', text: veto })
   }
   changeDurable(state, out, { promised: ballot, round: Math.max(state.durable.round, ballot.round) })
-  // Room for the one that was first: rivals that outbid each other held up a fence for seven seconds (found by seed 4).
-  if (from !== state.self.node) state.nextAttemptAtMs = Math.max(state.nextAttemptAtMs, nowMs + state.timings.attemptMs)
+  // Room for the one that was first: rivals that outbid each other held up a fence for seven seconds.
+  if (from !== state.self.node) state.process.nextAttemptAtMs = Math.max(state.process.nextAttemptAtMs, nowMs + state.timings.attemptMs)
   send(state, out, from, { kind: 'promise', ballot, epoch: proposal.epoch, accepted: state.durable.accepted })
 }
 
@@ -75,7 +75,7 @@ export function onAccept(state: State, out: Outbox, from: NodeId, { ballot, memb
     accepted: { ballot, membership: value },
     round: Math.max(state.durable.round, ballot.round),
   })
-  if (state.acceptedSinceMs === Infinity) state.acceptedSinceMs = nowMs
+  if (state.epoch.acceptedSinceMs === Infinity) state.epoch.acceptedSinceMs = nowMs
   const fenced = fencedNodes(value)
   if (fenced.length > 0) note(out, 'door-closed', `acks ${fenced.join(', ')} no more`, fenced)
   send(state, out, from, { kind: 'accepted', ballot, epoch: value.epoch })
@@ -97,13 +97,14 @@ export function doorStatements(state: State, nowMs: number): readonly DoorStatem
   if (!membership) return []
   return fencedNodes(membership).map((node) => {
     const contact = contactOf(state, node)
+    const fence = state.epoch.fences.get(node)
     // What it said of its watchdog while other votes counted it may have taken back before a majority of those; a withdrawal before a majority of the votes
     // that fenced it has a voter in common with the fence.
-    const saidInTime = contact.epoch >= (state.votesSinceAtFence.get(node) ?? epochBeforeFence(membership, node))
+    const saidInTime = contact.epoch >= (fence?.votesSinceEpoch ?? epochBeforeFence(membership, node))
     return {
       node,
-      ackedAgoMs: nowMs - Math.max(contact.ackedAtMs, state.startedAtMs),
-      installedAgoMs: nowMs - (state.floorMs.get(node) ?? nowMs),
+      ackedAgoMs: nowMs - Math.max(contact.ackedAtMs, state.process.startedAtMs),
+      installedAgoMs: nowMs - (fence?.floorMs ?? nowMs),
       watchdogMs: saidInTime ? (contact.statement?.watchdogMs ?? null) : null,
     }
   })

@@ -1,4 +1,4 @@
-/** What holds back a fence although nodes are silent (docs/protocol.md, "A fence, step by step"). */
+/** What holds back a fence although nodes are silent (docs/protocol/README.md, "A fence, step by step"). */
 import { describe, expect, it } from 'vitest'
 import { agent, ballot, fencing, heartbeat, lifeOf, sent } from './fixtures/states.ts'
 import { clusterId, nodeId, room } from './ids.ts'
@@ -18,9 +18,9 @@ const LATER = 30_000
 function listening(node: string, speaking: readonly string[], membership = wide, maxFencedShare = 0.9) {
   const made = agent(node, { durable: { membership }, maxFencedShare })
   const notes: Effect[] = []
-  made.state.carriedUntilMs = Infinity
+  made.state.epoch.carriedUntilMs = Infinity
   for (let nowMs = 100; nowMs <= LATER; nowMs += 100) {
-    if (nowMs === LATER - 1_000) made.state.isInstalled = true
+    if (nowMs === LATER - 1_000) made.state.epoch.isInstalled = true
     notes.push(...made.give({ kind: 'tick' }, nowMs))
     for (const from of speaking) made.hear(from, heartbeat(membership, nowMs), nowMs)
   }

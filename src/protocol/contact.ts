@@ -1,10 +1,11 @@
-/** What is known of the others: who was heard, over what, and who is silent (docs/protocol.md, "Suspicion"). Pure. */
+/** What is known of the others: who was heard, over what, and who is silent (docs/protocol/choosing.md, "Suspicion"). Pure. */
 import type { NodeId, Room } from './ids.ts'
 import { type Member, type Membership, memberOf } from './membership.ts'
-import type { Contact, State } from './state.ts'
+import type { Contact } from './process.ts'
+import type { State } from './state.ts'
 
 export function contactOf(state: State, node: NodeId): Contact {
-  const known = state.contacts.get(node)
+  const known = state.process.contacts.get(node)
   if (known) return known
   const fresh: Contact = {
     heardAtMs: -Infinity,
@@ -17,7 +18,7 @@ export function contactOf(state: State, node: NodeId): Contact {
     inSyncSinceMs: Infinity,
     learnSentAtMs: -Infinity,
   }
-  state.contacts.set(node, fresh)
+  state.process.contacts.set(node, fresh)
   return fresh
 }
 
@@ -43,7 +44,7 @@ export function signOfLife(
  * not silence of the other.
  */
 function silentForMs(state: State, node: NodeId, nowMs: number): number {
-  return nowMs - Math.max(lastLifeMs(contactOf(state, node)), state.awakeSinceMs)
+  return nowMs - Math.max(lastLifeMs(contactOf(state, node)), state.process.awakeSinceMs)
 }
 
 const isLeaving = (state: State, node: NodeId): boolean => contactOf(state, node).statement?.isLeaving === true
@@ -104,14 +105,16 @@ export function coordinator(state: State, nowMs: number): NodeId | null {
   if (!membership) return null
   const candidates = membership.members.filter(
     ({ node, standing }) =>
-      standing !== 'fenced' && isHeard(state, node, nowMs) && (node === state.self.node ? !state.isLeaving : !isLeaving(state, node)),
+      standing !== 'fenced' &&
+      isHeard(state, node, nowMs) &&
+      (node === state.self.node ? !state.process.isLeaving : !isLeaving(state, node)),
   )
   const acting = candidates.filter(
     ({ node }) => !(node === state.self.node ? state.brakes.isDryRun : contactOf(state, node).statement?.isDryRun === true),
   )
   const inContact = acting.length > 0 ? acting : candidates
   const reaching = inContact.filter(({ node }) =>
-    node === state.self.node ? state.isApiReachable : contactOf(state, node).statement?.isApiReachable === true,
+    node === state.self.node ? state.process.isApiReachable : contactOf(state, node).statement?.isApiReachable === true,
   )
   // Who was let back may not have its permit yet, without which it carries nothing out.
   return (reaching.find(({ standing }) => standing === 'voting') ?? reaching[0] ?? inContact[0])?.node ?? null

@@ -21,8 +21,8 @@ interface Situation {
 function proposedBy(node: string, situation: Situation = {}): readonly (readonly [nowMs: number, proposal: Membership])[] {
   const { membership = first, heard = {}, isInstalled = true, permitUntilMs = 60_000, prepare, untilMs = 9_000 } = situation
   const made = agent(node, { durable: { membership } })
-  made.state.isInstalled = isInstalled
-  made.state.carriedUntilMs = permitUntilMs
+  made.state.epoch.isInstalled = isInstalled
+  made.state.epoch.carriedUntilMs = permitUntilMs
   prepare?.(made)
   const proposed: (readonly [number, Membership])[] = []
   const note = (effects: readonly Effect[], nowMs: number): void => {
@@ -74,8 +74,13 @@ describe('an accepted value that lingers', () => {
 
   it('is finished too where only the witness holds it', () => {
     const prepare = (made: Agent): void => {
-      made.state.witness.register = { incarnation: 'w0', version: 3, membership: first, accepted: { ballot: ballot(3), membership: fence } }
-      made.state.registerAcceptedSinceMs = 0
+      made.state.process.witness.register = {
+        incarnation: 'w0',
+        version: 3,
+        membership: first,
+        accepted: { ballot: ballot(3), membership: fence },
+      }
+      made.state.epoch.registerAcceptedSinceMs = 0
     }
     expect(causes('a1', { heard: { a2: {}, b1: {}, b2: {} }, prepare })).toEqual(['no-op'])
   })
@@ -99,7 +104,7 @@ describe('an un-fence', () => {
   it('is not kept for later: its checks were of the moment in which it was asked for', () => {
     const heard = { a2: {}, b1: { killedEpoch: fence.epoch } }
     const longAgo = (made: Agent): void =>
-      void made.state.unfence.set(nodeId('b1'), { nodes: [nodeId('b1')], by: 'ada', askedAtMs: -60_000 })
+      void made.state.requests.unfence.set(nodeId('b1'), { nodes: [nodeId('b1')], by: 'ada', askedAtMs: -60_000 })
     expect(causes('a1', { membership: fence, heard, prepare: longAgo })).toEqual([])
   })
 

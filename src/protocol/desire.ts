@@ -1,4 +1,4 @@
-/** What this agent would have the next epoch change, if anything (docs/protocol.md, "A fence, step by step", "Vote shift"). Pure. */
+/** What this agent would have the next epoch change, if anything (docs/protocol/README.md, "A fence, step by step", docs/protocol/membership.md, "Vote shift"). Pure. */
 import type { NodeId, Room } from './ids.ts'
 import {
   forcedEpoch,
@@ -28,10 +28,10 @@ const FRESH_FOR_ATTEMPTS = 8
 /** Starts at most one attempt: first what is half finished, then a fence, then what people and nodes ask for. */
 export function pursue(state: State, out: Outbox, nowMs: number): void {
   const membership = state.durable.membership
-  if (!membership || state.attempt || nowMs < state.nextAttemptAtMs || state.hasConflict) return
+  if (!membership || state.epoch.attempt || nowMs < state.process.nextAttemptAtMs || state.epoch.hasConflict) return
   if (memberOf(membership, state.self.node)?.standing === 'fenced') return
   if (!isMember(membership, state.self.node, state.self.incarnation)) return
-  const accepted = [state.durable.accepted, state.witness.register?.accepted].find(
+  const accepted = [state.durable.accepted, state.process.witness.register?.accepted].find(
     (one) => one && isForced(one.membership) && isSuccessor(membership, one.membership),
   )
   if (accepted && memberOf(accepted.membership, state.self.node)?.standing !== 'fenced') {
@@ -41,19 +41,19 @@ export function pursue(state: State, out: Outbox, nowMs: number): void {
   }
   const forced = wantsForced(state, membership, nowMs)
   if (forced) return proposeOnce(state, out, membership, forced, nowMs)
-  if (!state.isInstalled) return
+  if (!state.epoch.isInstalled) return
   const half = lingering(state, nowMs)
   if (half) {
     if (isTurn(state, membership, 'finish', nowMs))
       propose(state, out, membership, nextEpoch(membership, { cause: { kind: 'no-op' } }), true, nowMs)
     return
   }
-  if (!holdsPermit(state, nowMs) || nowMs - state.awakeSinceMs < state.timings.heartbeatMs) return
+  if (!holdsPermit(state, nowMs) || nowMs - state.process.awakeSinceMs < state.timings.heartbeatMs) return
   const silent = suspects(state, membership, nowMs)
   tellOfHeld(state, out, membership, silent)
   const wanted = desire(state, membership, silent, nowMs)
   if (!wanted) {
-    state.desireKey = ''
+    state.process.desireKey = ''
     return
   }
   proposeOnce(state, out, membership, wanted, nowMs)
@@ -68,8 +68,8 @@ function tellOfHeld(state: State, out: Outbox, now: Membership, { nodes: silent,
     ? `fencing is paused by ${now.fencingPausedBy}: roomfence resume`
     : `with them more than the share of ${state.brakes.maxFencedShareOfRoom} of a room that lives would be fenced: failover.maxFencedShareOfRoom`
   const text = `${nodes.join(', ')} silent, but ${why}`
-  if (text === state.lastVeto) return
-  state.lastVeto = text
+  if (text === state.process.lastVeto) return
+  state.process.lastVeto = text
   note(out, 'veto', text, nodes)
 }
 
@@ -78,10 +78,10 @@ function proposeOnce(state: State, out: Outbox, membership: Membership, wanted: 
   // One's own reasons against it count first: an agent that would not vote for it has nothing to ask the others.
   const veto = vetoOf(state, membership, wanted, nowMs)
   if (veto !== null) {
-    state.nextAttemptAtMs = nowMs + 2 * state.timings.heartbeatMs
-    if (veto !== state.lastVeto)
+    state.process.nextAttemptAtMs = nowMs + 2 * state.timings.heartbeatMs
+    if (veto !== state.process.lastVeto)
       note(out, state.brakes.isDryRun ? 'would-propose' : 'veto', `epoch ${wanted.epoch} (${wanted.cause.kind}): ${veto}`)
-    state.lastVeto = veto
+    state.process.lastVeto = veto
     return
   }
   propose(state, out, membership, wanted, false, nowMs)
@@ -89,16 +89,16 @@ function proposeOnce(state: State, out: Outbox, membership: Membership, wanted: 
 
 /** An accepted value, here or in the witness, that nobody learned for a while. */
 function lingering(state: State, nowMs: number): boolean {
-  const sinceMs = Math.min(state.durable.accepted ? state.acceptedSinceMs : Infinity, state.registerAcceptedSinceMs)
+  const sinceMs = Math.min(state.durable.accepted ? state.epoch.acceptedSinceMs : Infinity, state.epoch.registerAcceptedSinceMs)
   return nowMs - sinceMs > state.timings.lingerMs
 }
 
 function isTurn(state: State, membership: Membership, key: string, nowMs: number): boolean {
-  if (state.desireKey !== key) {
-    state.desireKey = key
-    state.desireSinceMs = nowMs
+  if (state.process.desireKey !== key) {
+    state.process.desireKey = key
+    state.process.desireSinceMs = nowMs
   }
-  return nowMs - state.desireSinceMs >= rankOf(state, membership, nowMs) * STAGGER_HEARTBEATS * state.timings.heartbeatMs
+  return nowMs - state.process.desireSinceMs >= rankOf(state, membership, nowMs) * STAGGER_HEARTBEATS * state.timings.heartbeatMs
 }
 
 function desire(state: State, now: Membership, silent: Suspects, nowMs: number): Membership | null {
@@ -107,7 +107,7 @@ function desire(state: State, now: Membership, silent: Suspects, nowMs: number):
     wantsFence(state, now, silent) ??
     wantsUnfence(state, now, nowMs) ??
     wantsMaintenance(state, now, nowMs) ??
-    // Before the witness: the vote of an incarnation that is gone may be the one that its return lacks (found by seed 948).
+    // Before the witness: the vote of an incarnation that is gone may be the one that its return lacks.
     wantsJoin(state, now, nowMs) ??
     wantsWitness(state, now, nowMs) ??
     wantsVotes(state, now, nowMs)
@@ -127,11 +127,11 @@ function wantsFence(state: State, now: Membership, { nodes: silent, rooms }: Sus
  * epoch before need be installed nor its other votes agree.
  */
 function wantsForced(state: State, now: Membership, nowMs: number): Membership | null {
-  if (state.confirmedDead.size === 0 || holdsPermit(state, nowMs)) return null
+  if (state.requests.confirmedDead.size === 0 || holdsPermit(state, nowMs)) return null
   const nodes: NodeId[] = []
   let by = ''
   for (const { node, standing } of now.members) {
-    const word = state.confirmedDead.get(node)
+    const word = state.requests.confirmedDead.get(node)
     if (!word || standing === 'fenced' || !isFresh(state, word.saidAtMs, nowMs)) continue
     nodes.push(node)
     by = word.by
@@ -143,7 +143,7 @@ function wantsForced(state: State, now: Membership, nowMs: number): Membership |
 const isFresh = ({ timings }: State, saidAtMs: number, nowMs: number): boolean => nowMs - saidAtMs <= FRESH_FOR_ATTEMPTS * timings.attemptMs
 
 function wantsPause(state: State, now: Membership, nowMs: number): Membership | null {
-  const word = state.pauseAsked
+  const word = state.requests.pauseAsked
   if (!word || !isFresh(state, word.saidAtMs, nowMs) || word.isPaused === (now.fencingPausedBy !== null)) return null
   const { isPaused, by } = word
   return nextEpoch(now, { fencingPausedBy: isPaused ? by : null, cause: { kind: isPaused ? 'pause-fencing' : 'resume-fencing', by } })
@@ -151,9 +151,9 @@ function wantsPause(state: State, now: Membership, nowMs: number): Membership | 
 
 /** One direction and one person's word at a time; the rest follows in the next epoch. */
 function wantsMaintenance(state: State, now: Membership, nowMs: number): Membership | null {
-  if (state.maintenanceAsked.size === 0) return null
+  if (state.requests.maintenanceAsked.size === 0) return null
   const open = now.members.flatMap(({ node, isInMaintenance }) => {
-    const word = state.maintenanceAsked.get(node)
+    const word = state.requests.maintenanceAsked.get(node)
     return word && isFresh(state, word.saidAtMs, nowMs) && word.isOn !== isInMaintenance ? [{ node, word }] : []
   })
   const [first] = open
@@ -176,7 +176,7 @@ function isWithinBrake(state: State, now: Membership, silent: readonly NodeId[],
 function wantsUnfence(state: State, now: Membership, nowMs: number): Membership | null {
   const nodes: NodeId[] = []
   let by = ''
-  for (const [node, request] of state.unfence) {
+  for (const [node, request] of state.requests.unfence) {
     const member = memberOf(now, node)
     const { statement, incarnation } = contactOf(state, node)
     if (member?.standing !== 'fenced' || !isHeard(state, node, nowMs) || incarnation !== member.incarnation) continue
@@ -195,10 +195,10 @@ function wantsWitness(state: State, now: Membership, nowMs: number): Membership 
   const seat = now.witness
   if (!seat) return null
   const { witnessShiftMs, witnessReturnMs } = state.timings
-  const view = state.witness
+  const view = state.process.witness
   if (seat.isVoting) {
-    const lostForMs = nowMs - Math.max(view.ackedAtMs, state.awakeSinceMs, state.learnedAtMs)
-    // A register of the seat's incarnation before this one is about to be written anew: not lost again (found by seed 2824).
+    const lostForMs = nowMs - Math.max(view.ackedAtMs, state.process.awakeSinceMs, state.epoch.learnedAtMs)
+    // A register of the seat's incarnation before this one is about to be written anew: not lost again.
     const isRestored = view.isStale && (view.register?.incarnation === seat.incarnation || isSeatSeen(state))
     const isLost = lostForMs > witnessShiftMs || (isRestored && nowMs - view.currentSinceMs > 2 * state.timings.witnessReadMs)
     if (!isLost || !hearsEveryRoom(state, now, nowMs)) return null
@@ -214,7 +214,7 @@ function wantsWitness(state: State, now: Membership, nowMs: number): Membership 
 /** Nodes that run without a vote get it when every unfenced node of their room is heard and in sync for a while. */
 function wantsVotes(state: State, now: Membership, nowMs: number): Membership | null {
   const isSettled = ({ node, incarnation }: Member): boolean => {
-    if (node === state.self.node) return state.isInSync
+    if (node === state.self.node) return state.process.isInSync
     const contact = contactOf(state, node)
     return contact.incarnation === incarnation && isHeard(state, node, nowMs) && nowMs - contact.inSyncSinceMs >= state.timings.settleMs
   }
@@ -232,7 +232,7 @@ function wantsVotes(state: State, now: Membership, nowMs: number): Membership | 
 
 /** A new node, or one that lost its disk and is another incarnation now. A fenced one stays fenced. */
 function wantsJoin(state: State, now: Membership, nowMs: number): Membership | null {
-  for (const [node, join] of state.joins) {
+  for (const [node, join] of state.process.joins) {
     if (nowMs - join.atMs > state.timings.detectMs) continue
     const before = memberOf(now, node)
     if (before?.incarnation === join.incarnation) continue

@@ -1,4 +1,4 @@
-/** Forced epochs: a person's word in place of missing votes (docs/protocol.md, "People"). */
+/** Forced epochs: a person's word in place of missing votes (docs/protocol/operator.md). */
 import { describe, expect, it } from 'vitest'
 import { agent, ballot, fencing, first, heartbeat, lifeOf, sent, unfencing } from './fixtures/states.ts'
 import { nodeId } from './ids.ts'
@@ -74,16 +74,18 @@ describe('a forced epoch', () => {
 
   it('is not proposed for a word that was said long ago, nor by who holds a permit', () => {
     const old = listening('b1')
-    old.state.confirmedDead.set(nodeId('a1'), { by: 'ada', saidAtMs: LATER - 60_000 })
+    old.state.requests.confirmedDead.set(nodeId('a1'), { by: 'ada', saidAtMs: LATER - 60_000 })
     expect(sent(ticking(old, LATER + 100, LATER + 5_000), 'prepare')).toEqual([])
     const able = listening('b1')
-    able.state.carriedUntilMs = LATER + 60_000
+    able.state.epoch.carriedUntilMs = LATER + 60_000
     able.give({ kind: 'confirm-dead', nodes: roomA, by: 'ada' }, LATER)
     expect(sent(ticking(able, LATER + 100, LATER + 5_000), 'prepare').filter((m) => m.kind === 'prepare' && isForced(m.proposal))).toEqual(
       [],
     )
   })
+})
 
+describe('a forced epoch that was proposed', () => {
   it('is refused by whoever has heard one of the dead, with the evidence', () => {
     const made = listening('b2')
     made.hear('a2', heartbeat(first), LATER)
@@ -136,8 +138,8 @@ describe('a forced epoch', () => {
     const made = agent('b1', { durable: { membership: forced } })
     made.hear('b2', heartbeat(forced), 100)
     made.give({ kind: 'tick' }, 200)
-    expect(made.state.isInstalled).toBe(true)
-    made.hear('b2', { kind: 'ack', sequence: made.state.sequence, epoch: forced.epoch, digest: digestOf(forced) }, 300)
+    expect(made.state.epoch.isInstalled).toBe(true)
+    made.hear('b2', { kind: 'ack', sequence: made.state.process.sequence, epoch: forced.epoch, digest: digestOf(forced) }, 300)
     expect(holdsPermit(made.state, 300)).toBe(true)
     expect(memberOf(unfencing(forced, 'a1'), nodeId('a1'))?.standing).toBe('observing')
   })
@@ -146,11 +148,11 @@ describe('a forced epoch', () => {
 describe('a node that boots', () => {
   it('listens for as long as a silence takes before anything runs, whatever acks it has', () => {
     const made = agent('a1', { boot: 'boot2' })
-    made.state.carriedUntilMs = 60_000
+    made.state.epoch.carriedUntilMs = 60_000
     ticking(made, 100, 2_900)
-    expect(made.state.desired).toBe('pause')
+    expect(made.state.process.desired).toBe('pause')
     ticking(made, 3_000, 3_200)
-    expect(made.state.desired).toBe('none')
+    expect(made.state.process.desired).toBe('none')
     expect(made.state.durable.bootId).toBe('boot2')
   })
 
@@ -159,7 +161,7 @@ describe('a node that boots', () => {
     made.give({ kind: 'tick' }, 100)
     expect(made.state.durable.bootId).toBe('boot1')
     const again = agent('a1', { boot: 'boot2', durable: made.state.durable })
-    expect(again.state.desired).toBe('pause')
+    expect(again.state.process.desired).toBe('pause')
   })
 })
 
@@ -191,7 +193,7 @@ describe('a forced value in the register', () => {
     const made = listening('b1')
     const noOp = nextEpoch(first, { cause: { kind: 'no-op' } })
     const voters = new Set(['b1', 'b2'].map((node) => nodeVoter(nodeId(node), lifeOf(nodeId(node)))))
-    made.state.attempt = {
+    made.state.epoch.attempt = {
       ballot: ballot(9, 'b1'),
       proposal: noOp,
       value: noOp,
@@ -212,6 +214,6 @@ describe('a forced value in the register', () => {
     const out: Effect[] = []
     onWitnessAnswer(made.state, out, { kind: 'register', id: 99, register: inRegister, isCounted: false }, LATER + 10)
     expect(out.filter((effect) => effect.kind === 'witness' && effect.request.kind === 'swap')).toEqual([])
-    expect(made.state.attempt).toBeNull()
+    expect(made.state.epoch.attempt).toBeNull()
   })
 })

@@ -53,10 +53,10 @@ const learned = (membership: Membership) => ({ kind: 'learn', membership }) as c
 describe('an epoch that is learned', () => {
   it('takes the promises, accepted values, acks and doors of the one before with it', () => {
     const made = agent('a2', { durable: { promised: ballot(5), accepted: { ballot: ballot(5), membership: fence }, round: 5 } })
-    made.state.grants.set(nodeVoter(nodeId('a1'), lifeOf(nodeId('a1'))), 9_000)
+    made.state.epoch.grants.set(nodeVoter(nodeId('a1'), lifeOf(nodeId('a1'))), 9_000)
     made.hear('a1', learned(noOp), 100)
     expect(made.state.durable).toMatchObject({ membership: noOp, promised: null, accepted: null, round: 5 })
-    expect([...made.state.grants.keys()]).toEqual([nodeVoter(nodeId('a2'), made.state.self.incarnation)])
+    expect([...made.state.epoch.grants.keys()]).toEqual([nodeVoter(nodeId('a2'), made.state.self.incarnation)])
     expect(sent(made.hear('b1', heartbeat(noOp), 200), 'ack')).toHaveLength(1)
   })
 
@@ -65,7 +65,7 @@ describe('an epoch that is learned', () => {
     made.isDiskStuck = true
     const effects = [...made.hear('a1', learned(noOp), 100), ...made.give({ kind: 'tick' }, 200)]
     expect(effects.filter(({ kind }) => kind === 'send' || kind === 'learned')).toEqual([])
-    const after = made.give({ kind: 'persisted', version: made.state.durableVersion }, 300)
+    const after = made.give({ kind: 'persisted', version: made.state.disk.version }, 300)
     expect(after.some(({ kind }) => kind === 'learned')).toBe(true)
   })
 
@@ -74,17 +74,17 @@ describe('an epoch that is learned', () => {
     made.hear('a1', learned(first), 100)
     made.hear('a1', learned({ ...fencing(noOp, 'b1'), clusterId: clusterId('other') }), 200)
     expect(made.state.durable.membership).toBe(noOp)
-    expect(made.state.hasConflict).toBe(false)
+    expect(made.state.epoch.hasConflict).toBe(false)
   })
 
   it('carries a permit for no longer than permitMs', () => {
     const made = agent('a2')
-    made.state.carriedUntilMs = 90_000
+    made.state.epoch.carriedUntilMs = 90_000
     made.hear('a1', learned(noOp), 10_000)
-    expect(made.state.carriedUntilMs).toBe(10_000 + made.state.timings.permitMs)
-    made.state.carriedUntilMs = 11_000
+    expect(made.state.epoch.carriedUntilMs).toBe(10_000 + made.state.timings.permitMs)
+    made.state.epoch.carriedUntilMs = 11_000
     made.hear('a1', learned(fencing(noOp, 'b1')), 10_500)
-    expect(made.state.carriedUntilMs).toBe(11_000)
+    expect(made.state.epoch.carriedUntilMs).toBe(11_000)
   })
 
   it('is asked for where a heartbeat tells of it, and taught where one tells of an earlier one, not too often', () => {
@@ -102,7 +102,7 @@ describe('an epoch is known to be installed', () => {
     const made = agent('a2', { durable: { membership } })
     for (const from of who) made.hear(from, heartbeat(membership), 100)
     made.give({ kind: 'tick' }, 200)
-    return made.state.isInstalled
+    return made.state.epoch.isInstalled
   }
 
   it('when majorities of the votes before it and of its own have said that they learned it', () => {
@@ -121,17 +121,17 @@ describe('an epoch is known to be installed', () => {
   it('with the witness, where its register has it', () => {
     const made = agent('a2', { durable: { membership: fence } })
     made.hear('a1', heartbeat(fence), 100)
-    made.state.witness.register = { incarnation: 'w0', version: 4, membership: fence, accepted: null }
+    made.state.process.witness.register = { incarnation: 'w0', version: 4, membership: fence, accepted: null }
     made.give({ kind: 'tick' }, 200)
-    expect(made.state.isInstalled).toBe(true)
+    expect(made.state.epoch.isInstalled).toBe(true)
   })
 
   it('for good: those who said so may have lost their disks since, and could not say it again', () => {
     const made = agent('a2', { durable: { membership: fence } })
     made.hear('a1', heartbeat(fence), 100)
-    made.state.witness.register = { incarnation: 'w0', version: 4, membership: fence, accepted: null }
+    made.state.process.witness.register = { incarnation: 'w0', version: 4, membership: fence, accepted: null }
     made.give({ kind: 'tick' }, 200)
-    const again = (membership: Membership) => agent('a2', { durable: { ...made.state.durable, membership }, nowMs: 50_000 }).state
+    const again = (membership: Membership) => agent('a2', { durable: { ...made.state.durable, membership }, nowMs: 50_000 }).state.epoch
     expect(again(fence)).toMatchObject({ isInstalled: true, installedAtMs: 50_000 })
     expect(again(nextEpoch(fence, { cause: { kind: 'no-op' } }))).toMatchObject({ isInstalled: false, installedAtMs: Infinity })
   })
@@ -142,8 +142,8 @@ describe('an epoch is known to be installed', () => {
     made.hear('a1', learned(noOp), 50)
     for (const from of ['a1', 'b1', 'b2']) made.hear(from, heartbeat(noOp), 100)
     made.give({ kind: 'tick' }, 200)
-    expect(made.state.isInstalled).toBe(false)
-    made.give({ kind: 'persisted', version: made.state.durableVersion }, 300)
-    expect(made.state.isInstalled).toBe(true)
+    expect(made.state.epoch.isInstalled).toBe(false)
+    made.give({ kind: 'persisted', version: made.state.disk.version }, 300)
+    expect(made.state.epoch.isInstalled).toBe(true)
   })
 })

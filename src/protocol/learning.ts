@@ -1,9 +1,8 @@
-/** Learning an epoch, and knowing that it is installed (docs/protocol.md, "Learning", "Installed"). Pure. */
+/** Learning an epoch, and knowing that it is installed (docs/protocol/membership.md, "Learning", "Installed"). Pure. */
 import type { NodeId } from './ids.ts'
 import {
   digestOf,
   epochBeforeFence,
-  fencedNodes,
   isForced,
   isMajority,
   isSameVotes,
@@ -16,67 +15,35 @@ import {
   witnessVoter,
 } from './membership.ts'
 import { contactOf } from './contact.ts'
+import { type FenceView, newEpoch, newFence } from './epoch.ts'
 import { changeDurable, emitLearned, note, type Outbox, send } from './outbox.ts'
+import type { ProcessState } from './process.ts'
 import { grantSelf, mayRunUntilMs, reviewContainment } from './running.ts'
-import type { State } from './state.ts'
+import type { Requests, State } from './state.ts'
 
 /** Takes over a higher epoch, to disk first; with it all doors. A lower one is ignored for ever. */
 export function learn(state: State, out: Outbox, membership: Membership, nowMs: number): void {
   const before = state.durable.membership
   if (before && before.clusterId !== membership.clusterId) {
-    if (!state.hasConflict) note(out, 'conflict', `a membership of another cluster (${membership.clusterId}) was offered and refused`)
+    if (!state.epoch.hasConflict) note(out, 'conflict', `a membership of another cluster (${membership.clusterId}) was offered and refused`)
     return
   }
   if (before && membership.epoch <= before.epoch) {
     if (membership.epoch === before.epoch && digestOf(membership) !== digestOf(before)) declareConflict(state, out, membership)
     return
   }
-  const floorMs = Math.max(state.startedAtMs, nowMs)
-  const proposed = state.attempt?.phase === 'accept' && digestOf(state.attempt.value) === digestOf(membership)
-  const carriedMs = Math.min(mayRunUntilMs(state), nowMs + state.timings.permitMs)
-  for (const { node, standing, lastFence } of membership.members) {
-    if (standing !== 'fenced') continue
-    // By epoch, not by standing: who slept through an un-fence finds the node fenced as before, and what it knew of the old fence proves nothing.
-    const known = before && memberOf(before, node)
-    if (known?.standing === 'fenced' && known.lastFence === lastFence) continue
-    forgetFence(state, node)
-    const fencedFrom = epochBeforeFence(membership, node)
-    state.votesSinceAtFence.set(node, before?.epoch === fencedFrom ? state.votesSinceEpoch : fencedFrom)
-    // Who proposed a fence knew the epoch before to be installed since then; who only learns of it counts from now.
-    state.floorMs.set(node, proposed ? state.installedAtMs : floorMs)
-  }
-  // In sync since before it was let back says nothing: its kernel may not have noticed yet that it was cut off (found by seed 521450).
-  if (before)
-    for (const { node, standing } of membership.members) {
-      const contact = state.contacts.get(node)
-      if (contact && contact.inSyncSinceMs !== Infinity && standing === 'observing' && memberOf(before, node)?.standing !== 'observing')
-        contact.inSyncSinceMs = nowMs
-    }
-  state.votesSinceEpoch = votesSince(state, before, membership)
+  const next = newEpoch({
+    nowMs,
+    isInstalled: false,
+    hasAccepted: false,
+    carriedUntilMs: Math.min(mayRunUntilMs(state), nowMs + state.timings.permitMs),
+    votesSinceEpoch: votesSince(state, before, membership),
+    fences: fencesOf(state, before, membership, nowMs),
+  })
   changeDurable(state, out, { membership, promised: null, accepted: null })
-  state.acceptedSinceMs = Infinity
-  // Counted anew for the next epoch, or no-op follows no-op (found by seed 2813).
-  state.registerAcceptedSinceMs = Infinity
-  state.attempt = null
-  state.failedAttempts = 0
-  state.learnedAtMs = nowMs
-  // Who knew no members heard none, and was heard by none: the time before is nobody's silence.
-  if (!before) state.awakeSinceMs = nowMs
-  // Said at once: until the others know that it is installed, nothing may follow it.
-  state.heartbeatAtMs = -Infinity
-  // And the witness is read at once: its ack in this epoch may be the one that the permit lacks (hostile seed 3029132).
-  state.witness.askedAtMs = -Infinity
-  state.isInstalled = false
-  state.installedAtMs = Infinity
-  state.grants.clear()
-  state.carriedUntilMs = carriedMs
-  state.hasConflict = false
-  for (const node of state.unfence.keys()) if (memberOf(membership, node)?.standing !== 'fenced') state.unfence.delete(node)
-  state.confirmedDead.clear()
-  for (const node of state.joins.keys())
-    if (memberOf(membership, node)?.incarnation === state.joins.get(node)?.incarnation) state.joins.delete(node)
-  const fenced = new Set<NodeId>(fencedNodes(membership))
-  for (const node of state.floorMs.keys()) if (!fenced.has(node)) forgetFence(state, node)
+  state.epoch = next
+  beginInProcess(state.process, before, membership, nowMs)
+  answerRequests(state.requests, membership)
   grantSelf(state)
   note(out, 'learned', `epoch ${membership.epoch} (${membership.cause.kind})`)
   emitLearned(state, out, { kind: 'learned', membership, before })
@@ -84,34 +51,76 @@ export function learn(state: State, out: Outbox, membership: Membership, nowMs: 
   noteInstalled(state, out, nowMs)
 }
 
+/** What is known of the fences that go on, and nothing yet of those that are new. */
+function fencesOf(state: State, before: Membership | null, membership: Membership, nowMs: number): ReadonlyMap<NodeId, FenceView> {
+  const { attempt } = state.epoch
+  const isProposer = attempt?.phase === 'accept' && digestOf(attempt.value) === digestOf(membership)
+  // Who proposed a fence knew the epoch before to be installed since then; who only learns of it counts from now.
+  const floorMs = isProposer ? state.epoch.installedAtMs : Math.max(state.process.startedAtMs, nowMs)
+  const fences = new Map<NodeId, FenceView>()
+  for (const { node, standing, lastFence } of membership.members) {
+    if (standing !== 'fenced') continue
+    const view = state.epoch.fences.get(node)
+    // By epoch, not by standing: who slept through an un-fence finds the node fenced as before, and what it knew of the old fence proves nothing.
+    const isSame = before !== null && memberOf(before, node)?.lastFence === lastFence
+    if (view && isSame) fences.set(node, view)
+    else {
+      const fencedFrom = epochBeforeFence(membership, node)
+      fences.set(node, newFence(floorMs, before?.epoch === fencedFrom ? state.epoch.votesSinceEpoch : fencedFrom))
+    }
+  }
+  return fences
+}
+
+/** What a new epoch changes of that which outlives it. */
+function beginInProcess(process: ProcessState, before: Membership | null, membership: Membership, nowMs: number): void {
+  // In sync since before it was let back says nothing: its kernel may not have noticed yet that it was cut off.
+  if (before)
+    for (const { node, standing } of membership.members) {
+      const contact = process.contacts.get(node)
+      if (contact && contact.inSyncSinceMs !== Infinity && standing === 'observing' && memberOf(before, node)?.standing !== 'observing')
+        contact.inSyncSinceMs = nowMs
+    }
+  // Who knew no members heard none, and was heard by none: the time before is nobody's silence.
+  else process.awakeSinceMs = nowMs
+  // Said at once: until the others know that it is installed, nothing may follow it.
+  process.heartbeatAtMs = -Infinity
+  // And the witness is read at once: its ack in this epoch may be the one that the permit lacks.
+  process.witness.askedAtMs = -Infinity
+  for (const [node, { incarnation }] of process.joins)
+    if (memberOf(membership, node)?.incarnation === incarnation) process.joins.delete(node)
+}
+
+function answerRequests(requests: Requests, membership: Membership): void {
+  for (const node of requests.unfence.keys()) if (memberOf(membership, node)?.standing !== 'fenced') requests.unfence.delete(node)
+  requests.confirmedDead.clear()
+}
+
 /** Of what happened in epochs that it slept through a node knows the votes before the last one only. */
 function votesSince(state: State, before: Membership | null, membership: Membership): number {
   if (!isSameVotes(votesOf(membership), votesBeforeOf(membership))) return membership.epoch
-  return before?.epoch === membership.epoch - 1 ? state.votesSinceEpoch : membership.epoch - 1
-}
-
-function forgetFence(state: State, node: NodeId): void {
-  state.votesSinceAtFence.delete(node)
-  state.floorMs.delete(node)
-  state.humanProof.delete(node)
-  state.witness.doorAtMs.delete(node)
-  for (const doors of state.doors.values()) doors.delete(node)
+  return before?.epoch === membership.epoch - 1 ? state.epoch.votesSinceEpoch : membership.epoch - 1
 }
 
 /** The same number with another content: two forced epochs. Nobody may run until a person picks. */
 export function declareConflict(state: State, out: Outbox, other: Membership): void {
-  if (state.hasConflict) return
-  state.hasConflict = true
+  if (state.epoch.hasConflict) return
+  state.epoch.hasConflict = true
   note(out, 'conflict', `two memberships of epoch ${other.epoch}: this node contains itself until a person picks one`)
 }
 
 /** Who is known to have learned the present epoch, or a higher one. */
 function hasLearned(state: State, membership: Membership, voters: Votes): (voter: string) => boolean {
   const learned = new Set<string>([nodeVoter(state.self.node, state.self.incarnation)])
-  for (const [node, contact] of state.contacts)
+  for (const [node, contact] of state.process.contacts)
     if (contact.incarnation !== null && contact.epoch >= membership.epoch) learned.add(nodeVoter(node, contact.incarnation))
-  const { register } = state.witness
-  if (register && !state.witness.isStale && register.membership.epoch >= membership.epoch && voters.has(witnessVoter(register.incarnation)))
+  const { register } = state.process.witness
+  if (
+    register &&
+    !state.process.witness.isStale &&
+    register.membership.epoch >= membership.epoch &&
+    voters.has(witnessVoter(register.incarnation))
+  )
     learned.add(witnessVoter(register.incarnation))
   return (voter) => learned.has(voter)
 }
@@ -119,14 +128,14 @@ function hasLearned(state: State, membership: Membership, voters: Votes): (voter
 /** Notes the moment from which the present epoch is known to be installed: majorities of both its votes and those before learned it. */
 export function noteInstalled(state: State, out: Outbox, nowMs: number): void {
   const membership = state.durable.membership
-  if (!membership || state.isInstalled || state.persistedVersion < state.durableVersion) return
+  if (!membership || state.epoch.isInstalled || state.disk.persistedVersion < state.disk.version) return
   const before = votesBeforeOf(membership)
   const now = votesOf(membership)
   if (!isMajority(now, hasLearned(state, membership, now))) return
   // Who was declared dead will not say that it learned a forced epoch.
   if (!isForced(membership) && !isMajority(before, hasLearned(state, membership, before))) return
-  state.isInstalled = true
-  state.installedAtMs = nowMs
+  state.epoch.isInstalled = true
+  state.epoch.installedAtMs = nowMs
   changeDurable(state, out, { installedEpoch: membership.epoch })
 }
 

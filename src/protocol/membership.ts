@@ -1,4 +1,4 @@
-/** The membership: the one thing that is agreed, one epoch at a time (docs/protocol.md, "The membership"). Pure. */
+/** The membership: the one thing that is agreed, one epoch at a time (docs/protocol/membership.md). Pure. */
 import type { ClusterId, Epoch, Incarnation, NodeId, Room } from './ids.ts'
 
 /** Where a node's agent listens: one entry a heartbeat path (node network, storage network). */

@@ -1,4 +1,4 @@
-/** What agents say to each other and to the witness (docs/protocol.md, "Permit", "A fence, step by step"). Types only. */
+/** What agents say to each other and to the witness (docs/protocol/permit.md, docs/protocol/README.md, "A fence, step by step"). Types only. */
 import type { BootId, Epoch, Incarnation, NodeId } from './ids.ts'
 import type { Membership } from './membership.ts'
 
@@ -97,7 +97,7 @@ export interface Accept {
   readonly membership: Membership
 }
 
-/** What a voter whose door to a node is closed knows of that node's right to run (docs/protocol.md, "Proof"). */
+/** What a voter whose door to a node is closed knows of that node's right to run (docs/protocol/proofs.md). */
 export interface DoorStatement {
   readonly node: NodeId
   /** How long ago this voter last acked the node, ms on the voter's clock; since its own start where it has forgotten. */
@@ -154,7 +154,7 @@ export type Message =
   | Goodbye
   | Join
 
-/** The witness's register: a linearizable value, no logic (docs/protocol.md, "The witness"). */
+/** The witness's register: a linearizable value, no logic (docs/protocol/choosing.md, "The witness"). */
 export interface Register {
   readonly incarnation: string
   /** Counts up with every swap. */

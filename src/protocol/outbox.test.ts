@@ -53,10 +53,10 @@ describe('what a step gives out', () => {
     changeDurable(state, out, { round: 1 })
     changeDurable(state, out, { round: 2 })
     send(state, out, b1, want(2))
-    state.persistFailure = 'no space left on device'
+    state.disk.failure = 'no space left on device'
     persisted(state, out, 1)
     expect(said()).toEqual([])
-    expect(state.persistFailure).toBe('no space left on device')
+    expect(state.disk.failure).toBe('no space left on device')
   })
 
   it('comes after all when a failed write is tried again', () => {
@@ -68,7 +68,7 @@ describe('what a step gives out', () => {
     made.give({ kind: 'persist-failed', reason: 'no space left on device' }, 200)
     const again = made.give({ kind: 'tick' }, 300).find((effect) => effect.kind === 'persist')
     expect(again).toMatchObject({ durable: { round: 7 } })
-    const freed = made.give({ kind: 'persisted', version: made.state.durableVersion }, 400)
+    const freed = made.give({ kind: 'persisted', version: made.state.disk.version }, 400)
     expect(freed).toContainEqual({ kind: 'send', to: b1, message: want(1) })
   })
 })

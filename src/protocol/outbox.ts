@@ -1,13 +1,14 @@
 /** What a step gives out, in order. Nothing is said of the durable state before it is on disk. Pure. */
 import type { NodeId } from './ids.ts'
 import type { Message, WitnessRequest } from './messages.ts'
-import type { ContainmentLevel, Durable, Effect, NoteCode, State } from './state.ts'
+import type { ContainmentLevel } from './process.ts'
+import type { Durable, Effect, NoteCode, State } from './state.ts'
 
 export type Outbox = Effect[]
 
 /** Sends wait for the disk: a promise, a vote or an epoch that a crash could forget must not have been told. */
 function emit(state: State, out: Outbox, effect: Effect): void {
-  if (state.persistedVersion < state.durableVersion) state.held.push({ version: state.durableVersion, effect })
+  if (state.disk.persistedVersion < state.disk.version) state.disk.held.push({ version: state.disk.version, effect })
   else out.push(effect)
 }
 
@@ -25,19 +26,31 @@ export const note = (out: Outbox, code: NoteCode, text: string, nodes?: readonly
 
 export function changeDurable(state: State, out: Outbox, change: Partial<Durable>): void {
   state.durable = { ...state.durable, ...change }
-  state.durableVersion += 1
-  out.push({ kind: 'persist', version: state.durableVersion, durable: state.durable })
+  state.disk.version += 1
+  out.push({ kind: 'persist', version: state.disk.version, durable: state.durable })
+}
+
+/** Until it answers nothing is said that it should remember. */
+export function persistFailed(state: State, reason: string): void {
+  state.disk.failure = reason
+}
+
+/** A disk that failed is tried again where something waits for it. */
+export function retryPersist(state: State, out: Outbox): void {
+  if (state.disk.failure === null || state.disk.held.length === 0) return
+  state.disk.failure = null
+  changeDurable(state, out, {})
 }
 
 export function persisted(state: State, out: Outbox, version: number): void {
-  state.persistedVersion = Math.max(state.persistedVersion, version)
-  // A slow write that was older than one that failed says nothing of that one (found by seed 2813).
-  if (state.persistedVersion >= state.durableVersion) state.persistFailure = null
+  state.disk.persistedVersion = Math.max(state.disk.persistedVersion, version)
+  // A slow write that was older than one that failed says nothing of that one.
+  if (state.disk.persistedVersion >= state.disk.version) state.disk.failure = null
   let released = 0
-  for (const { version: needed, effect } of state.held) {
-    if (needed > state.persistedVersion) break
+  for (const { version: needed, effect } of state.disk.held) {
+    if (needed > state.disk.persistedVersion) break
     out.push(effect)
     released += 1
   }
-  state.held.splice(0, released)
+  state.disk.held.splice(0, released)
 }

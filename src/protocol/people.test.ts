@@ -1,4 +1,4 @@
-/** What people ask for besides a fence: pausing all fencing, and maintenance (docs/protocol.md, "People"). */
+/** What people ask for besides a fence: pausing all fencing, and maintenance (docs/protocol/operator.md). */
 import { describe, expect, it } from 'vitest'
 import { suspects } from './contact.ts'
 import { agent, ballot, fencing, first, heartbeat, sent } from './fixtures/states.ts'
@@ -29,8 +29,8 @@ function able(node: string, membership: Membership, speaking: readonly string[] 
     made.give({ kind: 'tick' }, nowMs)
     for (const from of speaking) made.hear(from, heartbeat(membership, nowMs), nowMs)
   }
-  made.state.carriedUntilMs = LATER + 60_000
-  made.state.isInstalled = true
+  made.state.epoch.carriedUntilMs = LATER + 60_000
+  made.state.epoch.isInstalled = true
   return made
 }
 const proposals = (effects: readonly Effect[]): readonly Membership[] =>
@@ -83,7 +83,7 @@ describe('a node in maintenance', () => {
     const membership = inMaintenance(b1)
     const waiting = able('a1', membership, peers)
     expect(after(waiting, { kind: 'tick' }, 9_000, peers)).toEqual([])
-    expect(waiting.state.lastVeto).toBeNull()
+    expect(waiting.state.process.lastVeto).toBeNull()
     const [off] = after(able('a1', membership, peers), { kind: 'maintenance', nodes: [b1], isOn: false, by: 'ada' }, 3_000, peers)
     expect(off && memberOf(off, b1)).toMatchObject({ standing: 'observing', isInMaintenance: false })
   })
@@ -121,7 +121,7 @@ describe('a node in maintenance', () => {
 
   it('is a word that is acted on for a while only', () => {
     const made = able('a1', first, ['a2', 'b1', 'b2'])
-    made.state.maintenanceAsked.set(a2, { isOn: true, by: 'ada', saidAtMs: LATER - 60_000 })
+    made.state.requests.maintenanceAsked.set(a2, { isOn: true, by: 'ada', saidAtMs: LATER - 60_000 })
     expect(after(made, { kind: 'tick' }, 3_000, ['a2', 'b1', 'b2'])).toEqual([])
   })
 })

@@ -1,4 +1,4 @@
-/** Permits: a node's right to run its workloads (docs/protocol.md, "Permit"). Pure; times are this node's monotonic milliseconds. */
+/** Permits: a node's right to run its workloads (docs/protocol/permit.md). Pure; times are this node's monotonic milliseconds. */
 import type { VoterKey, Votes } from './membership.ts'
 
 /** Until when each voter's last ack counts: the moment its heartbeat was *sent*, plus the permit's length. */

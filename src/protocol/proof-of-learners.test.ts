@@ -1,6 +1,6 @@
-/** What a proof rests on where the fence was only learned (docs/protocol.md, "Proof that the other side has stopped"). */
+/** What a proof rests on where the fence was only learned (docs/protocol/proofs.md). */
 import { describe, expect, it } from 'vitest'
-import { agent, fencing, first, heartbeat, lifeOf, unfencing } from './fixtures/states.ts'
+import { agent, fenceOf, fencing, first, heartbeat, lifeOf, unfencing } from './fixtures/states.ts'
 import { nodeId } from './ids.ts'
 import type { Membership } from './membership.ts'
 import type { Message } from './messages.ts'
@@ -15,7 +15,7 @@ const doors = (membership: Membership, ackedAgoMs: number, installedAgoMs: numbe
   doors: [b1, b2].map((node) => ({ node, ackedAgoMs, installedAgoMs, watchdogMs: 5_000 })),
 })
 const doorsOfRegister = (made: ReturnType<typeof agent>, atMs: number) => {
-  for (const node of [b1, b2]) made.state.witness.doorAtMs.set(node, atMs)
+  for (const node of [b1, b2]) fenceOf(made.state, node).witnessDoorAtMs = atMs
 }
 const readyAtMs = (made: ReturnType<typeof agent>, nowMs: number): number | null => {
   const proof = nodeProof(made.state, b1, nowMs)
@@ -62,7 +62,7 @@ describe('who only learned of a fence', () => {
     expect(nodeProof(made.state, b1, 61_000).isHeld).toBe(false)
     expect(nodeProof(made.state, b2, 61_000).isHeld).toBe(false)
     made.hear('b1', heartbeat(fence, 1, { killedEpoch: fence.epoch }), 61_000)
-    expect(made.state.contacts.get(b1)?.incarnation).toBe(lifeOf(b1))
+    expect(made.state.process.contacts.get(b1)?.incarnation).toBe(lifeOf(b1))
     expect(nodeProof(made.state, b1, 61_000).isHeld).toBe(false)
   })
 })

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { agent, fencing, first, heartbeat, lifeOf } from './fixtures/states.ts'
+import { agent, fenceOf, fencing, first, heartbeat, lifeOf } from './fixtures/states.ts'
 import { bootId, incarnation, nodeId } from './ids.ts'
 import { nodeVoter } from './membership.ts'
 import { addDoors, nodeProof, wantsDoors } from './proof.ts'
@@ -15,10 +15,9 @@ const voter = (node: string) => nodeVoter(nodeId(node), lifeOf(nodeId(node)))
 /** a1 after the fence of room b, with what a1 and a2 say, and since when the witness's door is closed. */
 function judging(doors: Readonly<Record<string, { agoMs: number; watchdogMs?: number | null }>>, witnessDoorMs: number | null = 0) {
   const made = agent('a1', { durable: { membership: fence } })
-  made.state.floorMs.set(b1, 0)
   for (const [node, { agoMs, watchdogMs = WATCHDOG }] of Object.entries(doors))
     addDoors(made.state, voter(node), [{ node: b1, ackedAgoMs: agoMs, installedAgoMs: agoMs, watchdogMs }], NOW)
-  if (witnessDoorMs !== null) made.state.witness.doorAtMs.set(b1, witnessDoorMs)
+  if (witnessDoorMs !== null) fenceOf(made.state, b1).witnessDoorAtMs = witnessDoorMs
   return made
 }
 const readyAtMs = (made: ReturnType<typeof agent>): number | null => {
@@ -52,7 +51,7 @@ describe('a timed proof', () => {
 
   it('counts from no moment before the one in which the epoch before was known to be installed', () => {
     const made = judging({})
-    made.state.floorMs.set(b1, 90_000)
+    fenceOf(made.state, b1).floorMs = 90_000
     for (const node of ['a1', 'a2'])
       addDoors(made.state, voter(node), [{ node: b1, ackedAgoMs: 80_000, installedAgoMs: 0, watchdogMs: WATCHDOG }], NOW)
     expect(readyAtMs(made)).toBe(90_000 + silentAfterMs(made.state.timings, WATCHDOG))
@@ -65,7 +64,7 @@ describe('a timed proof', () => {
     expect(readyAtMs(made)).toBe(before)
     addDoors(made.state, voter('a2'), [{ node: b1, ackedAgoMs: 9_000, installedAgoMs: 0, watchdogMs: null }], NOW)
     addDoors(made.state, voter('a2'), [{ node: b1, ackedAgoMs: 9_000, installedAgoMs: 0, watchdogMs: WATCHDOG }], NOW)
-    expect(made.state.doors.get(voter('a2'))?.get(b1)?.watchdogMs).toBeNull()
+    expect(fenceOf(made.state, b1).doors.get(voter('a2'))?.watchdogMs).toBeNull()
   })
 
   it('is not to be had where no majority knows of a watchdog, and says what else would do', () => {
@@ -103,6 +102,6 @@ describe("a node's own word", () => {
 
 it('nothing proves a node that is not fenced, not even a person', () => {
   const made = agent('a1')
-  made.state.humanProof.set(b1, 'ada')
+  made.give({ kind: 'confirm-dead', nodes: [b1], by: 'ada' }, NOW)
   expect(nodeProof(made.state, b1, NOW)).toMatchObject({ isHeld: false, reason: 'b1 is not in a committed fence' })
 })

@@ -1,4 +1,4 @@
-/** Proof that a fenced node has stopped (docs/protocol.md, "Proof that the other side has stopped"). Pure; this node's monotonic ms. */
+/** Proof that a fenced node has stopped (docs/protocol/proofs.md). Pure; this node's monotonic ms. */
 import type { NodeId } from './ids.ts'
 import { isMajority, memberOf, type VoterKey, weightsOf } from './membership.ts'
 import type { DoorStatement } from './messages.ts'
@@ -13,19 +13,22 @@ export type NodeProof =
 /** Notes a voter's answer on this node's clock. The answer was under way for a while: counting from its arrival only adds safety. */
 export function addDoors(state: State, voter: VoterKey, doors: readonly DoorStatement[], nowMs: number): void {
   const { clockRateError: r } = state.timings
-  const known = state.doors.get(voter) ?? new Map<NodeId, { ackedAtMs: number; watchdogMs: number | null }>()
   // What is certainly past on this clock: both clocks may be off, in opposite directions.
   const atMs = (agoMs: number): number => nowMs - Math.max(0, agoMs) * ((1 - r) / (1 + r))
   for (const { node, ackedAgoMs, installedAgoMs, watchdogMs } of doors) {
+    const fence = state.epoch.fences.get(node)
+    if (!fence) continue
     const ackedAtMs = atMs(ackedAgoMs)
-    const floorMs = state.floorMs.get(node)
-    if (floorMs !== undefined) state.floorMs.set(node, Math.min(floorMs, atMs(installedAgoMs)))
-    const before = known.get(node)
+    fence.floorMs = Math.min(fence.floorMs, atMs(installedAgoMs))
+    const before = fence.doors.get(voter)
     // The door is closed: what was said first, at the latest, stays true. A watchdog that was once withdrawn stays withdrawn.
-    if (before) known.set(node, { ackedAtMs: Math.min(before.ackedAtMs, ackedAtMs), watchdogMs: worse(before.watchdogMs, watchdogMs) })
-    else known.set(node, { ackedAtMs, watchdogMs })
+    fence.doors.set(
+      voter,
+      before
+        ? { ackedAtMs: Math.min(before.ackedAtMs, ackedAtMs), watchdogMs: worse(before.watchdogMs, watchdogMs) }
+        : { ackedAtMs, watchdogMs },
+    )
   }
-  state.doors.set(voter, known)
 }
 
 const worse = (a: number | null, b: number | null): number | null => (a === null || b === null ? null : Math.max(a, b))
@@ -36,10 +39,10 @@ export function nodeProof(state: State, node: NodeId, nowMs: number): NodeProof 
   const member = membership && memberOf(membership, node)
   if (!member || member.standing !== 'fenced') return { isHeld: false, reason: `${node} is not in a committed fence`, readyAtMs: null }
   const contact = contactOf(state, node)
-  // Whoever shows life again since the word was given has to say itself that it killed: a forced epoch may be finished late (hostile seed 2024134).
-  // And who has not listened for so long itself cannot say that nothing was heard (6045513).
-  if (node !== state.self.node && nowMs - Math.max(lastLifeMs(contact), state.awakeSinceMs) >= state.timings.detectMs) {
-    const human = state.humanProof.get(node)
+  // Whoever shows life again since the word was given has to say itself that it killed: a forced epoch may be finished late.
+  // And who has not listened for so long itself cannot say that nothing was heard.
+  if (node !== state.self.node && nowMs - Math.max(lastLifeMs(contact), state.process.awakeSinceMs) >= state.timings.detectMs) {
+    const human = state.epoch.fences.get(node)?.humanProof
     if (human !== undefined) return { isHeld: true, kind: 'human', sinceMs: nowMs, text: `${human} confirmed ${node} dead` }
     const confirmed = membership.fenceVotes.find(({ epoch }) => epoch === member.lastFence)?.confirmed
     if (confirmed?.nodes.includes(node))
@@ -53,28 +56,27 @@ export function nodeProof(state: State, node: NodeId, nowMs: number): NodeProof 
       sinceMs: contact.heardAtMs,
       text: `${node} says that it killed its workloads under epoch ${statement.killedEpoch}`,
     }
-  // Another boot id is no proof: the boot that is known here may be older than one that had a permit before the fence (found by seed 241).
+  // Another boot id is no proof: the boot that is known here may be older than one that had a permit before the fence.
   return timedProof(state, node, member.lastFence, nowMs)
 }
 
 function timedProof(state: State, node: NodeId, fenceEpoch: number, nowMs: number): NodeProof {
-  const votes = state.durable.membership?.fenceVotes.find((fence) => fence.epoch === fenceEpoch)?.votes
-  const floorMs = state.floorMs.get(node)
-  if (!votes || floorMs === undefined)
-    return { isHeld: false, reason: `the votes before epoch ${fenceEpoch} are not known here`, readyAtMs: null }
+  const votes = state.durable.membership?.fenceVotes.find(({ epoch }) => epoch === fenceEpoch)?.votes
+  const fence = state.epoch.fences.get(node)
+  if (!votes || !fence) return { isHeld: false, reason: `the votes before epoch ${fenceEpoch} are not known here`, readyAtMs: null }
   const weights = weightsOf(votes)
   const closed: { voter: VoterKey; ackedAtMs: number; watchdogMs: number }[] = []
   let unprotected = 0
   for (const voter of weights.keys()) {
-    const door = state.doors.get(voter)?.get(node)
+    const door = fence.doors.get(voter)
     if (!door) continue
     if (door.watchdogMs === null) unprotected += 1
     else closed.push({ voter, ackedAtMs: door.ackedAtMs, watchdogMs: door.watchdogMs })
   }
   // The register keeps no word of watchdogs: its door only helps to end the permit. A withdrawal needs a majority without it.
-  const witnessDoorMs = state.witness.doorAtMs.get(node)
+  const { floorMs, witnessDoorAtMs } = fence
   const witness = [...weights.keys()].find((voter) => voter.startsWith('witness/'))
-  if (witness && witnessDoorMs !== undefined) closed.push({ voter: witness, ackedAtMs: witnessDoorMs, watchdogMs: 0 })
+  if (witness && witnessDoorAtMs !== undefined) closed.push({ voter: witness, ackedAtMs: witnessDoorAtMs, watchdogMs: 0 })
   closed.sort((a, b) => a.ackedAtMs - b.ackedAtMs)
   const chosen = new Set<VoterKey>()
   let ackedAtMs = floorMs
@@ -111,10 +113,11 @@ export function wantsDoors(state: State): boolean {
   if (!membership) return false
   return membership.members.some((member) => {
     if (member.standing !== 'fenced') return false
-    const votes = membership.fenceVotes.find((fence) => fence.epoch === member.lastFence)?.votes
-    if (!votes) return false
+    const votes = membership.fenceVotes.find(({ epoch }) => epoch === member.lastFence)?.votes
+    const fence = state.epoch.fences.get(member.node)
+    if (!votes || !fence) return false
     const has = (voter: VoterKey): boolean =>
-      state.doors.get(voter)?.has(member.node) === true || (voter.startsWith('witness/') && state.witness.doorAtMs.has(member.node))
+      fence.doors.has(voter) || (voter.startsWith('witness/') && fence.witnessDoorAtMs !== undefined)
     return !isMajority(weightsOf(votes), has)
   })
 }

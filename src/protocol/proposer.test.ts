@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { agent, ballot, fencing, first, heartbeat, lifeOf } from './fixtures/states.ts'
+import { agent, ballot, fenceOf, fencing, first, heartbeat, lifeOf } from './fixtures/states.ts'
 import { clusterId, nodeId, room } from './ids.ts'
 import { digestOf, genesis, memberOf, type Membership } from './membership.ts'
 import type { Accepted, Message, Register, WitnessRequest } from './messages.ts'
@@ -48,7 +48,7 @@ function proposing(accepted: Accepted | null = null, members: Membership = first
       const now = made.state.durable.membership ?? members
       for (const mate of nowMs % 500 === 0 ? roomMates : []) {
         take(made.hear(mate, heartbeat(now, (sequence += 1)), nowMs), nowMs)
-        take(made.hear(mate, { kind: 'ack', sequence: made.state.sequence, epoch: now.epoch, digest: digestOf(now) }, nowMs), nowMs)
+        take(made.hear(mate, { kind: 'ack', sequence: made.state.process.sequence, epoch: now.epoch, digest: digestOf(now) }, nowMs), nowMs)
       }
       take(made.give({ kind: 'tick' }, nowMs), nowMs)
     }
@@ -83,7 +83,9 @@ describe('a proposer that needs the witness', () => {
     expect(swap?.register.accepted).toMatchObject({ membership: other })
     expect(swap?.register.accepted?.ballot.round).toBeGreaterThan(9)
   })
+})
 
+describe('a proposer that has read the register', () => {
   it('has what it swapped accepted, whatever a promise tells that comes after the swap', () => {
     const { made, register, swaps, accepts, run, take } = proposing()
     register.isSlow = true
@@ -118,14 +120,14 @@ describe('a proposer that needs the witness', () => {
     // It has its permit by then, and proposes a moment later.
     for (; nowMs < 2_800; nowMs += 100) run(nowMs, nowMs)
     register.isAnswering = false
-    for (; made.state.attempt?.phase !== 'witness-read' && nowMs < 9_000; nowMs += 100) run(nowMs, nowMs)
-    const { attempt } = made.state
+    for (; made.state.epoch.attempt?.phase !== 'witness-read' && nowMs < 9_000; nowMs += 100) run(nowMs, nowMs)
+    const { attempt } = made.state.epoch
     if (!attempt) throw new Error('nothing is proposed')
     take(made.hear('a2', heartbeat(first, 99, { witnessVersion: 8 }), nowMs), nowMs)
     const answer = { kind: 'register', id: attempt.witnessRequestId, register: register.now, isCounted: true } as const
     register.isAnswering = true
     take(made.give({ kind: 'witness', answer }, nowMs), nowMs)
-    expect([swaps, made.state.attempt]).toEqual([[], null])
+    expect([swaps, made.state.epoch.attempt]).toEqual([[], null])
   })
 
   it("counts the witness's door from the swap of the fence that was chosen, though it never reads the register again", () => {
@@ -134,7 +136,7 @@ describe('a proposer that needs the witness', () => {
     for (; made.state.durable.membership === first && nowMs < 9_000; nowMs += 100) run(nowMs, nowMs)
     register.isAnswering = false
     expect(swaps.length).toBeGreaterThan(0)
-    expect(made.state.witness.doorAtMs.get(nodeId('b1'))).toBeLessThanOrEqual(nowMs)
+    expect(fenceOf(made.state, nodeId('b1')).witnessDoorAtMs).toBeLessThanOrEqual(nowMs)
     const statement = { node: nodeId('b1'), ackedAgoMs: 9_000, installedAgoMs: 9_000, watchdogMs: 5_000 }
     const epoch = made.state.durable.membership?.epoch ?? first.epoch
     for (const from of ['a1', 'a2']) made.hear(from, { kind: 'doors', epoch, doors: [statement] }, nowMs)

@@ -1,4 +1,4 @@
-/** The proposer's half of choosing an epoch (docs/protocol.md, "Choosing", "Arbitrate"): prepare, ask the witness last, accept, tell. Pure. */
+/** The proposer's half of choosing an epoch (docs/protocol/choosing.md, "Arbitrate"): prepare, ask the witness last, accept, tell. Pure. */
 import type { NodeId } from './ids.ts'
 import {
   digestOf,
@@ -15,9 +15,10 @@ import {
 import type { AcceptedAnswer, Ballot, PromiseAnswer, Refusal, Register, WitnessAnswer } from './messages.ts'
 import { compareBallots } from './acceptor.ts'
 import { isHeard } from './contact.ts'
+import type { Attempt } from './epoch.ts'
 import { learn } from './learning.ts'
 import { askWitness, changeDurable, note, type Outbox, send } from './outbox.ts'
-import type { Attempt, State } from './state.ts'
+import type { State } from './state.ts'
 
 /** How long a proposer waits for promises before it concludes that the witness's vote is needed, in heartbeats. */
 const PROMISE_WAIT_HEARTBEATS = 0.6
@@ -26,18 +27,18 @@ const MAX_BACKOFF_DOUBLINGS = 3
 const OTHERS_FINISH_LINGERS = 3
 
 function random(state: State): number {
-  let x = state.random || 0x9e3779b9
+  let x = state.process.random || 0x9e3779b9
   x ^= x << 13
   x ^= x >>> 17
   x ^= x << 5
-  state.random = x >>> 0
-  return state.random / 4294967296
+  state.process.random = x >>> 0
+  return state.process.random / 4294967296
 }
 
 export function propose(state: State, out: Outbox, now: Membership, proposal: Membership, isFinishing: boolean, nowMs: number): void {
   const ballot: Ballot = { round: state.durable.round + 1, node: state.self.node, incarnation: state.self.incarnation }
   changeDurable(state, out, { round: ballot.round })
-  state.attempt = {
+  state.epoch.attempt = {
     ballot,
     proposal,
     isFinishing,
@@ -56,13 +57,13 @@ export function propose(state: State, out: Outbox, now: Membership, proposal: Me
     swappedAtMs: null,
   }
   note(out, isFinishing ? 'finishing' : 'proposing', describe(now, proposal))
-  ask(state, out, now, state.attempt, proposal, isFinishing)
+  ask(state, out, now, state.epoch.attempt, proposal, isFinishing)
   if (!isFinishing) return
-  for (const known of [state.durable.accepted, state.witness.register?.accepted])
-    if (known && known.membership.epoch === proposal.epoch) ask(state, out, now, state.attempt, known.membership, true)
+  for (const known of [state.durable.accepted, state.process.witness.register?.accepted])
+    if (known && known.membership.epoch === proposal.epoch) ask(state, out, now, state.epoch.attempt, known.membership, true)
 }
 
-/** Whoever votes for `value` in either membership, once: a value that was found may have other voters than what was proposed (found by seed 13026). */
+/** Whoever votes for `value` in either membership, once: a value that was found may have other voters than what was proposed. */
 function ask(state: State, out: Outbox, now: Membership, attempt: Attempt, value: Membership, isFinishing: boolean): void {
   for (const node of voterNodes(now, value)) {
     if (attempt.asked.has(node)) continue
@@ -89,16 +90,16 @@ function voterNodes(now: Membership, next: Membership): readonly NodeId[] {
 }
 
 function end(state: State, out: Outbox, attempt: Attempt, reason: string, nowMs: number, extraMs = 0): void {
-  state.attempt = null
+  state.epoch.attempt = null
   // Rivals that raise each other's ballots part by waiting longer each time, each by another chance.
-  state.failedAttempts += 1
-  const factor = 2 ** Math.min(state.failedAttempts - 1, MAX_BACKOFF_DOUBLINGS)
-  state.nextAttemptAtMs = nowMs + state.timings.heartbeatMs * (0.5 + 2 * random(state) * factor) + extraMs
+  state.epoch.failedAttempts += 1
+  const factor = 2 ** Math.min(state.epoch.failedAttempts - 1, MAX_BACKOFF_DOUBLINGS)
+  state.process.nextAttemptAtMs = nowMs + state.timings.heartbeatMs * (0.5 + 2 * random(state) * factor) + extraMs
   note(out, 'attempt-ended', `epoch ${attempt.proposal.epoch}: ${reason}`)
 }
 
 export function onPromise(state: State, out: Outbox, voter: VoterKey, message: PromiseAnswer, nowMs: number): void {
-  const { attempt } = state
+  const { attempt } = state.epoch
   if (!attempt || compareBallots(attempt.ballot, message.ballot) !== 0) return
   // The value stands from the swap on: another one accepted under the same ballot would be a second value of it.
   if (attempt.phase === 'accept' || attempt.phase === 'witness-swap') return
@@ -120,14 +121,14 @@ function adopt(attempt: Attempt, ballot: Ballot, value: Membership): void {
 }
 
 export function onRefusal(state: State, out: Outbox, from: NodeId, { ballot, reason }: Refusal, nowMs: number): void {
-  const { attempt } = state
+  const { attempt } = state.epoch
   if (!attempt || compareBallots(attempt.ballot, ballot) !== 0) return
   if (reason.code === 'ballot') {
     raiseRound(state, out, reason.promised.round)
     return end(state, out, attempt, `${from} promised a higher ballot`, nowMs)
   }
   if (reason.code === 'veto') {
-    state.lastVeto = reason.text
+    state.process.lastVeto = reason.text
     return end(state, out, attempt, `veto: ${reason.text}`, nowMs)
   }
 }
@@ -138,7 +139,7 @@ function raiseRound(state: State, out: Outbox, round: number): void {
 
 /** Moves the attempt on as far as what is known allows. Called after each answer and at each tick. */
 export function advance(state: State, out: Outbox, nowMs: number): void {
-  const { attempt } = state
+  const { attempt } = state.epoch
   const now = state.durable.membership
   if (!attempt || !now) return
   const allowedMs = state.timings.attemptMs + (attempt.phase === 'prepare' ? arbitrationDelayMs(state, now, attempt) : 0)
@@ -162,7 +163,7 @@ function advancePrepare(state: State, out: Outbox, now: Membership, attempt: Att
   const never = fencedVoters(value)
   const has = (voter: VoterKey): boolean => promises.has(voter) && !never.has(voter)
   if (isDecidedBy(now, value, has)) return toAccept(state, out, now, attempt, nowMs)
-  const witness = now.witness?.isVoting && !state.witness.isStale ? witnessVoter(now.witness.incarnation) : null
+  const witness = now.witness?.isVoting && !state.process.witness.isStale ? witnessVoter(now.witness.incarnation) : null
   const hasWith = (voter: VoterKey): boolean => voter === witness || has(voter)
   if (witness === null || !isDecidedBy(now, value, hasWith)) return ruleOut(state, out, now, attempt, witness, nowMs)
   const waitMs = state.timings.heartbeatMs * PROMISE_WAIT_HEARTBEATS
@@ -175,7 +176,7 @@ function advancePrepare(state: State, out: Outbox, now: Membership, attempt: Att
 /**
  * A value was found that those who answer can never choose: who it fences will not accept it, and others lost their disks. Where the voters that accepted
  * nothing were enough to keep a majority from it, and from every other value, nothing was chosen, and by their promises nothing of a lower ballot will be:
- * then what was proposed stands (hostile seed 12045510). Only a no-op is proposed so, which nobody had a reason to object to.
+ * then what was proposed stands. Only a no-op is proposed so, which nobody had a reason to object to.
  */
 function ruleOut(state: State, out: Outbox, now: Membership, attempt: Attempt, witness: VoterKey | null, nowMs: number): void {
   if (!attempt.isFinishing || !attempt.hasAdopted || nowMs - attempt.phaseAtMs < state.timings.attemptMs / 2) return
@@ -214,20 +215,20 @@ const keyOf = (membership: Membership, node: NodeId): VoterKey => {
 /** The room that is not preferred asks later, and so does one that could not carry the fence out since it reaches no API server. */
 function arbitrationDelayMs(state: State, now: Membership, attempt: Attempt): number {
   if (newlyFenced(now, attempt.value).length === 0 && !attempt.isFinishing) return 0
-  const delays = (state.self.room === now.preferredRoom ? 0 : 1) + (state.isApiReachable ? 0 : 1.5)
+  const delays = (state.self.room === now.preferredRoom ? 0 : 1) + (state.process.isApiReachable ? 0 : 1.5)
   return state.timings.arbitrationDelayMs * delays
 }
 
 export function requestId(state: State, nowMs: number, purpose: 'ack' | 'attempt' | 'teach' = 'attempt'): number {
-  const id = state.witness.nextId
-  state.witness.nextId += 1
-  state.witness.pending.set(id, { sentAtMs: nowMs, purpose })
+  const id = state.process.witness.nextId
+  state.process.witness.nextId += 1
+  state.process.witness.pending.set(id, { sentAtMs: nowMs, purpose })
   return id
 }
 
 /** A read is no promise: the value is swapped into the register first, and the others accept only after that swap held. */
 export function onWitnessAnswer(state: State, out: Outbox, answer: WitnessAnswer, nowMs: number): void {
-  const { attempt } = state
+  const { attempt } = state.epoch
   const now = state.durable.membership
   if (!attempt || !now || answer.id !== attempt.witnessRequestId) return
   if (answer.kind === 'failed') return end(state, out, attempt, `the witness: ${answer.reason}`, nowMs)
@@ -260,17 +261,17 @@ export const isSeatSeen = ({ durable: { witnessSeen, membership } }: State): boo
   witnessSeen !== null && witnessSeen.incarnation === membership?.witness?.incarnation
 
 function swap(state: State, out: Outbox, now: Membership, attempt: Attempt, register: Register, nowMs: number): void {
-  if (register.incarnation !== now.witness?.incarnation || state.witness.isStale)
+  if (register.incarnation !== now.witness?.incarnation || state.process.witness.isStale)
     return end(state, out, attempt, 'the witness register is another one', nowMs)
   if (register.membership.epoch > now.epoch) {
     learn(state, out, register.membership, nowMs)
     return
   }
-  // On a register that was restored to that very version the swap would hold (hostile seed 10423516).
+  // On a register that was restored to that very version the swap would hold.
   if (isOlderThanSeen(state, register))
     return end(state, out, attempt, 'the answer of the witness is older than what is known of it', nowMs)
   const accepted = register.accepted
-  // What it holds may have been chosen: it is not exchanged for a value of an epoch before it (hostile seed 5036349).
+  // What it holds may have been chosen: it is not exchanged for a value of an epoch before it.
   if (accepted && accepted.membership.epoch > attempt.proposal.epoch)
     return end(state, out, attempt, 'the witness holds a forced value, which comes first', nowMs)
   if (accepted && accepted.membership.epoch === attempt.proposal.epoch) {
@@ -292,7 +293,7 @@ function swap(state: State, out: Outbox, now: Membership, attempt: Attempt, regi
       )
   }
   const witness = witnessVoter(register.incarnation)
-  // Whom it fences may have promised, but never accepts it: to be accepted by too few makes it undecidable (hostile seed 10356932).
+  // Whom it fences may have promised, but never accepts it: to be accepted by too few makes it undecidable.
   const never = fencedVoters(attempt.value)
   const has = (voter: VoterKey): boolean => voter === witness || (attempt.promises.has(voter) && !never.has(voter))
   if (!isDecidedBy(now, attempt.value, has)) return end(state, out, attempt, 'no majority for the value that the witness holds', nowMs)
@@ -315,7 +316,7 @@ function toAccept(state: State, out: Outbox, now: Membership, attempt: Attempt, 
 }
 
 export function onAccepted(state: State, out: Outbox, voter: VoterKey, message: AcceptedAnswer, nowMs: number): void {
-  const { attempt } = state
+  const { attempt } = state.epoch
   if (!attempt || attempt.phase !== 'accept' || compareBallots(attempt.ballot, message.ballot) !== 0) return
   attempt.accepts.add(voter)
   advance(state, out, nowMs)
@@ -329,8 +330,12 @@ function advanceAccept(state: State, out: Outbox, now: Membership, attempt: Atte
   const chosen = attempt.value
   const { swappedAtMs } = attempt
   learn(state, out, chosen, nowMs)
-  // From that swap on the register never held another value for this epoch: its door is closed since then. After learning, which forgets older doors.
-  if (swappedAtMs !== null) for (const node of fenced) state.witness.doorAtMs.set(node, swappedAtMs)
+  // From that swap on the register never held another value for this epoch: its door is closed since then. After learning, which makes the fence.
+  if (swappedAtMs !== null)
+    for (const node of fenced) {
+      const fence = state.epoch.fences.get(node)
+      if (fence) fence.witnessDoorAtMs = swappedAtMs
+    }
   for (const member of chosen.members)
     if (member.node !== state.self.node) send(state, out, member.node, { kind: 'learn', membership: chosen })
 }

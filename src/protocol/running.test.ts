@@ -14,7 +14,11 @@ function acked(made: Agent, fromMs: number, toMs: number, by: readonly string[] 
     const membership: Membership = made.state.durable.membership ?? first
     for (const from of by)
       if (from !== made.state.self.node)
-        made.hear(from, { kind: 'ack', sequence: made.state.sequence, epoch: membership.epoch, digest: digestOf(membership) }, nowMs)
+        made.hear(
+          from,
+          { kind: 'ack', sequence: made.state.process.sequence, epoch: membership.epoch, digest: digestOf(membership) },
+          nowMs,
+        )
   }
 }
 function ticking(made: Agent, fromMs: number, toMs: number): readonly Effect[] {
@@ -61,6 +65,17 @@ describe('a node', () => {
     expect(late.some(({ kind }) => kind === 'reboot')).toBe(true)
   })
 
+  it('that sees two memberships of one number contains itself', () => {
+    const made = running()
+    made.hear('a1', heartbeat(fencing(first, 'a2'), 9), 4_050)
+    expect(made.state.epoch.hasConflict).toBe(false)
+    made.hear('a1', { kind: 'learn', membership: { ...first, preferredRoom: made.state.self.room } }, 4_060)
+    expect(made.state.epoch.hasConflict).toBe(true)
+    expect(contained(ticking(made, 4_100, 4_200))).toEqual(['pause'])
+  })
+})
+
+describe('a node with a fence of its own', () => {
   it('that learns its fence is killed, whatever acks it holds, and says so once that is verified', () => {
     const made = running()
     expect(contained(made.hear('a1', { kind: 'learn', membership: fenced }, 4_050))).toEqual(['kill'])
@@ -80,79 +95,70 @@ describe('a node', () => {
     acked(made, 4_700, 50_000, ['a1', 'a2'])
     expect(holdsPermit(made.state, 50_000)).toBe(true)
   })
+})
 
-  describe('that is let back', () => {
-    const back = unfencing(fenced, 'b1', 'b2')
-    const waitMs = lastOrderElsewhereMs(defaultTimings)
-    const killed = (options: AgentOptions = {}): Agent => {
-      const made = agent('b1', { durable: { membership: fenced, killedEpoch: fenced.epoch }, ...options })
-      made.give({ kind: 'contained', level: 'kill', isVerified: true }, 50)
-      made.hear('a1', { kind: 'learn', membership: back }, 100)
-      return made
-    }
+describe('a node that is let back', () => {
+  const back = unfencing(fenced, 'b1', 'b2')
+  const waitMs = lastOrderElsewhereMs(defaultTimings)
+  const killed = (options: AgentOptions = {}): Agent => {
+    const made = agent('b1', { durable: { membership: fenced, killedEpoch: fenced.epoch }, ...options })
+    made.give({ kind: 'contained', level: 'kill', isVerified: true }, 50)
+    made.hear('a1', { kind: 'learn', membership: back }, 100)
+    return made
+  }
 
-    it('waits until whoever does not know of it has no permit left, and then runs', () => {
-      const made = killed()
-      acked(made, 200, waitMs + 100, ['a1', 'a2'])
-      expect([holdsPermit(made.state, waitMs + 100), made.state.desired]).toEqual([false, 'pause'])
-      acked(made, waitMs + 200, waitMs + 500, ['a1', 'a2'])
-      expect([holdsPermit(made.state, waitMs + 500), made.state.desired]).toEqual([true, 'none'])
-      expect(made.state.durable.freedEpoch).toBe(fenced.epoch)
-    })
-
-    it('stays paused after that until the API server says, too, that what is alive here belongs here', () => {
-      const made = killed()
-      made.isCutFromApi = true
-      made.give({ kind: 'bound', lastFence: fenced.epoch }, 150)
-      acked(made, 200, waitMs + 3_000, ['a1', 'a2'])
-      expect([holdsPermit(made.state, waitMs + 3_000), made.state.desired]).toEqual([false, 'pause'])
-      const asked = made.effects.filter(({ kind }) => kind === 'check-bound')
-      expect(asked.length).toBeGreaterThan(1)
-      made.give({ kind: 'bound', lastFence: fenced.epoch - 1 }, waitMs + 3_000)
-      expect(made.state.desired).toBe('pause')
-      made.give({ kind: 'bound', lastFence: fenced.epoch }, waitMs + 3_000)
-      expect([holdsPermit(made.state, waitMs + 3_000), made.state.desired]).toEqual([true, 'none'])
-    })
-
-    it('counts from its first majority of acks: until then others may still be acked in the epoch before', () => {
-      const made = killed()
-      ticking(made, 200, 10_000)
-      acked(made, 10_100, waitMs + 10_000, ['a1', 'a2'])
-      expect(holdsPermit(made.state, waitMs + 10_000)).toBe(false)
-      acked(made, waitMs + 10_100, waitMs + 10_400, ['a1', 'a2'])
-      expect(holdsPermit(made.state, waitMs + 10_400)).toBe(true)
-    })
-
-    it('and whose agent is restarted meanwhile stays paused and waits anew', () => {
-      const made = agent('b1', { durable: { membership: back, killedEpoch: fenced.epoch } })
-      acked(made, 100, waitMs, ['a1', 'a2'])
-      expect([holdsPermit(made.state, waitMs), made.state.desired]).toEqual([false, 'pause'])
-      const over = agent('b1', { durable: { membership: back, killedEpoch: fenced.epoch, freedEpoch: fenced.epoch } })
-      acked(over, 100, 1_000, ['a1', 'a2'])
-      expect(holdsPermit(over.state, 1_000)).toBe(true)
-    })
-
-    it('waits again after the next fence', () => {
-      const made = killed()
-      acked(made, 200, waitMs + 500, ['a1', 'a2'])
-      const again = fencing(back, 'b1')
-      made.hear('a1', { kind: 'learn', membership: again }, waitMs + 600)
-      made.give({ kind: 'contained', level: 'kill', isVerified: true }, waitMs + 700)
-      made.hear('a1', { kind: 'learn', membership: unfencing(again, 'b1') }, waitMs + 800)
-      acked(made, waitMs + 900, 2 * waitMs + 700, ['a1', 'a2'])
-      expect(holdsPermit(made.state, 2 * waitMs + 700)).toBe(false)
-      acked(made, 2 * waitMs + 800, 2 * waitMs + 1_200, ['a1', 'a2'])
-      expect(holdsPermit(made.state, 2 * waitMs + 1_200)).toBe(true)
-    })
+  it('waits until whoever does not know of it has no permit left, and then runs', () => {
+    const made = killed()
+    acked(made, 200, waitMs + 100, ['a1', 'a2'])
+    expect([holdsPermit(made.state, waitMs + 100), made.state.process.desired]).toEqual([false, 'pause'])
+    acked(made, waitMs + 200, waitMs + 500, ['a1', 'a2'])
+    expect([holdsPermit(made.state, waitMs + 500), made.state.process.desired]).toEqual([true, 'none'])
+    expect(made.state.durable.freedEpoch).toBe(fenced.epoch)
   })
 
-  it('that sees two memberships of one number contains itself', () => {
-    const made = running()
-    made.hear('a1', heartbeat(fencing(first, 'a2'), 9), 4_050)
-    expect(made.state.hasConflict).toBe(false)
-    made.hear('a1', { kind: 'learn', membership: { ...first, preferredRoom: made.state.self.room } }, 4_060)
-    expect(made.state.hasConflict).toBe(true)
-    expect(contained(ticking(made, 4_100, 4_200))).toEqual(['pause'])
+  it('stays paused after that until the API server says, too, that what is alive here belongs here', () => {
+    const made = killed()
+    made.isCutFromApi = true
+    made.give({ kind: 'bound', lastFence: fenced.epoch }, 150)
+    acked(made, 200, waitMs + 3_000, ['a1', 'a2'])
+    expect([holdsPermit(made.state, waitMs + 3_000), made.state.process.desired]).toEqual([false, 'pause'])
+    const asked = made.effects.filter(({ kind }) => kind === 'check-bound')
+    expect(asked.length).toBeGreaterThan(1)
+    made.give({ kind: 'bound', lastFence: fenced.epoch - 1 }, waitMs + 3_000)
+    expect(made.state.process.desired).toBe('pause')
+    made.give({ kind: 'bound', lastFence: fenced.epoch }, waitMs + 3_000)
+    expect([holdsPermit(made.state, waitMs + 3_000), made.state.process.desired]).toEqual([true, 'none'])
+  })
+
+  it('counts from its first majority of acks: until then others may still be acked in the epoch before', () => {
+    const made = killed()
+    ticking(made, 200, 10_000)
+    acked(made, 10_100, waitMs + 10_000, ['a1', 'a2'])
+    expect(holdsPermit(made.state, waitMs + 10_000)).toBe(false)
+    acked(made, waitMs + 10_100, waitMs + 10_400, ['a1', 'a2'])
+    expect(holdsPermit(made.state, waitMs + 10_400)).toBe(true)
+  })
+
+  it('and whose agent is restarted meanwhile stays paused and waits anew', () => {
+    const made = agent('b1', { durable: { membership: back, killedEpoch: fenced.epoch } })
+    acked(made, 100, waitMs, ['a1', 'a2'])
+    expect([holdsPermit(made.state, waitMs), made.state.process.desired]).toEqual([false, 'pause'])
+    const over = agent('b1', { durable: { membership: back, killedEpoch: fenced.epoch, freedEpoch: fenced.epoch } })
+    acked(over, 100, 1_000, ['a1', 'a2'])
+    expect(holdsPermit(over.state, 1_000)).toBe(true)
+  })
+
+  it('waits again after the next fence', () => {
+    const made = killed()
+    acked(made, 200, waitMs + 500, ['a1', 'a2'])
+    const again = fencing(back, 'b1')
+    made.hear('a1', { kind: 'learn', membership: again }, waitMs + 600)
+    made.give({ kind: 'contained', level: 'kill', isVerified: true }, waitMs + 700)
+    made.hear('a1', { kind: 'learn', membership: unfencing(again, 'b1') }, waitMs + 800)
+    acked(made, waitMs + 900, 2 * waitMs + 700, ['a1', 'a2'])
+    expect(holdsPermit(made.state, 2 * waitMs + 700)).toBe(false)
+    acked(made, 2 * waitMs + 800, 2 * waitMs + 1_200, ['a1', 'a2'])
+    expect(holdsPermit(made.state, 2 * waitMs + 1_200)).toBe(true)
   })
 })
 
@@ -177,24 +183,24 @@ describe('an agent that starts', () => {
     const made = agent('b1', { boot: 'boot2' })
     const { detectMs } = made.state.timings
     acked(made, 100, detectMs - 100)
-    expect(made.state.desired).toBe('pause')
+    expect(made.state.process.desired).toBe('pause')
     acked(made, detectMs, detectMs + 200)
-    expect(made.state.desired).toBe('none')
+    expect(made.state.process.desired).toBe('none')
   })
 })
 
 it('a watchdog may be closed only when a majority acked a heartbeat that withdraws it', () => {
   const made = running()
-  const before = made.state.sequence
+  const before = made.state.process.sequence
   made.give({ kind: 'leaving' }, 4_100)
   const ack = (from: string, sequence: number) =>
     made.hear(from, { kind: 'ack', sequence, epoch: first.epoch, digest: digestOf(first) }, 4_150)
   for (const from of ['a1', 'a2', 'b2']) ack(from, before)
   expect(mayCloseWatchdog(made.state)).toBe(false)
-  ack('a1', made.state.sequence)
-  ack('a2', made.state.sequence)
+  ack('a1', made.state.process.sequence)
+  ack('a2', made.state.process.sequence)
   expect(mayCloseWatchdog(made.state)).toBe(false)
   // With its own vote: the witness acks no withdrawal, and without either there would be none in two rooms of two.
-  ack('b2', made.state.sequence)
+  ack('b2', made.state.process.sequence)
   expect(mayCloseWatchdog(made.state)).toBe(true)
 })

@@ -1,8 +1,9 @@
-/** May this node run, may it pet its watchdog, and what must its containment be (docs/protocol.md, "Permit", "Containment"). Pure. */
+/** May this node run, may it pet its watchdog, and what must its containment be (docs/protocol/permit.md, docs/protocol/containment.md). Pure. */
 import { isMajority, memberOf, nodeVoter, votesOf } from './membership.ts'
 import { changeDurable, contain, note, type Outbox } from './outbox.ts'
 import { permitUntilMs } from './permit.ts'
-import type { ContainmentLevel, State } from './state.ts'
+import type { ContainmentLevel } from './process.ts'
+import type { State } from './state.ts'
 import { lastOrderElsewhereMs } from './timings.ts'
 
 /** Until when this node may run, monotonic ms; `-Infinity`: it may not. */
@@ -12,10 +13,10 @@ export function mayRunUntilMs(state: State): number {
 
 function grantedUntilMs(state: State): number {
   const membership = state.durable.membership
-  if (!membership || state.hasConflict || mustKill(state)) return -Infinity
+  if (!membership || state.epoch.hasConflict || mustKill(state)) return -Infinity
   const member = memberOf(membership, state.self.node)
   if (member?.incarnation !== state.self.incarnation) return -Infinity
-  return Math.max(permitUntilMs(votesOf(membership), state.grants), state.carriedUntilMs)
+  return Math.max(permitUntilMs(votesOf(membership), state.epoch.grants), state.epoch.carriedUntilMs)
 }
 
 export const holdsPermit = (state: State, nowMs: number): boolean => mayRunUntilMs(state) > nowMs
@@ -30,7 +31,7 @@ export function mustKill(state: State): boolean {
 
 /**
  * Let back, but not yet for so long that everyone who does not know of it has lost its permit, and what it last ordered is done: such an agent
- * still takes this node's word of its kill for a proof, and carries the fence out (hostile seed 7023220).
+ * still takes this node's word of its kill for a proof, and carries the fence out.
  */
 function mustWaitOut(state: State): boolean {
   const membership = state.durable.membership
@@ -46,12 +47,13 @@ function waitOutOthers(state: State, out: Outbox, nowMs: number): void {
   const membership = state.durable.membership
   const member = membership && memberOf(membership, state.self.node)
   if (!member || !mustWaitOut(state) || grantedUntilMs(state) <= nowMs) return
-  if (state.letBack?.lastFence !== member.lastFence) {
-    state.letBack = { lastFence: member.lastFence, ackedAtMs: nowMs, askedAtMs: -Infinity }
+  if (state.process.letBack?.lastFence !== member.lastFence) {
+    state.process.letBack = { lastFence: member.lastFence, ackedAtMs: nowMs, askedAtMs: -Infinity }
     const seconds = (lastOrderElsewhereMs(state.timings) / 1_000).toFixed(1)
     note(out, 'let-back', `waits ${seconds} s until whatever is still done for its fence has certainly ended`, [member.node])
   }
-  const { letBack, timings } = state
+  const { timings } = state
+  const { letBack } = state.process
   if (nowMs - letBack.ackedAtMs < lastOrderElsewhereMs(timings) || nowMs - letBack.askedAtMs < 2 * timings.heartbeatMs) return
   // What was deleted here meanwhile may run elsewhere by now, and a kubelet that was cut off from the API server starts it again all the same.
   if (letBack.askedAtMs === -Infinity)
@@ -62,26 +64,26 @@ function waitOutOthers(state: State, out: Outbox, nowMs: number): void {
 
 /** Looked up after the wait, so that nothing which was done for the fence comes later. */
 export function onBound(state: State, out: Outbox, lastFence: number, nowMs: number): void {
-  if (state.letBack?.lastFence !== lastFence || state.letBack.askedAtMs === -Infinity || !mustWaitOut(state)) return
+  if (state.process.letBack?.lastFence !== lastFence || state.process.letBack.askedAtMs === -Infinity || !mustWaitOut(state)) return
   changeDurable(state, out, { freedEpoch: lastFence })
   reviewContainment(state, out, nowMs)
 }
 
 function desiredLevel(state: State, nowMs: number): ContainmentLevel {
   if (mustKill(state)) return 'kill'
-  if (!state.durable.membership) return state.isFreshBoot ? 'pause' : 'none'
+  if (!state.durable.membership) return state.process.isFreshBoot ? 'pause' : 'none'
   // A room that was declared dead and boots may have all the acks of its old epoch before it hears of the forced one.
-  if (state.isFreshBoot && !state.hasHadPermit && nowMs - state.startedAtMs < state.timings.detectMs) return 'pause'
+  if (state.process.isFreshBoot && !state.process.hasHadPermit && nowMs - state.process.startedAtMs < state.timings.detectMs) return 'pause'
   if (holdsPermit(state, nowMs)) return 'none'
   if (mustWaitOut(state)) return 'pause'
   // An agent that was restarted on a running node finds workloads whose permit it cannot know: it asks before it pauses, and does not pet.
-  // Once contained it stays so until a permit: an un-fence within the grace must not free it (found by seed 13).
+  // Once contained it stays so until a permit: an un-fence within the grace must not free it.
   const isStarting =
-    !state.isFreshBoot &&
-    state.desired === 'none' &&
-    !state.hasHadPermit &&
-    !state.hasConflict &&
-    nowMs - state.startedAtMs < state.timings.restartGraceMs
+    !state.process.isFreshBoot &&
+    state.process.desired === 'none' &&
+    !state.process.hasHadPermit &&
+    !state.epoch.hasConflict &&
+    nowMs - state.process.startedAtMs < state.timings.restartGraceMs
   return isStarting ? 'none' : 'pause'
 }
 
@@ -89,17 +91,17 @@ function desiredLevel(state: State, nowMs: number): ContainmentLevel {
 export function reviewContainment(state: State, out: Outbox, nowMs: number): void {
   waitOutOthers(state, out, nowMs)
   const level = desiredLevel(state, nowMs)
-  if (level === 'none' && !state.hasHadPermit && holdsPermit(state, nowMs)) {
-    state.hasHadPermit = true
+  if (level === 'none' && !state.process.hasHadPermit && holdsPermit(state, nowMs)) {
+    state.process.hasHadPermit = true
     if (state.durable.bootId !== state.self.bootId) changeDurable(state, out, { bootId: state.self.bootId })
-    // The process before this one may have paused what runs here, and died (found by seed 154).
-    if (state.desired === 'none') contain(out, 'none')
+    // The process before this one may have paused what runs here, and died.
+    if (state.process.desired === 'none') contain(out, 'none')
   }
-  if (level !== state.desired) {
-    const before = state.desired
-    state.desired = level
-    state.desiredSinceMs = nowMs
-    state.contained = { level: 'none', isVerified: false }
+  if (level !== state.process.desired) {
+    const before = state.process.desired
+    state.process.desired = level
+    state.process.desiredSinceMs = nowMs
+    state.process.contained = { level: 'none', isVerified: false }
     contain(out, level)
     // A node that is un-fenced goes through a pause until its first acks: it had no permit to lose.
     if (level === 'pause' && before === 'none') note(out, 'permit-lost', 'the grants still valid are no majority: workloads are paused')
@@ -108,10 +110,10 @@ export function reviewContainment(state: State, out: Outbox, nowMs: number): voi
     if (level === 'none' && before !== 'none') note(out, 'permit-regained', 'a majority acked: workloads go on')
     return
   }
-  const isVerified = state.contained.level === level && state.contained.isVerified
+  const isVerified = state.process.contained.level === level && state.process.contained.isVerified
   if (level === 'kill' && isVerified) noteKilled(state, out)
-  if (level !== 'none' && !isVerified && nowMs - state.desiredSinceMs > state.timings.killMs) {
-    state.desiredSinceMs = nowMs
+  if (level !== 'none' && !isVerified && nowMs - state.process.desiredSinceMs > state.timings.killMs) {
+    state.process.desiredSinceMs = nowMs
     out.push({ kind: 'reboot', reason: `${level} was not verified within ${state.timings.killMs} ms` })
   }
 }
@@ -121,7 +123,7 @@ function noteKilled(state: State, out: Outbox): void {
   const { membership, killedEpoch } = state.durable
   if (!membership || killedEpoch >= membership.epoch) return
   changeDurable(state, out, { killedEpoch: membership.epoch })
-  state.heartbeatAtMs = -Infinity
+  state.process.heartbeatAtMs = -Infinity
 }
 
 /**
@@ -129,8 +131,8 @@ function noteKilled(state: State, out: Outbox): void {
  * pause nobody pets.
  */
 export function mayPet(state: State, nowMs: number): boolean {
-  if (state.desired === 'none') return holdsPermit(state, nowMs)
-  return state.contained.level === state.desired && state.contained.isVerified
+  if (state.process.desired === 'none') return holdsPermit(state, nowMs)
+  return state.process.contained.level === state.process.desired && state.process.contained.isVerified
 }
 
 /**
@@ -140,9 +142,9 @@ export function mayPet(state: State, nowMs: number): boolean {
 export function mayCloseWatchdog(state: State): boolean {
   const membership = state.durable.membership
   if (!membership) return true
-  if (!state.withdrawal) return false
+  if (!state.process.withdrawal) return false
   const self = nodeVoter(state.self.node, state.self.incarnation)
-  const { ackedBy } = state.withdrawal
+  const { ackedBy } = state.process.withdrawal
   return isMajority(votesOf(membership), (voter) => voter === self || ackedBy.has(voter))
 }
 
@@ -151,5 +153,5 @@ export function grantSelf(state: State): void {
   const membership = state.durable.membership
   if (!membership) return
   const self = nodeVoter(state.self.node, state.self.incarnation)
-  if (votesOf(membership).has(self)) state.grants.set(self, Infinity)
+  if (votesOf(membership).has(self)) state.epoch.grants.set(self, Infinity)
 }

@@ -1,7 +1,9 @@
-/** What one agent knows: its durable part, which is on disk before anything is said of it, and the rest, which a restart forgets. */
+/** What one agent knows, grouped by how long it lives, and what goes into a step and comes out of it. Pure. */
+import { type EpochState, newEpoch, newFence } from './epoch.ts'
 import type { BootId, Incarnation, NodeId, Room } from './ids.ts'
-import { type Address, fencedNodes, type Membership, type VoterKey } from './membership.ts'
-import type { Accepted, Ballot, Message, Register, Statement, WitnessAnswer, WitnessRequest } from './messages.ts'
+import { type Address, fencedNodes, type Membership } from './membership.ts'
+import type { Accepted, Ballot, Message, WitnessAnswer, WitnessRequest } from './messages.ts'
+import { type ContainmentLevel, newProcess, type ProcessState } from './process.ts'
 import type { Timings } from './timings.ts'
 
 /** Who this agent is. */
@@ -33,7 +35,7 @@ export interface Durable {
   readonly round: number
   /**
    * Last epoch that this node knew to be installed, -1: none. It stays installed: a voter that learned it and lost its disk since has no vote any more
-   * with which it could choose another one, but could not say it again either (hostile seed 12042908).
+   * with which it could choose another one, but could not say it again either.
    */
   readonly installedEpoch: number
   /** Epoch under which this node's workloads were verified dead, -1: none. */
@@ -44,47 +46,6 @@ export interface Durable {
   readonly witnessSeen: { readonly incarnation: string; readonly version: number } | null
   /** Last boot in which a permit was held: another one at start means that nothing was ever allowed to run in this boot. */
   readonly bootId: BootId
-}
-
-export type ContainmentLevel = 'none' | 'pause' | 'kill'
-
-/** What is known of one peer. Times: this node's clock, -Infinity for never. */
-export interface Contact {
-  heardAtMs: number
-  /** Last time that a DRBD connection to it was seen up. */
-  storageAtMs: number
-  /** Last time this node acked it: from then on it may run for a permit's length. */
-  ackedAtMs: number
-  statement: Statement | null
-  incarnation: Incarnation | null
-  epoch: number
-  digest: string
-  /** Since when it was heard and in sync without a gap. */
-  inSyncSinceMs: number
-  learnSentAtMs: number
-}
-
-export interface Attempt {
-  readonly ballot: Ballot
-  readonly proposal: Membership
-  readonly isFinishing: boolean
-  readonly startedAtMs: number
-  phase: 'prepare' | 'witness-read' | 'witness-swap' | 'accept'
-  phaseAtMs: number
-  value: Membership
-  highest: Ballot | null
-  hasAdopted: boolean
-  /** Nodes to which prepare was sent. */
-  readonly asked: Set<NodeId>
-  readonly promises: Set<VoterKey>
-  /** Those of them that had accepted nothing for this epoch: by their promise they accept nothing of a lower ballot any more. */
-  readonly unbound: Set<VoterKey>
-  /** A value that was found was certainly not chosen; `ifWitnessHoldsNone`: once the register is read. */
-  ruledOut: 'no' | 'ifWitnessHoldsNone' | 'yes'
-  readonly accepts: Set<VoterKey>
-  witnessRequestId: number
-  /** When the witness's swap of this value was confirmed, null: not asked. */
-  swappedAtMs: number | null
 }
 
 /** What a person said, and when this agent heard it: acted on for a while, or said again. */
@@ -99,93 +60,38 @@ export interface UnfenceRequest {
   readonly askedAtMs: number
 }
 
-/** The witness as this agent sees it. */
-export interface WitnessView {
-  register: Register | null
-  /** Send time of the last read that the witness counted as an ack, and of the last that it answered at all. */
-  ackedAtMs: number
-  answeredAtMs: number
-  /** Since when it answers and is current, Infinity: not. */
-  currentSinceMs: number
-  /** When this process first knew of the highest version, from an answer or from a peer. */
-  seenAtMs: number
-  isStale: boolean
-  askedAtMs: number
-  /** When this node first knew of a register value that closes the witness's door to the node. */
-  readonly doorAtMs: Map<NodeId, number>
-  nextId: number
-  readonly pending: Map<number, { readonly sentAtMs: number; readonly purpose: 'ack' | 'attempt' | 'teach' }>
+/** What of `durable` is on disk, and what waits for it. */
+export interface DiskState {
+  /** Counts changes of `durable`; what is said waits until `persistedVersion` has caught up. */
+  version: number
+  persistedVersion: number
   failure: string | null
+  readonly held: { readonly version: number; readonly effect: Effect }[]
 }
 
+/** What people asked for and no epoch has answered yet. */
+export interface Requests {
+  readonly unfence: Map<NodeId, UnfenceRequest>
+  /** Nodes that a person declared dead, which this node cannot fence for want of votes (docs/protocol/operator.md). */
+  readonly confirmedDead: Map<NodeId, Word>
+  pauseAsked: (Word & { readonly isPaused: boolean }) | null
+  readonly maintenanceAsked: Map<NodeId, Word & { readonly isOn: boolean }>
+}
+
+/** Grouped by life time. Which file writes which field is a table of its own (state-writers.test.ts). */
 export interface State {
   readonly self: Self
   readonly timings: Timings
   readonly brakes: Brakes
-  readonly startedAtMs: number
-  /** No permit was held yet in this boot: nothing runs, and nothing may before it was listened for a while. */
-  readonly isFreshBoot: boolean
+  /** Outlives the process. */
   durable: Durable
-  /** Counts changes of `durable`; what is said waits until `persistedVersion` has caught up. */
-  durableVersion: number
-  persistedVersion: number
-  persistFailure: string | null
-  readonly held: { readonly version: number; readonly effect: Effect }[]
-  readonly contacts: Map<NodeId, Contact>
-  readonly grants: Map<VoterKey, number>
-  /** Permit carried over from the epoch before. */
-  carriedUntilMs: number
-  readonly sentAtMs: Map<number, number>
-  sequence: number
-  heartbeatAtMs: number
-  lastTickMs: number
-  awakeSinceMs: number
-  learnedAtMs: number
-  installedAtMs: number
-  isInstalled: boolean
-  /** The earliest epoch since which, as far as this node knows, all had the votes of the present one. */
-  votesSinceEpoch: number
-  /** By fenced node: `votesSinceEpoch` of the epoch that fenced it. */
-  readonly votesSinceAtFence: Map<NodeId, number>
-  attempt: Attempt | null
-  nextAttemptAtMs: number
-  failedAttempts: number
-  acceptedSinceMs: number
-  readonly witness: WitnessView
-  readonly unfence: Map<NodeId, UnfenceRequest>
-  readonly joins: Map<
-    NodeId,
-    { readonly incarnation: Incarnation; readonly room: Room; readonly addresses: readonly Address[]; readonly atMs: number }
-  >
-  /** When this node first knew, at the latest, that the epoch before a fence was installed: no proof counts from earlier. */
-  readonly floorMs: Map<NodeId, number>
-  /** Set while leaving: the heartbeat that first withdrew the watchdog, and who acked that or a later one. */
-  withdrawal: { readonly fromSequence: number; readonly ackedBy: Set<VoterKey> } | null
-  desireKey: string
-  desireSinceMs: number
-  hasHadPermit: boolean
-  /** Since when a node that was let back has the acks of a majority again, and after which fence. */
-  letBack: { readonly lastFence: number; readonly ackedAtMs: number; askedAtMs: number } | null
-  registerAcceptedSinceMs: number
-  /** Answers of voters whose door to a fenced node is closed, converted to this node's clock. */
-  readonly doors: Map<VoterKey, Map<NodeId, { readonly ackedAtMs: number; readonly watchdogMs: number | null }>>
-  doorsAskedAtMs: number
-  readonly humanProof: Map<NodeId, string>
-  /** Nodes that a person declared dead, which this node cannot fence for want of votes (docs/protocol.md, "People"). */
-  readonly confirmedDead: Map<NodeId, Word>
-  /** What people asked for and no epoch has answered yet. */
-  pauseAsked: (Word & { readonly isPaused: boolean }) | null
-  readonly maintenanceAsked: Map<NodeId, Word & { readonly isOn: boolean }>
-  isApiReachable: boolean
-  watchdogMs: number | null
-  isInSync: boolean
-  isLeaving: boolean
-  desired: ContainmentLevel
-  desiredSinceMs: number
-  contained: { level: ContainmentLevel; isVerified: boolean }
-  hasConflict: boolean
-  lastVeto: string | null
-  random: number
+  readonly disk: DiskState
+  /** Lives as long as the process. */
+  readonly process: ProcessState
+  /** Lives as long as `durable.membership` is the present one. */
+  epoch: EpochState
+  /** Live until they are answered. */
+  readonly requests: Requests
 }
 
 export type Input =
@@ -260,14 +166,11 @@ export interface StartOptions {
 }
 
 export function start({ self, timings, brakes, durable, nowMs, seed }: StartOptions): State {
-  const isInstalled = durable?.membership != null && durable.installedEpoch === durable.membership.epoch
   const isFreshBoot = durable !== null && durable.bootId !== self.bootId
   return {
     self,
     timings,
     brakes,
-    startedAtMs: nowMs,
-    isFreshBoot,
     durable: durable ?? {
       membership: null,
       promised: null,
@@ -279,65 +182,21 @@ export function start({ self, timings, brakes, durable, nowMs, seed }: StartOpti
       witnessSeen: null,
       bootId: self.bootId,
     },
-    durableVersion: 0,
-    persistedVersion: 0,
-    persistFailure: null,
-    held: [],
-    contacts: new Map(),
-    grants: new Map(),
-    carriedUntilMs: -Infinity,
-    sentAtMs: new Map(),
-    sequence: 0,
-    heartbeatAtMs: -Infinity,
-    lastTickMs: nowMs,
-    awakeSinceMs: nowMs,
-    learnedAtMs: nowMs,
-    // Known since earlier; what is counted from it is only later for that.
-    installedAtMs: isInstalled ? nowMs : Infinity,
-    isInstalled,
-    votesSinceEpoch: durable?.membership?.epoch ?? -1,
-    votesSinceAtFence: new Map(),
-    attempt: null,
-    nextAttemptAtMs: nowMs,
-    failedAttempts: 0,
-    acceptedSinceMs: durable?.accepted ? nowMs : Infinity,
-    witness: {
-      register: null,
-      ackedAtMs: -Infinity,
-      answeredAtMs: -Infinity,
-      currentSinceMs: Infinity,
-      seenAtMs: -Infinity,
-      isStale: false,
-      askedAtMs: -Infinity,
-      doorAtMs: new Map(),
-      nextId: 1,
-      pending: new Map(),
-      failure: null,
-    },
-    unfence: new Map(),
-    joins: new Map(),
-    floorMs: new Map(durable?.membership ? fencedNodes(durable.membership).map((node) => [node, nowMs]) : []),
-    withdrawal: null,
-    desireKey: '',
-    desireSinceMs: nowMs,
-    hasHadPermit: false,
-    letBack: null,
-    registerAcceptedSinceMs: Infinity,
-    doors: new Map(),
-    doorsAskedAtMs: -Infinity,
-    humanProof: new Map(),
-    confirmedDead: new Map(),
-    pauseAsked: null,
-    maintenanceAsked: new Map(),
-    isApiReachable: true,
-    watchdogMs: null,
-    isInSync: false,
-    isLeaving: false,
-    desired: isFreshBoot ? 'pause' : 'none',
-    desiredSinceMs: nowMs,
-    contained: { level: 'none', isVerified: false },
-    hasConflict: false,
-    lastVeto: null,
-    random: seed >>> 0,
+    disk: { version: 0, persistedVersion: 0, failure: null, held: [] },
+    process: newProcess({ nowMs, isFreshBoot, seed }),
+    epoch: epochOnDisk(durable, nowMs),
+    requests: { unfence: new Map(), confirmedDead: new Map(), pauseAsked: null, maintenanceAsked: new Map() },
   }
+}
+
+/** The present epoch as a process finds it. */
+function epochOnDisk(durable: Durable | null, nowMs: number): EpochState {
+  return newEpoch({
+    nowMs,
+    isInstalled: durable?.membership != null && durable.installedEpoch === durable.membership.epoch,
+    hasAccepted: durable !== null && durable.accepted !== null,
+    carriedUntilMs: -Infinity,
+    votesSinceEpoch: durable?.membership?.epoch ?? -1,
+    fences: new Map(durable?.membership ? fencedNodes(durable.membership).map((node) => [node, newFence(nowMs)]) : []),
+  })
 }

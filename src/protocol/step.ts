@@ -1,4 +1,4 @@
-/** The protocol's one entry: state and one input give the next state and what to do (docs/protocol.md). Pure; shared by agent and simulator. */
+/** The protocol's one entry: state and one input give the next state and what to do (docs/protocol/README.md). Pure; shared by agent and simulator. */
 import type { Incarnation, NodeId, Room } from './ids.ts'
 import { digestOf, memberOf, type Membership, nodeVoter, votesOf } from './membership.ts'
 import type { Ack, Heartbeat, Message, Statement } from './messages.ts'
@@ -6,7 +6,7 @@ import { doorStatements, isDoorOpen, onAccept, onPrepare } from './acceptor.ts'
 import { contactOf, isMember } from './contact.ts'
 import { pursue } from './desire.ts'
 import { declareConflict, learn, noteInstalled, teach } from './learning.ts'
-import { changeDurable, note, type Outbox, persisted, send } from './outbox.ts'
+import { note, type Outbox, persisted, persistFailed, retryPersist, send } from './outbox.ts'
 import { addGrant } from './permit.ts'
 import { addDoors, wantsDoors } from './proof.ts'
 import { advance, onAccepted, onPromise, onRefusal } from './proposer.ts'
@@ -36,17 +36,17 @@ export function step(state: State, input: Input, nowMs: number): Step {
       noteInstalled(state, out, nowMs)
       break
     case 'persist-failed':
-      state.persistFailure = input.reason
+      persistFailed(state, input.reason)
       break
     case 'storage':
       for (const node of input.connected) contactOf(state, node).storageAtMs = nowMs
-      state.isInSync = input.isInSync
+      state.process.isInSync = input.isInSync
       break
     case 'api':
-      state.isApiReachable = input.isReachable
+      state.process.isApiReachable = input.isReachable
       break
     case 'watchdog':
-      state.watchdogMs = input.timeoutMs
+      state.process.watchdogMs = input.timeoutMs
       break
     case 'contained':
       onContained(state, out, input, nowMs)
@@ -55,24 +55,26 @@ export function step(state: State, input: Input, nowMs: number): Step {
       onBound(state, out, input.lastFence, nowMs)
       break
     case 'unfence':
-      for (const node of input.nodes) state.unfence.set(node, { nodes: input.nodes, by: input.by, askedAtMs: nowMs })
+      for (const node of input.nodes) state.requests.unfence.set(node, { nodes: input.nodes, by: input.by, askedAtMs: nowMs })
       break
     case 'confirm-dead':
       // Only of nodes that are fenced now: said of a living one it would hold for the next fence.
-      for (const node of input.nodes)
-        if (isFenced(state, node)) state.humanProof.set(node, input.by)
-        else state.confirmedDead.set(node, { by: input.by, saidAtMs: nowMs })
+      for (const node of input.nodes) {
+        const fence = state.epoch.fences.get(node)
+        if (fence) fence.humanProof = input.by
+        else state.requests.confirmedDead.set(node, { by: input.by, saidAtMs: nowMs })
+      }
       break
     case 'pause-fencing':
-      state.pauseAsked = { isPaused: input.isPaused, by: input.by, saidAtMs: nowMs }
+      state.requests.pauseAsked = { isPaused: input.isPaused, by: input.by, saidAtMs: nowMs }
       break
     case 'maintenance':
-      for (const node of input.nodes) state.maintenanceAsked.set(node, { isOn: input.isOn, by: input.by, saidAtMs: nowMs })
+      for (const node of input.nodes) state.requests.maintenanceAsked.set(node, { isOn: input.isOn, by: input.by, saidAtMs: nowMs })
       break
     case 'leaving':
-      state.isLeaving = true
-      state.withdrawal = { fromSequence: state.sequence + 1, ackedBy: new Set() }
-      state.heartbeatAtMs = -Infinity
+      state.process.isLeaving = true
+      state.process.withdrawal = { fromSequence: state.process.sequence + 1, ackedBy: new Set() }
+      state.process.heartbeatAtMs = -Infinity
       onTick(state, out, nowMs)
       break
     case 'genesis':
@@ -83,56 +85,52 @@ export function step(state: State, input: Input, nowMs: number): Step {
 }
 
 function onTick(state: State, out: Outbox, nowMs: number): void {
-  if (nowMs - state.lastTickMs > state.timings.lateMs) {
-    state.awakeSinceMs = nowMs
-    note(out, 'late', `this agent was ${Math.round(nowMs - state.lastTickMs)} ms late: it accuses nobody for a while`)
+  if (nowMs - state.process.lastTickMs > state.timings.lateMs) {
+    state.process.awakeSinceMs = nowMs
+    note(out, 'late', `this agent was ${Math.round(nowMs - state.process.lastTickMs)} ms late: it accuses nobody for a while`)
   }
-  state.lastTickMs = nowMs
+  state.process.lastTickMs = nowMs
   grantSelf(state)
   noteInstalled(state, out, nowMs)
   reviewContainment(state, out, nowMs)
-  if (nowMs - state.heartbeatAtMs >= state.timings.heartbeatMs) sendHeartbeats(state, out, nowMs)
+  if (nowMs - state.process.heartbeatAtMs >= state.timings.heartbeatMs) sendHeartbeats(state, out, nowMs)
   pollWitness(state, out, nowMs)
   teachWitness(state, out, nowMs)
   advance(state, out, nowMs)
-  if (!state.isLeaving) pursue(state, out, nowMs)
+  if (!state.process.isLeaving) pursue(state, out, nowMs)
   askDoors(state, out, nowMs)
-  // A disk that failed is tried again: until it answers nothing is said that it should remember.
-  if (state.persistFailure !== null && state.held.length > 0) {
-    state.persistFailure = null
-    changeDurable(state, out, {})
-  }
+  retryPersist(state, out)
 }
 
 export function statementOf(state: State): Statement {
   const { membership, witnessSeen } = state.durable
-  // What was seen of an incarnation before says nothing of this one: told as its own, it made a new register look restored (found by seed 2824).
+  // What was seen of an incarnation before says nothing of this one: told as its own, it made a new register look restored.
   const isPresent = witnessSeen !== null && witnessSeen.incarnation === membership?.witness?.incarnation
   return {
     bootId: state.self.bootId,
-    watchdogMs: state.isLeaving ? null : state.watchdogMs,
+    watchdogMs: state.process.isLeaving ? null : state.process.watchdogMs,
     killedEpoch: state.durable.killedEpoch,
-    isInSync: state.isInSync,
+    isInSync: state.process.isInSync,
     witnessVersion: isPresent ? witnessSeen.version : -1,
-    isLeaving: state.isLeaving,
-    isApiReachable: state.isApiReachable,
+    isLeaving: state.process.isLeaving,
+    isApiReachable: state.process.isApiReachable,
     isDryRun: state.brakes.isDryRun,
   }
 }
 
 function sendHeartbeats(state: State, out: Outbox, nowMs: number): void {
   const { membership } = state.durable
-  state.heartbeatAtMs = nowMs
+  state.process.heartbeatAtMs = nowMs
   if (!membership) return
-  state.sequence += 1
-  state.sentAtMs.set(state.sequence, nowMs)
-  for (const sequence of state.sentAtMs.keys()) {
-    if (sequence > state.sequence - 32) break
-    state.sentAtMs.delete(sequence)
+  state.process.sequence += 1
+  state.process.sentAtMs.set(state.process.sequence, nowMs)
+  for (const sequence of state.process.sentAtMs.keys()) {
+    if (sequence > state.process.sequence - 32) break
+    state.process.sentAtMs.delete(sequence)
   }
   const heartbeat: Heartbeat = {
     kind: 'heartbeat',
-    sequence: state.sequence,
+    sequence: state.process.sequence,
     epoch: membership.epoch,
     digest: digestOf(membership),
     statement: statementOf(state),
@@ -148,15 +146,15 @@ function sendHeartbeats(state: State, out: Outbox, nowMs: number): void {
 function askDoors(state: State, out: Outbox, nowMs: number): void {
   const { membership } = state.durable
   if (!membership || memberOf(membership, state.self.node)?.standing === 'fenced') return
-  if (nowMs - state.doorsAskedAtMs < state.timings.heartbeatMs || !wantsDoors(state)) return
-  state.doorsAskedAtMs = nowMs
+  if (nowMs - state.process.doorsAskedAtMs < state.timings.heartbeatMs || !wantsDoors(state)) return
+  state.process.doorsAskedAtMs = nowMs
   for (const { node, standing } of membership.members)
     if (standing !== 'fenced') send(state, out, node, { kind: 'ask-doors', epoch: membership.epoch })
 }
 
 function onContained(state: State, out: Outbox, input: Extract<Input, { kind: 'contained' }>, nowMs: number): void {
-  if (input.level !== state.desired) return
-  state.contained = { level: input.level, isVerified: input.isVerified }
+  if (input.level !== state.process.desired) return
+  state.process.contained = { level: input.level, isVerified: input.isVerified }
   // Once for the kill that this reports, and once more for what it may allow.
   reviewContainment(state, out, nowMs)
   reviewContainment(state, out, nowMs)
@@ -211,7 +209,7 @@ function onMessage(state: State, out: Outbox, from: NodeId, incarnation: Incarna
       contact.statement = message.statement
       return
     case 'join':
-      state.joins.set(from, { incarnation, room: message.room as Room, addresses: message.addresses, atMs: nowMs })
+      state.process.joins.set(from, { incarnation, room: message.room as Room, addresses: message.addresses, atMs: nowMs })
       return
   }
 }
@@ -240,22 +238,17 @@ const conflictWith = (state: State, out: Outbox, membership: Membership): void =
 
 /** Only who votes acks, only members in their present incarnation, and only through an open door. */
 function mayAck(state: State, membership: Membership, node: NodeId, incarnation: string): boolean {
-  if (state.hasConflict || !votesOf(membership).has(nodeVoter(state.self.node, state.self.incarnation))) return false
+  if (state.epoch.hasConflict || !votesOf(membership).has(nodeVoter(state.self.node, state.self.incarnation))) return false
   return isMember(membership, node, incarnation) && isDoorOpen(state, node)
 }
 
 function onAck(state: State, out: Outbox, from: NodeId, incarnation: Incarnation, ack: Ack, nowMs: number): void {
   const { membership } = state.durable
-  const sentAtMs = state.sentAtMs.get(ack.sequence)
+  const sentAtMs = state.process.sentAtMs.get(ack.sequence)
   if (!membership || sentAtMs === undefined || ack.epoch !== membership.epoch || ack.digest !== digestOf(membership)) return
   const voter = nodeVoter(from, incarnation)
   if (!votesOf(membership).has(voter)) return
-  addGrant(state.grants, voter, sentAtMs, state.timings.permitMs)
-  if (state.withdrawal && ack.sequence >= state.withdrawal.fromSequence) state.withdrawal.ackedBy.add(voter)
-  if (state.desired === 'pause' || !state.hasHadPermit) reviewContainment(state, out, nowMs)
-}
-
-function isFenced(state: State, node: NodeId): boolean {
-  const { membership } = state.durable
-  return membership !== null && memberOf(membership, node)?.standing === 'fenced'
+  addGrant(state.epoch.grants, voter, sentAtMs, state.timings.permitMs)
+  if (state.process.withdrawal && ack.sequence >= state.process.withdrawal.fromSequence) state.process.withdrawal.ackedBy.add(voter)
+  if (state.process.desired === 'pause' || !state.process.hasHadPermit) reviewContainment(state, out, nowMs)
 }

@@ -1,4 +1,4 @@
-/** The protocol's times and their bounds (docs/protocol.md, "Times"). All milliseconds of a node's own monotonic clock. */
+/** The protocol's times and their bounds (docs/protocol/README.md, "Times"). All milliseconds of a node's own monotonic clock. */
 
 export interface Timings {
   /** A heartbeat to every member, every this long. */

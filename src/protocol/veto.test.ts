@@ -39,7 +39,7 @@ describe('a voter refuses a fence', () => {
     expect(veto(voter(first), first, fencing(first, 'a1', 'b1', 'b2'))).toBeNull()
     const few = agent('a2')
     expect(vetoOf(few.state, first, fenced, 100)).toMatch(/has not listened for 3000 ms yet/)
-    few.state.lastTickMs = LATER
+    few.state.process.lastTickMs = LATER
     expect(vetoOf({ ...voter(first).state, brakes: { ...few.state.brakes, maxFencedShare: 0.49 } }, first, fenced, LATER)).toMatch(
       /2 of 4 nodes would be fenced/,
     )
@@ -76,12 +76,12 @@ describe('a voter refuses to move the vote of the witness', () => {
 
   it('out, while it acked this voter not long ago and is no restored one', () => {
     const made = voter(first)
-    made.state.witness.ackedAtMs = LATER - 29_000
+    made.state.process.witness.ackedAtMs = LATER - 29_000
     expect(veto(made, first, out)).toBe('the witness acked a2 29000 ms ago')
-    made.state.witness.isStale = true
+    made.state.process.witness.isStale = true
     expect(veto(made, first, out)).toBeNull()
-    made.state.witness.isStale = false
-    made.state.witness.ackedAtMs = LATER - 31_000
+    made.state.process.witness.isStale = false
+    made.state.process.witness.ackedAtMs = LATER - 31_000
     expect(veto(made, first, out)).toBeNull()
   })
 

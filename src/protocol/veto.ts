@@ -1,4 +1,4 @@
-/** What speaks against a change: the reasons for which a voter refuses to prepare it (docs/protocol.md, "Veto"). Pure. */
+/** What speaks against a change: the reasons for which a voter refuses to prepare it (docs/protocol/choosing.md, "Veto"). Pure. */
 import type { NodeId } from './ids.ts'
 import { fencedNodes, type Membership, memberOf, newlyFenced, votesOf } from './membership.ts'
 import { contactOf, signOfLife } from './contact.ts'
@@ -29,7 +29,8 @@ function fenceVeto(state: State, now: Membership, next: Membership, fenced: read
     return `${fencedNodes(next).length} of ${now.members.length} nodes would be fenced, more than the share of ${state.brakes.maxFencedShare} that is allowed`
   const alive = roomBrake(next, fenced, state.brakes.maxFencedShareOfRoom)
   if (alive !== null && next.cause.kind !== 'forced') return alive
-  if (nowMs - state.awakeSinceMs < detectMs) return `${state.self.node} has not listened for ${detectMs} ms yet (started or was late)`
+  if (nowMs - state.process.awakeSinceMs < detectMs)
+    return `${state.self.node} has not listened for ${detectMs} ms yet (started or was late)`
   for (const node of fenced) {
     const life = signOfLife(state, node, nowMs)
     if (life)
@@ -66,7 +67,7 @@ function unfenceVeto(state: State, now: Membership, next: Membership, nowMs: num
       if (member.standing !== 'observing') return `${member.node} must first run without a vote`
       if (statement.killedEpoch < before.lastFence)
         return `${member.node} has not said that it killed its workloads under epoch ${before.lastFence} or later`
-      // Another incarnation that loses its vote need not be in sync: it could not be while its peers are fenced (found by seed 3165).
+      // Another incarnation that loses its vote need not be in sync: it could not be while its peers are fenced.
     } else if (member.standing === 'voting' && (!statement.isInSync || nowMs - inSyncSinceMs < state.timings.settleMs))
       return `${member.node} is not in sync, or not for long enough`
   }
@@ -77,16 +78,17 @@ function witnessVeto(state: State, now: Membership, next: Membership, nowMs: num
   const wasVoting = now.witness?.isVoting === true
   const isVoting = next.witness?.isVoting === true
   if (wasVoting === isVoting) return null
-  const ackedAgoMs = nowMs - state.witness.ackedAtMs
-  if (wasVoting && !state.witness.isStale && ackedAgoMs < state.timings.witnessRecentMs)
+  const ackedAgoMs = nowMs - state.process.witness.ackedAtMs
+  if (wasVoting && !state.process.witness.isStale && ackedAgoMs < state.timings.witnessRecentMs)
     return `the witness acked ${state.self.node} ${Math.round(ackedAgoMs)} ms ago`
-  if (isVoting && nowMs - state.witness.answeredAtMs > state.timings.witnessRecentMs) return `${state.self.node} does not reach the witness`
+  if (isVoting && nowMs - state.process.witness.answeredAtMs > state.timings.witnessRecentMs)
+    return `${state.self.node} does not reach the witness`
   return null
 }
 
 /** Who is in maintenance is neither dead nor alive: it is not fenced but by a person's word, and has no vote. */
 function maintenanceVeto(now: Membership, next: Membership, fenced: readonly NodeId[]): string | null {
-  // The witness alone is nobody: when it is restored there is no one to take its vote away and give it back (found by seed 2004324).
+  // The witness alone is nobody: when it is restored there is no one to take its vote away and give it back.
   if ([...votesOf(next).keys()].every((voter) => voter.startsWith('witness/'))) return 'nobody would be left to vote'
   const voter = next.members.find(({ isInMaintenance, standing }) => isInMaintenance && standing === 'voting')
   if (voter) return `${voter.node} is in maintenance and has no vote`

@@ -25,7 +25,7 @@ function reading(node: string, membership: Membership = first) {
   }
   const read = (nowMs: number, now: Register, isCounted = true) =>
     answer(nowMs, (id) => ({ kind: 'register', id, register: now, isCounted }))
-  const grant = () => made.state.grants.get(witnessVoter('w0'))
+  const grant = () => made.state.epoch.grants.get(witnessVoter('w0'))
   return { made, tick, answer, read, grant }
 }
 
@@ -53,13 +53,13 @@ describe("the witness's ack", () => {
   it('is none from a register that went back, whoever remembers the newer version', () => {
     const alone = reading('a1')
     alone.read(1_000, register(3))
-    alone.made.state.grants.clear()
+    alone.made.state.epoch.grants.clear()
     alone.read(3_000, register(2))
     expect(alone.grant()).toBeUndefined()
     const told = reading('a1')
     told.made.hear('a2', heartbeat(first, 1, { witnessVersion: 5 }), 500)
     told.read(1_000, register(4))
-    expect(told.made.state.witness.isStale).toBe(true)
+    expect(told.made.state.process.witness.isStale).toBe(true)
     expect(told.grant()).toBeUndefined()
   })
 
@@ -70,7 +70,7 @@ describe("the witness's ack", () => {
     const answer: WitnessAnswer = { kind: 'register', id: asking?.id ?? 0, register: register(4), isCounted: true }
     const effects = made.give({ kind: 'witness', answer }, 1_010)
     expect(effects.filter((effect) => effect.kind === 'note')).toEqual([])
-    expect([made.state.witness.isStale, grant()]).toEqual([false, undefined])
+    expect([made.state.process.witness.isStale, grant()]).toEqual([false, undefined])
     read(2_000, register(5))
     expect(grant()).toBe(2_000 + made.state.timings.permitMs)
   })
@@ -104,7 +104,7 @@ describe('a register that is behind', () => {
     const { made, read, tick } = reading('a1', seated)
     read(1_000, register(3, { incarnation: 'w2', membership: seated }))
     read(3_000, register(9), false)
-    expect(made.state.witness.isStale).toBe(true)
+    expect(made.state.process.witness.isStale).toBe(true)
     expect(made.state.durable.witnessSeen).toEqual({ incarnation: 'w2', version: 3 })
     expect([3_100, 3_600, 4_100].flatMap((nowMs) => asked(tick(nowMs), 'swap'))).toEqual([])
   })

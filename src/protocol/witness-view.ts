@@ -1,5 +1,5 @@
-/** The witness as a voter: acks by counted reads, teaching it what was learned, and telling an old register (docs/protocol.md, "The witness"). Pure. */
-import { digestOf, fencedNodes, isSuccessor, type Membership, memberOf, witnessVoter } from './membership.ts'
+/** The witness as a voter: acks by counted reads, teaching it what was learned, and telling an old register (docs/protocol/choosing.md, "The witness"). Pure. */
+import { digestOf, isSuccessor, type Membership, memberOf, witnessVoter } from './membership.ts'
 import type { Register, WitnessAnswer } from './messages.ts'
 import { isHeard, rankOf } from './contact.ts'
 import { declareConflict, learn } from './learning.ts'
@@ -12,33 +12,35 @@ import type { State } from './state.ts'
 const FORGET_PERIODS = 8
 
 export function pollWitness(state: State, out: Outbox, nowMs: number): void {
+  const { witness } = state.process
   const membership = state.durable.membership
   if (!membership?.witness) return
   const everyMs = state.timings.witnessReadMs
-  if (nowMs - state.witness.askedAtMs < everyMs) return
-  state.witness.askedAtMs = nowMs
-  for (const [id, { sentAtMs }] of state.witness.pending) if (nowMs - sentAtMs > everyMs * FORGET_PERIODS) state.witness.pending.delete(id)
+  if (nowMs - witness.askedAtMs < everyMs) return
+  witness.askedAtMs = nowMs
+  for (const [id, { sentAtMs }] of witness.pending) if (nowMs - sentAtMs > everyMs * FORGET_PERIODS) witness.pending.delete(id)
   askWitness(state, out, { kind: 'read', id: requestId(state, nowMs, 'ack'), epoch: membership.epoch, digest: digestOf(membership) })
 }
 
 export function onWitness(state: State, out: Outbox, answer: WitnessAnswer, nowMs: number): void {
-  const request = state.witness.pending.get(answer.id)
+  const { witness } = state.process
+  const request = witness.pending.get(answer.id)
   if (!request) return
-  state.witness.pending.delete(answer.id)
+  witness.pending.delete(answer.id)
   if (answer.kind === 'failed') {
-    state.witness.failure = answer.reason
-    state.witness.currentSinceMs = Infinity
+    witness.failure = answer.reason
+    witness.currentSinceMs = Infinity
   } else {
-    state.witness.failure = null
-    state.witness.answeredAtMs = Math.max(state.witness.answeredAtMs, request.sentAtMs)
+    witness.failure = null
+    witness.answeredAtMs = Math.max(witness.answeredAtMs, request.sentAtMs)
   }
   if (answer.kind === 'register' || answer.kind === 'conflict') {
-    if (isOvertaken(state, answer.register, request.sentAtMs)) state.witness.currentSinceMs = Math.min(state.witness.currentSinceMs, nowMs)
+    if (isOvertaken(state, answer.register, request.sentAtMs)) witness.currentSinceMs = Math.min(witness.currentSinceMs, nowMs)
     else {
       see(state, out, answer.register, nowMs)
       if (answer.kind === 'register' && answer.isCounted) onCountedRead(state, answer.register, request.sentAtMs)
     }
-  } else if (answer.kind === 'swapped') rememberVersion(state, out, state.witness.register?.incarnation ?? '', answer.version, nowMs)
+  } else if (answer.kind === 'swapped') rememberVersion(state, out, witness.register?.incarnation ?? '', answer.version, nowMs)
   if (request.purpose === 'attempt') onWitnessAnswer(state, out, answer, nowMs)
 }
 
@@ -47,59 +49,60 @@ export function onWitness(state: State, out: Outbox, answer: WitnessAnswer, nowM
  * answer neither counts nor accuses.
  */
 const isOvertaken = (state: State, register: Register, sentAtMs: number): boolean =>
-  isOlderThanSeen(state, register) && sentAtMs < state.witness.seenAtMs
+  isOlderThanSeen(state, register) && sentAtMs < state.process.witness.seenAtMs
 
 function onCountedRead(state: State, register: Register, sentAtMs: number): void {
+  const { witness } = state.process
   const membership = state.durable.membership
   const seat = membership?.witness
-  if (!membership || !seat || state.witness.isStale || register.incarnation !== seat.incarnation) return
+  if (!membership || !seat || witness.isStale || register.incarnation !== seat.incarnation) return
   if (register.membership.epoch !== membership.epoch || digestOf(register.membership) !== digestOf(membership)) return
   if (register.accepted && memberOf(register.accepted.membership, state.self.node)?.standing === 'fenced') return
-  state.witness.ackedAtMs = Math.max(state.witness.ackedAtMs, sentAtMs)
-  if (seat.isVoting) addGrant(state.grants, witnessVoter(seat.incarnation), sentAtMs, state.timings.permitMs)
+  witness.ackedAtMs = Math.max(witness.ackedAtMs, sentAtMs)
+  if (seat.isVoting) addGrant(state.epoch.grants, witnessVoter(seat.incarnation), sentAtMs, state.timings.permitMs)
 }
 
 /** Takes in a register: what it has learned, what it has accepted, and whether it is the one that was known before. */
 function see(state: State, out: Outbox, register: Register, nowMs: number): void {
+  const { witness } = state.process
   const membership = state.durable.membership
   if (!membership) return
   if (register.membership.clusterId !== membership.clusterId) {
-    state.witness.failure = 'it serves another cluster'
+    witness.failure = 'it serves another cluster'
     return
   }
   if (isOlderThanSeen(state, register)) {
-    if (!state.witness.isStale)
+    if (!witness.isStale)
       note(
         out,
         'witness-stale',
         `the witness went back from version ${nameOf(state.durable.witnessSeen)} to ${nameOf(register)}: it was restored from a backup and loses its vote`,
       )
-    // Counted anew after each failed read as well, or it never gets its vote back (found by seed 270).
-    if (!state.witness.isStale || state.witness.currentSinceMs === Infinity) state.witness.currentSinceMs = nowMs
-    state.witness.isStale = true
-    state.witness.register = register
-    state.registerAcceptedSinceMs = Infinity
+    // Counted anew after each failed read as well, or it never gets its vote back.
+    if (!witness.isStale || witness.currentSinceMs === Infinity) witness.currentSinceMs = nowMs
+    witness.isStale = true
+    witness.register = register
+    state.epoch.registerAcceptedSinceMs = Infinity
     // Still believed where it only adds: a higher epoch was chosen once, whoever tells of it.
     if (register.membership.epoch > membership.epoch) learn(state, out, register.membership, nowMs)
     return
   }
   rememberVersion(state, out, register.incarnation, register.version, nowMs)
-  state.witness.register = register
-  if (state.witness.isStale) {
-    state.witness.isStale = false
-    state.witness.currentSinceMs = nowMs
+  witness.register = register
+  if (witness.isStale) {
+    witness.isStale = false
+    witness.currentSinceMs = nowMs
   }
   const seat = membership.witness
   if (register.membership.epoch > membership.epoch) return learn(state, out, register.membership, nowMs)
   if (register.membership.epoch === membership.epoch) {
     if (digestOf(register.membership) !== digestOf(membership)) return declareConflict(state, out, register.membership)
-    for (const node of fencedNodes(membership))
-      if (register.incarnation === seat?.incarnation && !state.witness.doorAtMs.has(node)) state.witness.doorAtMs.set(node, nowMs)
+    if (register.incarnation === seat?.incarnation) for (const fence of state.epoch.fences.values()) fence.witnessDoorAtMs ??= nowMs
   }
-  if (state.witness.currentSinceMs === Infinity) state.witness.currentSinceMs = nowMs
+  if (witness.currentSinceMs === Infinity) witness.currentSinceMs = nowMs
   const isPending = register.accepted !== null && register.accepted.membership.epoch > membership.epoch
-  if (!isPending) state.registerAcceptedSinceMs = Infinity
-  else if (state.registerAcceptedSinceMs === Infinity) state.registerAcceptedSinceMs = nowMs
+  if (!isPending) state.epoch.registerAcceptedSinceMs = Infinity
+  else if (state.epoch.registerAcceptedSinceMs === Infinity) state.epoch.registerAcceptedSinceMs = nowMs
 }
 
 const nameOf = (register: Pick<Register, 'incarnation' | 'version'> | null): string =>
@@ -108,7 +111,7 @@ const nameOf = (register: Pick<Register, 'incarnation' | 'version'> | null): str
 function rememberVersion(state: State, out: Outbox, incarnation: string, version: number, nowMs: number): void {
   const seen = state.durable.witnessSeen
   if (seen?.incarnation === incarnation && version <= seen.version) return
-  state.witness.seenAtMs = nowMs
+  state.process.witness.seenAtMs = nowMs
   // Writing each version to disk would cost an fsync a swap; swaps are rare.
   changeDurable(state, out, { witnessSeen: { incarnation, version } })
 }
@@ -122,17 +125,17 @@ export function hearWitnessVersion(state: State, out: Outbox, version: number, n
 /** Tells the register the epoch that this node has learned; the first by name sooner, so that one swap is enough. */
 export function teachWitness(state: State, out: Outbox, nowMs: number): void {
   const membership = state.durable.membership
-  const { register, isStale } = state.witness
+  const { register, isStale } = state.process.witness
   if (!membership?.witness || state.brakes.isDryRun || memberOf(membership, state.self.node)?.standing === 'fenced') return
-  if ([...state.witness.pending.values()].some((request) => request.purpose === 'teach')) return
+  if ([...state.process.witness.pending.values()].some((request) => request.purpose === 'teach')) return
   if (!register) return
   // Once: one that was born already and is an older one again was restored, and what it held may have been chosen.
   const isReborn = register.incarnation !== membership.witness.incarnation && membership.witness.isVoting && !isSeatSeen(state)
   // What was read before somebody saw a newer one: on a register restored to that very version the swap would hold, and count it up to what is
-  // known of, as if it had never gone back (found by seed 850).
+  // known of, as if it had never gone back.
   if (!isReborn && (isStale || isOlderThanSeen(state, register) || register.membership.epoch >= membership.epoch)) return
   const rank = rankOf(state, membership, nowMs)
-  if (nowMs - state.learnedAtMs < rank * state.timings.heartbeatMs) return
+  if (nowMs - state.epoch.learnedAtMs < rank * state.timings.heartbeatMs) return
   const { accepted } = register
   askWitness(state, out, {
     kind: 'swap',
@@ -141,14 +144,14 @@ export function teachWitness(state: State, out: Outbox, nowMs: number): void {
     register: {
       incarnation: membership.witness.incarnation,
       membership,
-      // Only what may still follow: a forced value of an epoch before would stay for ever, its number is far ahead (found by seed 117).
+      // Only what may still follow: a forced value of an epoch before would stay for ever, its number is far ahead.
       accepted: accepted && isSuccessor(membership, accepted.membership) ? accepted : null,
     },
   })
 }
 
 export const isWitnessInReach = (state: State, nowMs: number): boolean =>
-  nowMs - state.witness.answeredAtMs <= 3 * state.timings.witnessReadMs
+  nowMs - state.process.witness.answeredAtMs <= 3 * state.timings.witnessReadMs
 
 /** Rooms that still vote and that this agent hears: the witness may lose its vote only while all of them are in contact. */
 export function hearsEveryRoom(state: State, membership: Membership, nowMs: number): boolean {

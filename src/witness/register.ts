@@ -1,4 +1,4 @@
-/** The witness as agents see it: one linearizable register behind one small interface (docs/protocol.md, "The witness"). Pure. */
+/** The witness as agents see it: one linearizable register behind one small interface (docs/protocol/choosing.md, "The witness"). Pure. */
 import type { Epoch, Incarnation, NodeId } from '../protocol/ids.ts'
 import { digestOf, memberOf } from '../protocol/membership.ts'
 import type { Register, WitnessAnswer, WitnessRequest } from '../protocol/messages.ts'

@@ -1,23 +1,15 @@
 /**
  * The bundled witness: the register over HTTPS, for agents that show the token. It has no opinion: what it counts and keeps is in
- * kept-register.ts, the API in http-wire.ts. A register restored from a backup is told by its version, by the agents, not here.
+ * kept-register.ts, what it answers in answers.ts. A register restored from a backup is told by its version, by the agents, not here.
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer, type Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { WitnessConfiguration } from '../config/schema.ts'
-import { epoch as epochOf, incarnation as incarnationOf, nodeId } from '../protocol/ids.ts'
-import { etagOf, LARGEST_BODY, parseProposed, REGISTER_PATH, versionOfEtag } from './http-wire.ts'
+import { answersOf, refuse, type WitnessLog } from './answers.ts'
 import { openKeptRegister } from './kept-register.ts'
 import { witnessMetrics } from './metrics.ts'
-
-export interface WitnessLog {
-  info(fields: object, text: string): void
-  warn(fields: object, text: string): void
-  error(fields: object, text: string): void
-}
 
 const SILENT: WitnessLog = { info: () => undefined, warn: () => undefined, error: () => undefined }
 
@@ -60,33 +52,6 @@ function readToken(file: string): Buffer {
 const stampOf = (files: readonly string[]): string =>
   files.map((file) => statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? '-').join(' ')
 
-class BodyTooLarge extends Error {}
-
-async function bodyOf(request: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length
-    if (size > LARGEST_BODY) throw new BodyTooLarge()
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks).toString('utf8')
-}
-
-function answer(response: ServerResponse, status: number, body: unknown, etag?: string): void {
-  const text = typeof body === 'string' ? body : JSON.stringify(body)
-  response.writeHead(status, {
-    'content-type': typeof body === 'string' ? 'text/plain; charset=utf-8' : 'application/json',
-    'content-length': Buffer.byteLength(text),
-    'cache-control': 'no-store',
-    ...(etag !== undefined && { etag }),
-  })
-  response.end(text)
-}
-
-/** What a caller can do about it, in a `reason`. */
-const refuse = (response: ServerResponse, status: number, reason: string): void => answer(response, status, { reason })
-
 /**
  * Starts the witness and serves until it is stopped.
  *
@@ -103,76 +68,9 @@ export async function runWitness(configuration: WitnessConfiguration, log: Witne
   const firstTls = tls()
   const register = await openKeptRegister(stateDirectory, () => performance.now())
   const metrics = witnessMetrics()
-
-  function isAuthorized(request: IncomingMessage): boolean {
-    const shown = /^Bearer (.{1,4096})$/.exec(request.headers.authorization ?? '')?.[1]
-    // Digests have one length, so the comparison's time tells nothing of the token.
-    return timingSafeEqual(digest(shown ?? ''), token) && shown !== undefined
-  }
-
-  function read(request: IncomingMessage, response: ServerResponse): void {
-    const current = register.current()
-    if (!current) return refuse(response, 404, 'there is no register yet: roomfence init makes it')
-    const query = new URL(request.url ?? '/', 'https://witness').searchParams
-    const reader = { node: nodeId(query.get('node') ?? ''), incarnation: incarnationOf(query.get('incarnation') ?? '') }
-    const isCounted = register.countRead(current, reader, epochOf(Number(query.get('epoch') ?? NaN)), query.get('digest') ?? '')
-    metrics.count(isCounted ? 'counted' : 'uncounted')
-    answer(response, 200, { register: current, isCounted, memory: register.memory() }, etagOf(current.version))
-  }
-
-  async function write(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const isCreation = request.headers['if-none-match'] === '*'
-    const version = versionOfEtag(request.headers['if-match'] ?? '')
-    if (isCreation === (version !== undefined)) return refuse(response, 428, 'send either If-Match: "VERSION" or If-None-Match: *')
-    let proposed: ReturnType<typeof parseProposed>
-    try {
-      proposed = parseProposed(JSON.parse(await bodyOf(request)))
-    } catch (error) {
-      if (error instanceof BodyTooLarge) return refuse(response, 413, `at most ${LARGEST_BODY} bytes`)
-      return refuse(response, 400, error instanceof Error ? error.message : 'no JSON')
-    }
-    const result = await register.write(isCreation ? 'none' : (version ?? -1), proposed)
-    metrics.count(result.kind)
-    switch (result.kind) {
-      case 'written':
-        log.info({ version: result.version, epoch: proposed.membership.epoch, isAccepted: proposed.accepted !== null }, 'register written')
-        answer(response, isCreation ? 201 : 200, { version: result.version, memory: register.memory() }, etagOf(result.version))
-        break
-      case 'conflict':
-        answer(response, 412, { register: result.register }, etagOf(result.register.version))
-        break
-      case 'none':
-        refuse(response, 404, 'there is no register yet: roomfence init makes it')
-        break
-      case 'busy':
-        refuse(response, 503, 'too many writes are waiting: try again')
-        break
-      case 'failed':
-        log.error({ err: result.error }, 'the register could not be written')
-        refuse(response, result.error.code === 'no-space' ? 507 : 503, result.error.message)
-        break
-    }
-  }
-
-  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const path = (request.url ?? '/').split('?', 1)[0]
-    const failure = register.failure()
-    if (path === '/healthz' && request.method === 'GET')
-      return failure ? answer(response, 503, `${failure.message}\n`) : answer(response, 200, 'ok\n')
-    if (path === '/metrics' && request.method === 'GET') return answer(response, 200, metrics.text(register))
-    if (!isAuthorized(request)) {
-      metrics.count('unauthorized')
-      response.setHeader('www-authenticate', 'Bearer')
-      return refuse(response, 401, 'send Authorization: Bearer TOKEN')
-    }
-    if (path !== REGISTER_PATH) return refuse(response, 404, `the register is at ${REGISTER_PATH}`)
-    if (failure) return refuse(response, 503, failure.message)
-    if (request.method === 'GET') return read(request, response)
-    if (request.method === 'PUT') return write(request, response)
-    response.setHeader('allow', 'GET, PUT')
-    return refuse(response, 405, 'GET or PUT')
-  }
-
+  // Digests have one length, so the comparison's time tells nothing of the token.
+  const isToken = (shown: string): boolean => timingSafeEqual(digest(shown), token)
+  const serve = answersOf({ register, metrics, isToken, log })
   const server = createServer({ ...firstTls, maxHeaderSize: 16_384 }, (request, response) => {
     serve(request, response).catch((error: unknown) => {
       log.error({ err: error }, 'a request failed')
@@ -191,13 +89,7 @@ export async function runWitness(configuration: WitnessConfiguration, log: Witne
     await register.close()
     throw error
   }
-
-  const secrets = [tlsCertFile, tlsKeyFile, tokenFile]
-  let stamp = stampOf(secrets)
-  const reload = setInterval(() => {
-    const now = stampOf(secrets)
-    if (now === stamp) return
-    stamp = now
+  const stopReloading = whenChanged([tlsCertFile, tlsKeyFile, tokenFile], () => {
     try {
       token = readToken(tokenFile)
       server.setSecureContext(tls())
@@ -205,28 +97,43 @@ export async function runWitness(configuration: WitnessConfiguration, log: Witne
     } catch (error) {
       log.warn({ err: error }, 'certificate or token changed and could not be read: the ones before stay in use')
     }
-  }, RELOAD_EVERY_MS)
-  reload.unref()
-
+  })
   const { port } = server.address() as AddressInfo
   log.info({ host: listen.host, port, version: register.current()?.version ?? 0 }, 'witness serves')
   return {
     port,
     async stop() {
-      clearInterval(reload)
-      await new Promise<void>((resolve) => {
-        server.close(() => resolve())
-        // A kept connection may be between two requests only a moment from now, or never end its own.
-        const idle = setInterval(() => server.closeIdleConnections(), 50)
-        const rest = setTimeout(() => server.closeAllConnections(), STOP_MS)
-        server.once('close', () => {
-          clearInterval(idle)
-          clearTimeout(rest)
-        })
-      })
+      stopReloading()
+      await closed(server)
       await register.close()
     },
   }
+}
+
+/** @returns what ends it. */
+function whenChanged(files: readonly string[], read: () => void): () => void {
+  let stamp = stampOf(files)
+  const timer = setInterval(() => {
+    const now = stampOf(files)
+    if (now === stamp) return
+    stamp = now
+    read()
+  }, RELOAD_EVERY_MS)
+  timer.unref()
+  return () => clearInterval(timer)
+}
+
+function closed(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve())
+    // A kept connection may be between two requests only a moment from now, or never end its own.
+    const idle = setInterval(() => server.closeIdleConnections(), 50)
+    const rest = setTimeout(() => server.closeAllConnections(), STOP_MS)
+    server.once('close', () => {
+      clearInterval(idle)
+      clearTimeout(rest)
+    })
+  })
 }
 
 function listening(server: Server, host: string, port: number): Promise<void> {

@@ -5,7 +5,7 @@ import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buildBundle } from '../../deploy/build.ts'
 import { runDemo } from '../../src/demo/demo.ts'
-import { benchmarkSimulation } from '../../src/sim/benchmark.ts'
+import { benchmarkSimulation } from '../../src/sim/sweep/benchmark.ts'
 import { benchFailover } from './failover/main.ts'
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`)

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { parseConfiguration, parseWitnessConfiguration } from '../../src/config/load.ts'
 import type { Configuration } from '../../src/config/schema.ts'
 import { genesisName } from '../../src/agent/state/membership-source.ts'
-import { rbacRules, type RbacRule } from '../../src/failover/rbac.ts'
+import { rbacRules, type RbacRule } from '../../src/failover/run/rbac.ts'
 import { allManifests, deployFolder, type Manifest, manifest, manifestFiles } from './manifests.ts'
 
 interface NamedRule extends RbacRule {

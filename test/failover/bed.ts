@@ -6,9 +6,14 @@ import { createTestbed, eventually, type Testbed } from '../../src/demo/cluster/
 import { createKubeClient, type KubeClient } from '../../src/kubernetes/client.ts'
 import { pause } from '../../src/kubernetes/watch.ts'
 import { clusterId, epoch, nodeId, room } from '../../src/protocol/ids.ts'
-import { type Failover, type FailoverInput, startFailover } from '../../src/failover/failover.ts'
-import { startUnfence, type UnfenceInput } from '../../src/failover/start-unfence.ts'
-import { defaultFailoverConfig, type FailoverClock, type FailoverEvent, type FenceOrder, type Proofs } from '../../src/failover/order.ts'
+import type { FailoverInput } from '../../src/failover/run/carrying.ts'
+import { type Failover, startFailover } from '../../src/failover/run/failover.ts'
+import { startUnfence, type UnfenceInput } from '../../src/failover/unfence/unfence.ts'
+import { defaultFailoverConfig } from './examples.ts'
+import type { FailoverClock } from '../../src/failover/run/clock.ts'
+import type { FailoverEvent } from '../../src/failover/run/progress.ts'
+import type { FenceOrder } from '../../src/failover/fence/order.ts'
+import type { Proofs } from '../../src/failover/fence/proofs.ts'
 
 export interface FailoverBed extends Testbed {
   readonly server: ApiServer
@@ -102,16 +107,16 @@ export async function createFailoverBed(
 /** An operator's un-fence of room b that its agents have killed for and whose epoch is chosen. */
 export const startUnfenceOfRoomB = ({ client }: Pick<FailoverBed, 'client'>, more: Partial<UnfenceInput> = {}) =>
   startUnfence({
-    fenceId: roomB.id,
-    fencedByEpoch: roomB.epoch,
+    fencedIn: roomB.epoch,
     nodes: roomB.nodes,
     by: 'operator',
-    force: false,
+    isForced: false,
     client,
     clock: testClock,
     agentReport: () => ({ killedUnderEpoch: roomB.epoch, resources: [] }),
     chooseEpoch: async () => ({ chosen: true, epoch: epoch(8) }),
     freshnessMs: 5_000,
+    backoff: defaultFailoverConfig,
     ...more,
   })
 

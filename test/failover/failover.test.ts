@@ -1,9 +1,9 @@
-/** The failover on the embedded API server with stand-ins for kubelet, scheduler, attach-detach and virt-controller: each line of docs/protocol.md, "Carrying it out". */
+/** The failover on the embedded API server with stand-ins for kubelet, scheduler, attach-detach and virt-controller: each line of docs/failover.md, "Executing the fence". */
 import { afterEach, describe, expect, test } from 'vitest'
 import { createVm, demoNamespace, requestStart } from '../../src/demo/cluster/fixtures.ts'
 import type { VirtualMachineInstance } from '../../src/demo/cluster/objects.ts'
 import type { Taint } from '../../src/kubernetes/resources.ts'
-import { rbacRules } from '../../src/failover/rbac.ts'
+import { rbacRules } from '../../src/failover/run/rbac.ts'
 import { createFailoverBed, eventually, type FailoverBed, roomB } from './bed.ts'
 
 let bed: FailoverBed

@@ -2,9 +2,8 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { exampleRecord } from '../../src/failover/examples.ts'
-import { defaultFailoverConfig } from '../../src/failover/order.ts'
-import { followVm, type VmFollowUp } from '../../src/failover/vm.ts'
+import { defaultFailoverConfig, exampleRecord } from './examples.ts'
+import { followVm, type VmFollowUp } from '../../src/failover/plan/vm.ts'
 import {
   type PodView,
   podView,

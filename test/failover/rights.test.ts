@@ -1,8 +1,8 @@
-/** The rights in src/failover/rbac.ts are enough for a whole failover and un-fence, and deploy's CRD is the one the code writes. */
+/** The rights in src/failover/run/rbac.ts are enough for a whole failover and un-fence, and deploy's CRD is the one the code writes. */
 import { afterEach, expect, test } from 'vitest'
 import { createVm, demoNamespace, requestStart } from '../../src/demo/cluster/fixtures.ts'
-import { rbacRules, type RbacRule } from '../../src/failover/rbac.ts'
-import { finishUnfence, type UnfenceEvent } from '../../src/failover/start-unfence.ts'
+import { type RbacRule, rbacRules } from '../../src/failover/run/rbac.ts'
+import { finishUnfence, type UnfenceEvent } from '../../src/failover/unfence/unfence.ts'
 import { epoch } from '../../src/protocol/ids.ts'
 import { createFailoverBed, eventually, type FailoverBed, roomB, startUnfenceOfRoomB, testClock, testConfig } from './bed.ts'
 
@@ -99,7 +99,7 @@ test('an un-fence that lacks a right names the rule and goes on when it has it',
   const told: string[] = []
   const stopping = new AbortController()
   const done = finishUnfence({
-    fenceId: roomB.id,
+    fencedIn: roomB.epoch,
     nodes: roomB.nodes,
     by: 'ada',
     client: bed.client,

@@ -1,7 +1,7 @@
 /** Un-fencing on the embedded cluster. */
 import { afterEach, describe, expect, test } from 'vitest'
 import { createVm, demoNamespace } from '../../src/demo/cluster/fixtures.ts'
-import type { UnfenceInput } from '../../src/failover/start-unfence.ts'
+import type { UnfenceInput } from '../../src/failover/unfence/unfence.ts'
 import { epoch } from '../../src/protocol/ids.ts'
 import { createFailoverBed, eventually, type FailoverBed, roomB, startUnfenceOfRoomB } from './bed.ts'
 
@@ -76,7 +76,7 @@ describe('un-fencing a room', () => {
   test('is refused for a room that was booted anew, as long as its agents do not say that they killed', async () => {
     await failedOver()
     powerOn()
-    const result = await unfence({ force: true, agentReport: () => ({ killedUnderEpoch: roomB.epoch - 1, resources: [] }) })
+    const result = await unfence({ isForced: true, agentReport: () => ({ killedUnderEpoch: roomB.epoch - 1, resources: [] }) })
     expect(result).toMatchObject({
       outcome: 'refused',
       checks: [

@@ -33,7 +33,7 @@ describe('a module that leaves the direction is seen', () => {
     ['the protocol that imports Node', 'src/protocol/step.ts', `import { readFileSync } from 'node:fs'`, 'node:fs'],
     ['an adapter that imports the agent', 'src/evidence/transport.ts', `import {\n  x,\n  y,\n} from '../agent/loop.ts'`, 'src/agent'],
     ['the product that imports the demo', 'src/agent/agent.ts', `export { x } from '../demo/link/tcp.ts'`, 'src/demo'],
-    ['the product that imports the simulator', 'src/failover/plan.ts', `const x = await import('../sim/world.ts')`, 'src/sim'],
+    ['the product that imports the simulator', 'src/failover/plan/plan.ts', `const x = await import('../../sim/world.ts')`, 'src/sim'],
     ['anyone who imports the commands', 'src/agent/agent.ts', `import '../cli/main.ts'`, 'src/cli'],
     ['the observer that asks an agent', 'src/demo/observer/judge.ts', `import { step } from '../../protocol/step.ts'`, 'src/protocol'],
     ['a module that imports a test', 'src/witness/server.ts', `import { suite } from '../../test/contract/witness.ts'`, 'test/contract'],

@@ -7,10 +7,15 @@ import { committedFiles, modulesIn, textOf } from './files.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
+interface Reference {
+  readonly page: string
+  readonly heading: string
+}
+
 /** Headings named after a page, as in `docs/x.md, "Permit", "Containment"`. */
-export const headingsNamed = (text: string, page: string): readonly string[] =>
-  [...text.matchAll(new RegExp(`${page.replaceAll('.', '\\.')}((?:,?\\s*(?:and\\s*)?(?:\\*\\s*)?"[^"\\n]+")+)`, 'g'))].flatMap(
-    ([, list = '']) => [...list.matchAll(/"([^"]+)"/g)].map(([, heading = '']) => heading),
+export const headingsNamed = (text: string): readonly Reference[] =>
+  [...text.matchAll(/\b(docs\/[\w/-]+\.md)((?:,?\s*(?:and\s*)?(?:\*\s*)?"[^"\n]+")+)/g)].flatMap(([, page = '', list = '']) =>
+    [...list.matchAll(/"([^"]+)"/g)].map(([, heading = '']) => ({ page, heading })),
   )
 
 const headingsOf = (page: string): readonly string[] =>
@@ -25,17 +30,20 @@ export const linksOf = (page: string): readonly string[] =>
   [...page.matchAll(/\]\(([^)#\s]+)[^)]*\)/g)].map(([, to = '']) => to).filter((to) => !/^[a-z]+:/.test(to))
 
 describe('pages', () => {
-  const protocol = headingsOf(textOf('docs/protocol.md'))
   const modules = ['src', 'test', 'deploy'].flatMap(modulesIn).filter((file) => !file.startsWith('test/house/'))
+  const references = modules.flatMap((file) => headingsNamed(textOf(file)).map((reference) => ({ file, ...reference })))
 
-  test('the headings of docs/protocol.md that modules name are there', () => {
-    const missing = modules.flatMap((file) =>
-      headingsNamed(textOf(file), 'docs/protocol.md')
-        .filter((heading) => !isThere(heading, protocol))
-        .map((heading) => `${file}: "${heading}"`),
-    )
+  test('the headings that modules name are there', () => {
+    const missing = references.filter(({ page, heading }) => !isThere(heading, headingsOf(textOf(page))))
     expect(missing).toEqual([])
-    expect(modules.flatMap((file) => headingsNamed(textOf(file), 'docs/protocol.md')).length).toBeGreaterThan(20)
+    expect(references.length).toBeGreaterThan(20)
+  })
+
+  test('modules name the protocol by its pages', () => {
+    const named = new Set(modules.flatMap((file) => textOf(file).match(/\bdocs\/protocol\/[\w-]+\.md\b/g) ?? []))
+    const pages = committedFiles().filter((file) => file.startsWith('docs/protocol/'))
+    expect(pages.length).toBeGreaterThan(7)
+    expect(pages.filter((page) => !named.has(page))).toEqual([])
   })
 
   test('every page that a committed file names is there', () => {
@@ -61,8 +69,12 @@ describe('pages', () => {
 
 describe('what is missing is seen', () => {
   test('a heading that a comment names', () => {
-    const text = `/** What a door is (docs/protocol.md, "Permit", "Proof"). Pure. */`
-    expect(headingsNamed(text, 'docs/protocol.md')).toEqual(['Permit', 'Proof'])
+    const text = `/** What a door is (docs/x/permit.md, "Quarantine", "After a restart"; docs/y.md, "Proof"). Pure. */`
+    expect(headingsNamed(text)).toEqual([
+      { page: 'docs/x/permit.md', heading: 'Quarantine' },
+      { page: 'docs/x/permit.md', heading: 'After a restart' },
+      { page: 'docs/y.md', heading: 'Proof' },
+    ])
     expect(isThere('Permit', ['Permits'])).toBe(false)
     expect(isThere('Proof', ['Proof that it stopped'])).toBe(true)
   })

@@ -1,5 +1,7 @@
 /** The house: which folder may import which, and which files may touch the clock, chance and the network. Change it here, knowingly. */
 
+const FAILOVER = ['src/failover/fence', 'src/failover/brakes', 'src/failover/plan', 'src/failover/run', 'src/failover/unfence'] as const
+
 /**
  * Every folder of src and the folders that its modules may import; the longest name that fits a file counts. Deciders stand at the top,
  * shells at the bottom; nothing of the product imports `sim` or `demo`, and nobody imports `cli`.
@@ -14,31 +16,43 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   'src/evidence': ['src/protocol'],
   'src/witness': ['src/protocol', 'src/evidence', 'src/disk', 'src/config'],
   'src/containment': ['src/drbd'],
-  'src/failover': ['src/protocol', 'src/kubernetes'],
+  // What a fence is; what the brakes count; what may be done now, which is decided without asking anybody; its doing; and the way back.
+  'src/failover/fence': ['src/protocol', 'src/kubernetes'],
+  'src/failover/brakes': ['src/kubernetes', 'src/failover/fence'],
+  'src/failover/plan': ['src/protocol', 'src/kubernetes', 'src/failover/fence', 'src/failover/brakes'],
+  'src/failover/run': ['src/kubernetes', 'src/failover/fence', 'src/failover/brakes', 'src/failover/plan'],
+  'src/failover/unfence': [
+    'src/protocol',
+    'src/kubernetes',
+    'src/failover/fence',
+    'src/failover/brakes',
+    'src/failover/plan',
+    'src/failover/run',
+  ],
   // What is kept on disk and where an agent learns who it is; then what it does of its own, each by itself; then the fences, which use all three
   // of what people ask for, what the storage says and the un-fence. `agent.ts` joins them.
   'src/agent/state': ['src/protocol', 'src/disk', 'src/observe', 'src/kubernetes', 'src/drbd', 'src/evidence'],
   'src/agent/storage': ['src/protocol', 'src/disk', 'src/observe', 'src/drbd', 'src/evidence', 'src/agent/state'],
   'src/agent/guard': ['src/protocol', 'src/config', 'src/disk', 'src/observe', 'src/kubernetes', 'src/drbd', 'src/containment'],
-  'src/agent/agent-report.ts': ['src/protocol', 'src/evidence', 'src/failover'],
+  'src/agent/agent-report.ts': ['src/protocol', 'src/evidence', ...FAILOVER],
   'src/agent/unfencing.ts': [
     'src/protocol',
     'src/config',
     'src/observe',
     'src/kubernetes',
     'src/evidence',
-    'src/failover',
+    ...FAILOVER,
     'src/agent/agent-report.ts',
   ],
-  'src/agent/unfence-request.ts': ['src/protocol', 'src/observe', 'src/kubernetes', 'src/failover'],
-  'src/agent/requests': ['src/protocol', 'src/config', 'src/observe', 'src/kubernetes', 'src/failover', 'src/agent/unfence-request.ts'],
+  'src/agent/unfence-request.ts': ['src/protocol', 'src/observe', 'src/kubernetes', ...FAILOVER],
+  'src/agent/requests': ['src/protocol', 'src/config', 'src/observe', 'src/kubernetes', ...FAILOVER, 'src/agent/unfence-request.ts'],
   'src/agent/fences': [
     'src/protocol',
     'src/config',
     'src/observe',
     'src/kubernetes',
     'src/evidence',
-    'src/failover',
+    ...FAILOVER,
     'src/agent/storage',
     'src/agent/requests',
     'src/agent/unfencing.ts',
@@ -53,7 +67,7 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
     'src/evidence',
     'src/witness',
     'src/containment',
-    'src/failover',
+    ...FAILOVER,
     'src/agent/state',
     'src/agent/storage',
     'src/agent/guard',
@@ -64,7 +78,23 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
     'src/agent/agent-report.ts',
   ],
   // The simulator is a second shell around what decides: the protocol, the planners of DRBD and of the failover. It sees no adapter.
-  'src/sim': ['src/protocol', 'src/drbd', 'src/failover', 'src/scenario'],
+  // What is above it is what a schedule says, then the world as it is, what is true of it, what lives in it, what goes wrong, and a run of all that.
+  'src/sim/schedule': ['src/protocol'],
+  'src/sim/world': ['src/sim/schedule', 'src/protocol'],
+  'src/sim/observer': ['src/sim/world', 'src/protocol'],
+  'src/sim/node': ['src/sim/observer', 'src/sim/world', 'src/protocol', 'src/drbd'],
+  'src/sim/faults': ['src/sim/node', 'src/sim/observer', 'src/sim/world', 'src/sim/schedule', 'src/protocol'],
+  'src/sim/run': [
+    'src/sim/faults',
+    'src/sim/node',
+    'src/sim/observer',
+    'src/sim/world',
+    'src/sim/schedule',
+    'src/protocol',
+    'src/scenario',
+  ],
+  'src/sim/sweep': ['src/sim/run', 'src/sim/schedule'],
+  'src/sim': ['src/sim/sweep', 'src/sim/run', 'src/sim/schedule', 'src/scenario'],
   // The scenario files, which the simulator and the demo play alike.
   'src/scenario': [],
   // The embedded cluster stands in for what is not ours, so its parts know the product as little as the real ones do.
@@ -81,7 +111,8 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
     'src/protocol',
     'src/config',
     'src/evidence',
-    'src/failover',
+    'src/failover/fence',
+    'src/failover/run',
     'src/kubernetes',
     'src/witness',
     'src/agent',
@@ -121,7 +152,6 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
     'src/evidence',
     'src/witness',
     'src/containment',
-    'src/failover',
     'src/agent',
     'src/agent/requests',
     'src/sim',
@@ -131,7 +161,7 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** What a test that stands beside its module may import besides: stand-ins, and the suites that several implementations must pass. */
-export const testsMayImport: readonly string[] = ['src/demo', 'src/containment', 'src/protocol', 'test']
+export const testsMayImport: readonly string[] = ['src/demo', 'src/containment', 'src/protocol', 'src/sim/run', 'src/sim/schedule', 'test']
 
 /** Node's own modules, by folder: a folder that is not listed uses none. */
 export const nodeModulesOf: Readonly<Record<string, readonly string[]>> = {
@@ -148,9 +178,9 @@ export const nodeModulesOf: Readonly<Record<string, readonly string[]>> = {
   'src/agent': ['crypto', 'fs'],
   // The simulator itself has none: its command, which people call, what spreads a sweep over cores and counts branches.
   'src/sim/command.ts': ['child_process', 'fs', 'util'],
-  'src/sim/coverage.ts': ['inspector/promises'],
-  'src/sim/pool.ts': ['worker_threads'],
-  'src/sim/sweep-worker.ts': ['worker_threads'],
+  'src/sim/sweep/coverage.ts': ['inspector/promises'],
+  'src/sim/sweep/pool.ts': ['worker_threads'],
+  'src/sim/sweep/sweep-worker.ts': ['worker_threads'],
   'src/scenario': ['fs'],
   'src/demo': ['*'],
   'src/cli': ['*'],
@@ -181,9 +211,9 @@ export const adapters: readonly string[] = [
   'src/witness/http-client.ts',
   'src/witness/server.ts',
   // How long it took, and a first seed: never inside a schedule.
-  'src/sim/benchmark.ts',
+  'src/sim/sweep/benchmark.ts',
   'src/sim/command.ts',
-  'src/sim/progress.ts',
+  'src/sim/sweep/progress.ts',
   'src/cli/',
   'src/demo/',
 ]

@@ -1,15 +1,19 @@
 /** What a stage plays on: one world, a namespace of its own, the shipped failover engine in this process, and a log of all that happened. */
 import { readFileSync } from 'node:fs'
 import { parse } from 'yaml'
-import { type Failover, type FailoverInput, startFailover } from '../../src/failover/failover.ts'
-import type { FailoverConfig, FailoverEvent, FailoverResult, FenceOrder } from '../../src/failover/order.ts'
-import { rbacRules, type RbacRule } from '../../src/failover/rbac.ts'
-import { startUnfence, type UnfenceInput, type UnfenceResult } from '../../src/failover/start-unfence.ts'
+import type { FailoverInput } from '../../src/failover/run/carrying.ts'
+import { type Failover, startFailover } from '../../src/failover/run/failover.ts'
+import type { FailoverConfig } from '../../src/failover/plan/config.ts'
+import type { FailoverEvent, FailoverResult } from '../../src/failover/run/progress.ts'
+import type { FenceOrder } from '../../src/failover/fence/order.ts'
+import { type RbacRule, rbacRules } from '../../src/failover/run/rbac.ts'
+import { startUnfence, type UnfenceInput, type UnfenceResult } from '../../src/failover/unfence/unfence.ts'
 import { createKubeClient, type KubeClient } from '../../src/kubernetes/client.ts'
 import { clusterId, epoch, nodeId, room } from '../../src/protocol/ids.ts'
 import { type ApiClient, apiClient, isApiError } from '../cluster/api/client.ts'
 import { until } from '../cluster/timing.ts'
 import { allProved, testClock } from '../failover/bed.ts'
+import { defaultFailoverConfig } from '../failover/examples.ts'
 import { clearNamespace, healNodes } from './cleaning.ts'
 import { ensureCsiDriver } from './objects.ts'
 import { type ApiProxy, startApiProxy } from './proxy.ts'
@@ -265,16 +269,16 @@ export async function openBed(world: World, namespace: string): Promise<Bed> {
     },
     unfence: async (order, options = {}) =>
       startUnfence({
-        fenceId: order.id,
-        fencedByEpoch: order.epoch,
+        fencedIn: order.epoch,
         nodes: order.nodes,
         by: 'operator',
-        force: false,
+        isForced: false,
         client,
         clock: testClock,
         agentReport: () => ({ killedUnderEpoch: order.epoch, resources: [] }),
         chooseEpoch: async () => ({ chosen: true, epoch: epoch(order.epoch + 1) }),
         freshnessMs: 10_000,
+        backoff: defaultFailoverConfig,
         ...options,
       }).done,
     clientWith: async (serviceAccount, rules) => {

@@ -1,7 +1,7 @@
 /** A room is lost that the other one has no place for: counted before, listed after; and what a dry run writes. */
 import { expect } from 'vitest'
 import { createCapacityCount } from '../../src/agent/fences/capacity.ts'
-import type { FailoverResult } from '../../src/failover/order.ts'
+import type { FailoverResult } from '../../src/failover/run/progress.ts'
 import { createLog } from '../../src/observe/log.ts'
 import { createMetrics } from '../../src/observe/metrics.ts'
 import { clusterId, type Incarnation, nodeId, room } from '../../src/protocol/ids.ts'

@@ -1,6 +1,6 @@
 /** More than one carrier, a later fence, and a fence that only looks. */
 import { expect } from 'vitest'
-import type { FailoverResult } from '../../src/failover/order.ts'
+import type { FailoverResult } from '../../src/failover/run/progress.ts'
 import { nodeId } from '../../src/protocol/ids.ts'
 import type { Bed, FenceObject, PlayedFailover } from './bed.ts'
 import { addDeadPods, countPods } from './dead-pods.ts'

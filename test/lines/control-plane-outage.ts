@@ -1,7 +1,7 @@
 /** An API server out of reach, dropped in the middle, slow, silent, or back with words from before an outage. */
 import { expect } from 'vitest'
-import type { FailoverEvent } from '../../src/failover/order.ts'
-import type { UnfenceResult } from '../../src/failover/start-unfence.ts'
+import type { FailoverEvent } from '../../src/failover/run/progress.ts'
+import type { UnfenceResult } from '../../src/failover/unfence/unfence.ts'
 import { epoch } from '../../src/protocol/ids.ts'
 import { sleep } from '../cluster/timing.ts'
 import type { Bed, PlayedFailover } from './bed.ts'

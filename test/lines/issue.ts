@@ -1,4 +1,4 @@
-/** What the failover must do, cut into its parts: each must have at least one line. The order is that of the table in docs/failover.md. */
+/** What the failover must do, cut into its parts: each must have at least one line. The order is that of the table in docs/failover-test-matrix.md. */
 
 export const topics = {
   transaction: 'The transaction and its record',

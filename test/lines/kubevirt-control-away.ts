@@ -1,6 +1,6 @@
 /** virt-controller and virt-api are not in the lost room, but down while it is lost. */
 import { expect } from 'vitest'
-import type { FailoverResult } from '../../src/failover/order.ts'
+import type { FailoverResult } from '../../src/failover/run/progress.ts'
 import type { Bed, PlayedFailover } from './bed.ts'
 import { kubevirtControl } from './kubevirt-control.ts'
 import { phaseOf, vmisOf } from './kubevirt-objects.ts'

@@ -1,6 +1,6 @@
 /** virt-controller, which leads, and a virt-api are lost with the room. */
 import { expect } from 'vitest'
-import type { FailoverResult } from '../../src/failover/order.ts'
+import type { FailoverResult } from '../../src/failover/run/progress.ts'
 import { isApiError } from '../cluster/api/client.ts'
 import type { Bed, PlayedFailover } from './bed.ts'
 import { createControlPod, kubevirtControl } from './kubevirt-control.ts'

@@ -1,7 +1,7 @@
 /** A room is lost with instances of every other kind: hot-plugged, migrating, starting, stopping, alone, of a pool and of a set. */
 import { expect } from 'vitest'
 import { bootAnnotation } from '../../src/demo/cluster/virt-handler.ts'
-import type { FailoverResult } from '../../src/failover/order.ts'
+import type { FailoverResult } from '../../src/failover/run/progress.ts'
 import { isApiError } from '../cluster/api/client.ts'
 import { bootTimeAnnotation } from '../cluster/nodes/virt-handler.ts'
 import type { Bed, FenceObject, FenceWorkload, PlayedFailover } from './bed.ts'

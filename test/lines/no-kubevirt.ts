@@ -1,6 +1,6 @@
 /** A cluster without KubeVirt: a control plane of its own. */
 import { expect } from 'vitest'
-import type { FailoverResult } from '../../src/failover/order.ts'
+import type { FailoverResult } from '../../src/failover/run/progress.ts'
 import { isApiError } from '../cluster/api/client.ts'
 import type { Bed, PlayedFailover } from './bed.ts'
 import { stage } from './lines.ts'

@@ -1,6 +1,6 @@
 /** An API server that asks for patience: 429 with Retry-After in the middle of the deletes. */
 import { expect } from 'vitest'
-import type { FailoverResult } from '../../src/failover/order.ts'
+import type { FailoverResult } from '../../src/failover/run/progress.ts'
 import type { Bed, PlayedFailover } from './bed.ts'
 import { stage } from './lines.ts'
 import { createDeployment } from './objects.ts'

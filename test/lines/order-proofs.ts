@@ -1,6 +1,7 @@
 /** The proof of one node comes later than that of the other. */
 import { expect } from 'vitest'
-import type { FailoverResult, ProofAnswer, Proofs } from '../../src/failover/order.ts'
+import type { FailoverResult } from '../../src/failover/run/progress.ts'
+import type { ProofAnswer, Proofs } from '../../src/failover/fence/proofs.ts'
 import type { Bed, FenceObject, PlayedFailover } from './bed.ts'
 import { stage } from './lines.ts'
 import { createDeployment, createStatefulSet, createVm } from './objects.ts'

@@ -1,6 +1,7 @@
 /** VMs come back in waves with the readiness gate, and a Once VM by policy. */
 import { expect } from 'vitest'
-import { defaultFailoverConfig, type FailoverResult } from '../../src/failover/order.ts'
+import { defaultFailoverConfig } from '../failover/examples.ts'
+import type { FailoverResult } from '../../src/failover/run/progress.ts'
 import type { Bed, PlayedFailover } from './bed.ts'
 import { stage } from './lines.ts'
 import { createVm } from './objects.ts'

@@ -4,7 +4,7 @@
  * So that a stage can outlast Kubernetes' own eviction, a silent node is NotReady after 20 s instead of 50, and pods are evicted 20 s later
  * instead of 300.
  */
-import { defaultFailoverConfig } from '../../src/failover/order.ts'
+import { defaultFailoverConfig } from '../failover/examples.ts'
 import { isApiError } from '../cluster/api/client.ts'
 import { type ControlPlane, ensureNamespace, startControlPlane } from '../cluster/control-plane/start.ts'
 import { type FakeNodes, startFakeNodes } from '../cluster/nodes/fake-nodes.ts'

@@ -1,7 +1,7 @@
 /** One node of a room that lives is lost, and comes back. */
 import { expect } from 'vitest'
-import type { FailoverResult } from '../../src/failover/order.ts'
-import type { UnfenceResult } from '../../src/failover/start-unfence.ts'
+import type { FailoverResult } from '../../src/failover/run/progress.ts'
+import type { UnfenceResult } from '../../src/failover/unfence/unfence.ts'
 import { nodeId } from '../../src/protocol/ids.ts'
 import type { Bed, FenceObject, PlayedFailover } from './bed.ts'
 import { type LineElsewhere, stage } from './lines.ts'

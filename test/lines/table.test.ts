@@ -1,4 +1,4 @@
-/** docs/failover.md shows the lines that there are, as they are tested. */
+/** docs/failover-test-matrix.md shows the lines that there are, as they are tested. */
 import { execFile } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -11,7 +11,7 @@ import { linesElsewhere } from './told-elsewhere.ts'
 import type { WorldName } from './world.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
-const file = join(root, 'docs/failover.md')
+const file = join(root, 'docs/failover-test-matrix.md')
 const page = readFileSync(file, 'utf8')
 const rows = rowsOf(stages, linesElsewhere)
 const suites: Readonly<Record<WorldName, { readonly project: string; readonly file: string }>> = {
@@ -33,7 +33,7 @@ async function testNames(world: WorldName): Promise<readonly string[]> {
 
 const twice = (names: readonly string[]): readonly string[] => names.filter((name, index) => names.indexOf(name) !== index)
 
-describe('the table of docs/failover.md', () => {
+describe('the table of docs/failover-test-matrix.md', () => {
   test('is made from the lines (UPDATE_DOCS=1 writes it)', () => {
     const made = withLines(page, rows)
     if (process.env['UPDATE_DOCS'] === '1') writeFileSync(file, made)

@@ -1,4 +1,4 @@
-/** The table of docs/failover.md, made from the lines, and read back from the page. */
+/** The table of docs/failover-test-matrix.md, made from the lines, and read back from the page. */
 import { elsewhere, type Elsewhere, type LineElsewhere, type Stage } from './lines.ts'
 import { type Part, parts, topicOf, topics } from './issue.ts'
 import type { WorldName } from './world.ts'

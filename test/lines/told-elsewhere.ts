@@ -2,7 +2,7 @@
 import { brakeLines } from './single-node.ts'
 import type { LineElsewhere } from './lines.ts'
 
-const plan = (test: string) => ({ file: 'src/failover/plan.test.ts', test })
+const plan = (test: string) => ({ file: 'src/failover/plan/plan.test.ts', test })
 /** A rule that is a pure function of what was read. */
 const ruleOf = (file: string, test: string, cannot = 'a pure rule on what was read: no API server has a part in it') => ({
   embedded: { file, test },
@@ -29,14 +29,17 @@ export const linesElsewhere: readonly LineElsewhere[] = [
     id: 'kubevirt-hot-plug-proof',
     part: 'kubevirt/hot-plug',
     says: 'a VM is cleared on the proof of all that is plugged into it, also of a volume that its instance just gave up',
-    ...ruleOf('src/failover/plan-kubevirt.test.ts', 'is cleared on the proof of all of them, also of one that its instance just gave up'),
+    ...ruleOf(
+      'src/failover/plan/plan-kubevirt.test.ts',
+      'is cleared on the proof of all of them, also of one that its instance just gave up',
+    ),
   },
   {
     id: 'kubevirt-hot-plug-held',
     part: 'kubevirt/hot-plug',
     says: 'a held VM keeps its attachment pods: they are made immune with it',
     ...ruleOf(
-      'src/failover/plan-kubevirt.test.ts',
+      'src/failover/plan/plan-kubevirt.test.ts',
       'is held with its attachment pods immune, too, while one of its volumes has no good replica',
     ),
   },
@@ -45,7 +48,7 @@ export const linesElsewhere: readonly LineElsewhere[] = [
     part: 'kubevirt/virt-api-stale',
     says: 'an instance that virt-controller does not come back to is touched ever more rarely',
     ...ruleOf(
-      'src/failover/vm.test.ts',
+      'src/failover/plan/vm.test.ts',
       'is touched ever more rarely: a virt-controller that is merely busy has to serve each touch, too',
       'it would take minutes of a virt-controller that never comes back',
     ),
@@ -55,7 +58,7 @@ export const linesElsewhere: readonly LineElsewhere[] = [
     part: 'kubevirt/rerun-on-failure',
     says: 'a VM of strategy RerunOnFailure whose queued start was lost is started after a while',
     ...ruleOf(
-      'src/failover/vm.test.ts',
+      'src/failover/plan/vm.test.ts',
       'of RerunOnFailure whose queued start was lost gets one after a while',
       'virt-controller would have to die between taking a start off its queue and doing it',
     ),
@@ -65,7 +68,7 @@ export const linesElsewhere: readonly LineElsewhere[] = [
     part: 'kubevirt/controllers-lost',
     says: 'while virt-controller is away VMs are waited for without an end, and told of when late',
     ...ruleOf(
-      'src/failover/vm.test.ts',
+      'src/failover/plan/vm.test.ts',
       'is waited for past its deadline, and told of, while virt-controller is away',
       'it would take longer than the deadline of a VM; that it is waited for is played (`kubevirt-away-and-back`)',
     ),
@@ -75,7 +78,7 @@ export const linesElsewhere: readonly LineElsewhere[] = [
     part: 'kubevirt/migration-source',
     says: 'what a migration that ended left in the lost room is cleared, and its VM, which runs on a survivor, is left alone',
     ...ruleOf(
-      'src/failover/plan-kubevirt.test.ts',
+      'src/failover/plan/plan-kubevirt.test.ts',
       'is cleared without asking for replicas, and its VM, which runs on a survivor by now, is none of the fence',
     ),
   },

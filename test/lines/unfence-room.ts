@@ -1,6 +1,6 @@
 /** A room comes back, is lost again and comes back again. */
 import { expect } from 'vitest'
-import type { UnfenceResult } from '../../src/failover/start-unfence.ts'
+import type { UnfenceResult } from '../../src/failover/unfence/unfence.ts'
 import { nodeId } from '../../src/protocol/ids.ts'
 import { sleep } from '../cluster/timing.ts'
 import type { Bed, FenceObject, PlayedFailover } from './bed.ts'
@@ -89,7 +89,7 @@ async function play(bed: Bed): Promise<Played> {
   await bed.powerOn()
   await nodesReady(bed, nodes)
   const withoutKill = await bed.unfence(one.order, {
-    force: true,
+    isForced: true,
     freshnessMs: 100,
     agentReport: () => ({ killedUnderEpoch: one.order.epoch - 1, resources: [] }),
     chooseEpoch: counted,
@@ -112,7 +112,7 @@ async function play(bed: Bed): Promise<Played> {
   const earlyAnswer = await answerOn(first)
   const refusalEvents = await eventsOf('UnfenceRefused')
   const inTime = await bed.unfence(again.order, { nodes: [nodeId(second)], backoff: { ...hours, unfenceBackoffMs: 1 } })
-  const forced = await bed.unfence(again.order, { nodes: [nodeId(first)], backoff: hours, force: true, freshnessMs: 100 })
+  const forced = await bed.unfence(again.order, { nodes: [nodeId(first)], backoff: hours, isForced: true, freshnessMs: 100 })
   return {
     first: one,
     second: again,

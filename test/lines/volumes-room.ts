@@ -1,6 +1,6 @@
 /** Volumes of a lost room: which may be on several nodes, which keep their new pods waiting, and one that somebody else keeps attached. */
 import { expect } from 'vitest'
-import type { FailoverResult } from '../../src/failover/order.ts'
+import type { FailoverResult } from '../../src/failover/run/progress.ts'
 import { createClaim } from '../cluster/objects/volumes.ts'
 import type { Bed, PlayedFailover } from './bed.ts'
 import { stage } from './lines.ts'

@@ -12,7 +12,7 @@ import {
   type Strike,
   type Traffic,
   type WorldOptions,
-} from '../../src/sim/schedule.ts'
+} from '../../src/sim/schedule/schedule.ts'
 
 export type DirectedSchedule = (seed: number) => Schedule
 

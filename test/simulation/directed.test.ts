@@ -1,6 +1,6 @@
 /** A schedule written for one rule each, whether ordinary ones find it too or not: the shipped code survives the schedule that was written for each, and without the rule it does not. */
 import { describe, expect, it } from 'vitest'
-import { runSchedule } from '../../src/sim/run.ts'
+import { runSchedule } from '../../src/sim/run/run.ts'
 import { directed } from './directed.ts'
 import { buildMutant } from './mutant.ts'
 

@@ -2,7 +2,7 @@
  * Mutations of the decision code that ordinary hostile schedules do not find within hundreds of seeds: for each a schedule was written
  * (directed-schedules.ts) that the shipped code survives and the mutant does not.
  */
-import type { Property } from '../../src/sim/observer.ts'
+import type { Property } from '../../src/sim/world/observations.ts'
 import {
   acksAfterAccepting,
   ackAcrossEpochs,
@@ -76,7 +76,7 @@ export const directed: readonly DirectedMutation[] = [
   },
   {
     name: 'an epoch is proposed before the last one is installed',
-    edits: [edit('protocol/desire.ts', '  if (!state.isInstalled) return\n', ''), oldWordOfWatchdog],
+    edits: [edit('protocol/desire.ts', '  if (!state.epoch.isInstalled) return\n', ''), oldWordOfWatchdog],
     caughtBy: 'P1 single writer',
     schedule: notInstalled,
   },
@@ -91,10 +91,14 @@ export const directed: readonly DirectedMutation[] = [
     edits: [
       edit(
         'protocol/step.ts',
-        'if (isFenced(state, node)) state.humanProof.set(node, input.by)\n        else state',
-        'if (state.humanProof.set(node, input.by)) state',
+        'else state.requests.confirmedDead.set(node, { by: input.by, saidAtMs: nowMs })',
+        'else state.epoch.fences.set(node, { humanProof: input.by })',
       ),
-      edit('protocol/learning.ts', '  state.humanProof.delete(node)\n', ''),
+      edit(
+        'protocol/learning.ts',
+        'newFence(floorMs, before?.epoch === fencedFrom ? state.epoch.votesSinceEpoch : fencedFrom)',
+        '{ ...newFence(floorMs, fencedFrom), humanProof: view?.humanProof }',
+      ),
     ],
     caughtBy: 'P1 single writer',
     schedule: wordKept,
@@ -246,11 +250,11 @@ export const directed: readonly DirectedMutation[] = [
     edits: [
       edit(
         'protocol/contact.ts',
-        'nowMs - Math.max(lastLifeMs(contactOf(state, node)), state.awakeSinceMs)',
+        'nowMs - Math.max(lastLifeMs(contactOf(state, node)), state.process.awakeSinceMs)',
         'nowMs - lastLifeMs(contactOf(state, node))',
       ),
-      edit('protocol/veto.ts', 'if (nowMs - state.awakeSinceMs < detectMs)', 'if (detectMs < 0)'),
-      edit('protocol/desire.ts', ' || nowMs - state.awakeSinceMs < state.timings.heartbeatMs', ''),
+      edit('protocol/veto.ts', 'if (nowMs - state.process.awakeSinceMs < detectMs)', 'if (detectMs < 0)'),
+      edit('protocol/desire.ts', ' || nowMs - state.process.awakeSinceMs < state.timings.heartbeatMs', ''),
     ],
     caughtBy: 'P3 no self-made outage',
     schedule: hostStoodStill,

@@ -1,5 +1,5 @@
 /** Stories of a room that is let back while one survivor does not know of it. */
-import type { Fault, Planned } from '../../src/sim/schedule.ts'
+import type { Fault, Planned } from '../../src/sim/schedule/schedule.ts'
 import { type DirectedSchedule, letBackUnheard, letBackWhileUnderWay } from './directed-schedules.ts'
 
 const cut = (from: string, to: string, path: number | null = null): Fault => ({ kind: 'cut', from, to, isOneWay: false, path })

@@ -1,15 +1,24 @@
 /** Builds the simulator with a few lines of its sources changed, in memory, and runs seeds until a property fails. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { build } from 'esbuild'
-import type { explain } from '../../src/sim/explain.ts'
-import type { generate } from '../../src/sim/generate.ts'
-import type { runSchedule } from '../../src/sim/run.ts'
-import type { Profile, Schedule } from '../../src/sim/schedule.ts'
-import type { shrink } from '../../src/sim/shrink.ts'
+import type { explain } from '../../src/sim/sweep/explain.ts'
+import type { generate } from '../../src/sim/schedule/generate.ts'
+import type { runSchedule } from '../../src/sim/run/run.ts'
+import type { Profile, Schedule } from '../../src/sim/schedule/schedule.ts'
+import type { shrink } from '../../src/sim/sweep/shrink.ts'
+import type { Property } from '../../src/sim/world/observations.ts'
 import { type Edit, editedFiles } from '../mutation.ts'
+
+export interface Mutation {
+  readonly name: string
+  readonly edits: readonly Edit[]
+  readonly caughtBy: Property
+  /** The first hostile seed, counted from 1, that catches it: so many ordinary schedules it took. The search is described in docs/simulation.md. */
+  readonly firstSeed: number
+}
 
 export interface Simulator {
   readonly generate: typeof generate
@@ -26,8 +35,9 @@ export async function buildMutant(edits: readonly Edit[]): Promise<Simulator> {
   const result = await build({
     stdin: {
       contents:
-        ['explain', 'generate', 'shrink'].map((name) => `export { ${name} } from './sim/${name}.ts'`).join('\n') +
-        "\nexport { runSchedule } from './sim/run.ts'",
+        ['sweep/explain', 'schedule/generate', 'sweep/shrink']
+          .map((path) => `export { ${basename(path)} } from './sim/${path}.ts'\n`)
+          .join('') + "export { runSchedule } from './sim/run/run.ts'",
       resolveDir: source,
       loader: 'ts',
     },

@@ -1,6 +1,6 @@
 /** Mutations of what is done by the verdict, not of how it is reached: kills, proofs, replicas, and fences that are not forgotten. */
 import { edit } from '../mutation.ts'
-import type { Mutation } from './mutations.ts'
+import type { Mutation } from './mutant.ts'
 
 export const mutationsOfDeeds: readonly Mutation[] = [
   {
@@ -19,9 +19,9 @@ export const mutationsOfDeeds: readonly Mutation[] = [
     name: 'freeze mode is thawed before the commit',
     edits: [
       edit(
-        'sim/takeover.ts',
-        '  const membership = state?.durable.membership\n  if (!state || !membership || state.persistedVersion',
-        '  const membership = state?.attempt?.value ?? state?.durable.membership\n  if (!state || !membership || state.persistedVersion',
+        'sim/node/takeover.ts',
+        '  const membership = state?.durable.membership\n  if (!state || !membership || state.disk.persistedVersion',
+        '  const membership = state?.epoch.attempt?.value ?? state?.durable.membership\n  if (!state || !membership || state.disk.persistedVersion',
       ),
     ],
     caughtBy: 'P1 single writer',
@@ -29,7 +29,7 @@ export const mutationsOfDeeds: readonly Mutation[] = [
   },
   {
     name: 'a node is declared out of service before the proof',
-    edits: [edit('sim/failover.ts', 'if (isProved && !world.api', 'if (!world.api')],
+    edits: [edit('sim/node/failover.ts', 'if (isProved && !world.api', 'if (!world.api')],
     caughtBy: 'P1 single writer',
     firstSeed: 2,
   },
@@ -50,8 +50,8 @@ export const mutationsOfDeeds: readonly Mutation[] = [
     name: 'nobody asks what is remembered of a replica from before the cut',
     edits: [
       edit('drbd/survivor.ts', 'if (known?.wasUpToDate === true ||', 'if (known !== undefined ||'),
-      edit('sim/failover.ts', ' || !side.wasUpToDate) return false', ') return false'),
-      edit('sim/takeover.ts', "    side.state === 'UpToDate' &&\n    side.wasUpToDate\n", "    side.state === 'UpToDate'\n"),
+      edit('sim/node/failover.ts', ' || !side.wasUpToDate) return false', ') return false'),
+      edit('sim/node/takeover.ts', "    side.state === 'UpToDate' &&\n    side.wasUpToDate\n", "    side.state === 'UpToDate'\n"),
     ],
     caughtBy: 'P4 no stale start',
     firstSeed: 121,
@@ -78,7 +78,7 @@ export const mutationsOfDeeds: readonly Mutation[] = [
     name: 'a fence that the API server forgot with a rollback is not written again',
     edits: [
       edit(
-        'sim/failover.ts',
+        'sim/node/failover.ts',
         'if ((world.api.taints.get(index) ?? -1) >= lastFence ||',
         "if (world.counts.has('api rollbacks') || (world.api.taints.get(index) ?? -1) >= lastFence ||",
       ),
@@ -91,8 +91,8 @@ export const mutationsOfDeeds: readonly Mutation[] = [
     edits: [
       edit(
         'protocol/running.ts',
-        "  if (state.desired === 'none') return holdsPermit(state, nowMs)\n",
-        "  if (state.desired === 'none') return holdsPermit(state, nowMs + (state.watchdogMs ?? 0))\n",
+        "  if (state.process.desired === 'none') return holdsPermit(state, nowMs)\n",
+        "  if (state.process.desired === 'none') return holdsPermit(state, nowMs + (state.process.watchdogMs ?? 0))\n",
       ),
     ],
     caughtBy: 'reboot with permit',

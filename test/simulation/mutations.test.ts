@@ -1,8 +1,8 @@
 /** The simulation is able to fail: each rule that is taken out of the decision code is missed by a property, within the seeds that the list says. */
 import { afterAll, describe, expect, it } from 'vitest'
-import { generate } from '../../src/sim/generate.ts'
-import type { Property } from '../../src/sim/observer.ts'
-import { runSchedule } from '../../src/sim/run.ts'
+import { generate } from '../../src/sim/schedule/generate.ts'
+import type { Property } from '../../src/sim/world/observations.ts'
+import { runSchedule } from '../../src/sim/run/run.ts'
 import { buildMutant, type Caught, firstFailure } from './mutant.ts'
 import { mutations } from './mutations.ts'
 

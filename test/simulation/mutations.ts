@@ -2,17 +2,9 @@
  * Mutations of the decision code, each a rule of the protocol taken out, that ordinary hostile schedules catch: no schedule was written for them.
  * A rule that has two guards in the code loses both.
  */
-import type { Property } from '../../src/sim/observer.ts'
 import { type Edit, edit } from '../mutation.ts'
+import type { Mutation } from './mutant.ts'
 import { mutationsOfDeeds } from './mutations-of-deeds.ts'
-
-export interface Mutation {
-  readonly name: string
-  readonly edits: readonly Edit[]
-  readonly caughtBy: Property
-  /** The first hostile seed, counted from 1, that catches it: so many ordinary schedules it took. The search is described in docs/simulation.md. */
-  readonly firstSeed: number
-}
 
 /** A node that was let back runs with its first acks. */
 export const noWaitAfterUnfence: readonly Edit[] = [
@@ -120,13 +112,13 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'what a dead process paused is not thawed',
-    edits: [edit('protocol/running.ts', "    if (state.desired === 'none') contain(out, 'none')\n", '')],
+    edits: [edit('protocol/running.ts', "    if (state.process.desired === 'none') contain(out, 'none')\n", '')],
     caughtBy: 'P6 it ends',
     firstSeed: 458,
   },
   {
     name: 'a failed write is not tried again',
-    edits: [edit('protocol/step.ts', 'if (state.persistFailure !== null && state.held.length > 0)', 'if (nowMs < 0)')],
+    edits: [edit('protocol/outbox.ts', 'if (state.disk.failure === null || state.disk.held.length === 0) return', 'return')],
     caughtBy: 'P5 nothing forgotten',
     firstSeed: 80,
   },
@@ -168,7 +160,11 @@ export const mutations: readonly Mutation[] = [
     // Who is let back waits in any case, so the mutant does not.
     name: 'the restart grace frees a contained node',
     edits: [
-      edit('protocol/running.ts', "    state.desired === 'none' &&\n    !state.hasHadPermit &&\n", '    !state.hasHadPermit &&\n'),
+      edit(
+        'protocol/running.ts',
+        "    state.process.desired === 'none' &&\n    !state.process.hasHadPermit &&\n",
+        '    !state.process.hasHadPermit &&\n',
+      ),
       ...noWaitAfterUnfence,
     ],
     caughtBy: 'P1 single writer',
@@ -191,8 +187,8 @@ export const mutations: readonly Mutation[] = [
     edits: [
       edit(
         'protocol/running.ts',
-        "  if (state.desired === 'none') return holdsPermit(state, nowMs)\n",
-        "  if (state.desired === 'none') return nowMs > -Infinity\n",
+        "  if (state.process.desired === 'none') return holdsPermit(state, nowMs)\n",
+        "  if (state.process.desired === 'none') return nowMs > -Infinity\n",
       ),
     ],
     caughtBy: 'P1 single writer',
@@ -200,7 +196,13 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'the watchdog is petted before the pause is verified',
-    edits: [edit('protocol/running.ts', 'return state.contained.level === state.desired && state.contained.isVerified', 'return true')],
+    edits: [
+      edit(
+        'protocol/running.ts',
+        'return state.process.contained.level === state.process.desired && state.process.contained.isVerified',
+        'return true',
+      ),
+    ],
     caughtBy: 'P1 single writer',
     firstSeed: 17,
   },
@@ -210,7 +212,7 @@ export const mutations: readonly Mutation[] = [
       edit(
         'protocol/step.ts',
         '  noteInstalled(state, out, nowMs)\n  if (!mayAck',
-        '  noteInstalled(state, out, nowMs)\n  if (votesOf(membership).has(nodeVoter(from, incarnation))) addGrant(state.grants, nodeVoter(from, incarnation), nowMs, state.timings.permitMs)\n  if (!mayAck',
+        '  noteInstalled(state, out, nowMs)\n  if (votesOf(membership).has(nodeVoter(from, incarnation))) addGrant(state.epoch.grants, nodeVoter(from, incarnation), nowMs, state.timings.permitMs)\n  if (!mayAck',
       ),
     ],
     caughtBy: 'P1 single writer',
@@ -221,8 +223,8 @@ export const mutations: readonly Mutation[] = [
     edits: [
       edit(
         'protocol/step.ts',
-        'addGrant(state.grants, voter, sentAtMs, state.timings.permitMs)',
-        'addGrant(state.grants, voter, nowMs, state.timings.permitMs)',
+        'addGrant(state.epoch.grants, voter, sentAtMs, state.timings.permitMs)',
+        'addGrant(state.epoch.grants, voter, nowMs, state.timings.permitMs)',
       ),
     ],
     caughtBy: 'P1 single writer',
@@ -246,7 +248,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'the register swaps without comparing',
-    edits: [edit('sim/witness.ts', 'request.expectedVersion !== register.version', 'request.expectedVersion < 0')],
+    edits: [edit('sim/world/witness.ts', 'request.expectedVersion !== register.version', 'request.expectedVersion < 0')],
     caughtBy: 'P2 single survivor',
     firstSeed: 52,
   },

@@ -1,9 +1,9 @@
 /** Each scenario gives exactly its `log.expect`, in virtual time. To write them anew after a change that is meant: `UPDATE_SCENARIOS=1`, and read the diff. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { runSchedule } from '../../src/sim/run.ts'
+import { runSchedule } from '../../src/sim/run/run.ts'
 import { scenarioNames } from '../../src/scenario/file.ts'
-import { findScenario } from '../../src/sim/scenarios.ts'
+import { findScenario } from '../../src/sim/run/scenarios.ts'
 
 const isUpdating = process.env['UPDATE_SCENARIOS'] === '1' && process.env['CI'] !== 'true'
 

@@ -1,11 +1,11 @@
 /** The simulation in CI: the same seed twice, every seed that ever failed, and a fresh sweep in a bounded time (docs/simulation.md). */
 import { describe, expect, it } from 'vitest'
-import { timelineOf } from '../../src/sim/explain.ts'
-import { generate } from '../../src/sim/generate.ts'
-import { runSchedule } from '../../src/sim/run.ts'
-import type { Schedule } from '../../src/sim/schedule.ts'
-import { rememberedSeeds } from '../../src/sim/seeds.ts'
-import { sweep } from '../../src/sim/sweep.ts'
+import { timelineOf } from '../../src/sim/sweep/explain.ts'
+import { generate } from '../../src/sim/schedule/generate.ts'
+import { runSchedule } from '../../src/sim/run/run.ts'
+import type { Schedule } from '../../src/sim/schedule/schedule.ts'
+import { rememberedSeeds } from '../../src/sim/schedule/seeds.ts'
+import { sweep } from '../../src/sim/sweep/sweep.ts'
 import { buildMutant, firstFailure } from './mutant.ts'
 import { editsOf } from './mutations.ts'
 

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { readParts } from '../../src/sim/parts.ts'
+import { readParts } from '../../src/sim/sweep/parts.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'roomfence-sweep-'))
 afterAll(() => {

@@ -5,9 +5,9 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { generate } from '../../src/sim/generate.ts'
-import { runSchedule } from '../../src/sim/run.ts'
-import { rememberedSeeds } from '../../src/sim/seeds.ts'
+import { generate } from '../../src/sim/schedule/generate.ts'
+import { runSchedule } from '../../src/sim/run/run.ts'
+import { rememberedSeeds } from '../../src/sim/schedule/seeds.ts'
 
 const [folder] = process.argv.slice(2)
 if (folder === undefined) {

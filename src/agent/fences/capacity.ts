@@ -1,7 +1,7 @@
 /** The coordinator's count of what a room's loss would move and whether the other rooms have a place for it, every few minutes. Adapter shell. */
-import { type Capacity, capacityAfterLoss, type CountedPod } from '../../failover/capacity.ts'
-import { skipReason } from '../../failover/classify.ts'
-import { optOutAnnotation } from '../../failover/order.ts'
+import { type Capacity, capacityAfterLoss, type CountedPod } from '../../failover/brakes/capacity.ts'
+import { skipReason } from '../../failover/plan/classify.ts'
+import { optOutAnnotation } from '../../failover/fence/names.ts'
 import type { KubeClient } from '../../kubernetes/client.ts'
 import { type NodeView, nodeView, paths, podView } from '../../kubernetes/resources.ts'
 import type { Log } from '../../observe/log.ts'

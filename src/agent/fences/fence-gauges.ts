@@ -1,6 +1,6 @@
 /** Gauges of what the present fences wait for, from their Fence objects' status as this agent carries them out. */
-import type { FenceStatus } from '../../failover/fence-object.ts'
-import { type UnfenceBackoff, waitsForMs } from '../../failover/flapping.ts'
+import type { FenceStatus } from '../../failover/fence/fence.ts'
+import { type UnfenceBackoff, waitsForMs } from '../../failover/brakes/flapping.ts'
 import type { Metrics } from '../../observe/metrics.ts'
 
 /**

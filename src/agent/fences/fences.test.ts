@@ -30,7 +30,8 @@ const phase = (): string | undefined =>
 /** The first by name, heard by all and with a permit for ever. */
 function startCoordinator(membership = fencing(first, 'b1', 'b2'), asked: string[] = [], isReviewed = true): State {
   const { state } = agent('a1', { durable: { membership } })
-  Object.assign(state, { isApiReachable: true, carriedUntilMs: Infinity })
+  Object.assign(state.process, { isApiReachable: true })
+  Object.assign(state.epoch, { carriedUntilMs: Infinity })
   for (const node of names) Object.assign(contactOf(state, node), { heardAtMs: Infinity, incarnation: lifeOf(node) })
   fences = createFences({
     configuration: { failover: { ...testConfig, events: false }, timings: defaultTimings, isDryRun: false } as unknown as Configuration,
@@ -82,10 +83,10 @@ const carriedOut = async (): Promise<void> => {
 }
 /** For a few reviews, which share this process's timers. */
 const apiWasAway = async (state: State, meanwhile: () => void = () => {}): Promise<void> => {
-  Object.assign(state, { isApiReachable: false })
+  Object.assign(state.process, { isApiReachable: false })
   await new Promise((resolve) => setTimeout(resolve, 200))
   meanwhile()
-  Object.assign(state, { isApiReachable: true })
+  Object.assign(state.process, { isApiReachable: true })
 }
 const answerOn = (node: string): string | undefined =>
   bed.store.get('nodes', undefined, node)?.metadata.annotations?.['roomfence.io/unfence-answer']

@@ -1,7 +1,7 @@
 /** What the coordinator's agent does on the cluster for each fence: failover, and un-fence where a person asks for it. Adapter shell. */
 import type { Configuration } from '../../config/schema.ts'
 import type { StorageEntry } from '../../evidence/storage-report.ts'
-import { fenceId } from '../../failover/order.ts'
+import { fenceId } from '../../failover/fence/names.ts'
 import type { KubeClient } from '../../kubernetes/client.ts'
 import { pause as sleep } from '../../kubernetes/watch.ts'
 import type { Log } from '../../observe/log.ts'
@@ -50,7 +50,7 @@ export interface Fences {
 
 /** Whether this agent is the one that carries out fences now: what it has learned is on its disk. */
 function coordinates(state: State, nowMs: number): boolean {
-  return coordinator(state, nowMs) === state.self.node && holdsPermit(state, nowMs) && state.persistedVersion >= state.durableVersion
+  return coordinator(state, nowMs) === state.self.node && holdsPermit(state, nowMs) && state.disk.persistedVersion >= state.disk.version
 }
 
 /** Which of the fenced nodes have a proof, to be compared with what it was. */
@@ -78,7 +78,7 @@ export function createFences(options: FencesOptions): Fences {
 
   /** It may have been set back in time meanwhile, to before an un-fence or into the middle of a fence: both are looked at once more. */
   const noticeApiBack = (): void => {
-    const { isApiReachable } = options.state()
+    const { isApiReachable } = options.state().process
     if (isApiReachable && !wasApiReachable) {
       unfencing.expectLeftovers()
       carrying.allAgain()

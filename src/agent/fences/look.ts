@@ -1,7 +1,7 @@
 /** Looks at the Nodes that are fenced or silent for what people ask by annotation, and gives it on. Adapter shell. */
-import { confirmDeadAnnotation, fenceId, unfenceAnnotation } from '../../failover/order.ts'
-import { refusalReason } from '../../failover/rbac.ts'
-import { isFenceLost } from '../../failover/taints.ts'
+import { confirmDeadAnnotation, fenceId, unfenceAnnotation } from '../../failover/fence/names.ts'
+import { refusalReason } from '../../failover/run/rbac.ts'
+import { isFenceLost } from '../../failover/fence/taints.ts'
 import type { KubeClient } from '../../kubernetes/client.ts'
 import { isTransient, KubeError } from '../../kubernetes/errors.ts'
 import { type NodeView, nodeView, paths } from '../../kubernetes/resources.ts'
@@ -75,7 +75,7 @@ export function createLook(options: LookOptions): Look {
 
 /** Paused for want of votes, and not fenced: a person may say of the silent ones that they are dead. */
 function isWithoutVotes(state: State, membership: Membership, nowMs: number): boolean {
-  return memberOf(membership, state.self.node)?.standing !== 'fenced' && state.isApiReachable && !holdsPermit(state, nowMs)
+  return memberOf(membership, state.self.node)?.standing !== 'fenced' && state.process.isApiReachable && !holdsPermit(state, nowMs)
 }
 
 /** Undefined: its Node was deleted, or may not be read. It asks for nothing then; the others are looked at all the same. Rejects while the API is away. */
@@ -131,7 +131,7 @@ function hearUnfence({ node, lastFence }: Member, value: string | undefined, { l
 function hearConfirmation({ node, lastFence }: Member, value: string | undefined, options: LookOptions): void {
   const { carrying, confirmDead, log, nowMs } = options
   const state = options.state()
-  if (value === undefined || state.humanProof.has(node)) return
+  if (value === undefined || state.epoch.fences.get(node)?.humanProof !== undefined) return
   const fence = fenceId(lastFence)
   const request = confirmationOnNode(node, value, fence)
   if (!request) {

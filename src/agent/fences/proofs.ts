@@ -1,5 +1,5 @@
 /** What the failover asks before it moves anything: whether a node, or what it ran, has stopped, and whether the data is here. Pure. */
-import type { DataGate, ProofAnswer } from '../../failover/order.ts'
+import type { DataGate, ProofAnswer } from '../../failover/fence/proofs.ts'
 import type { NodeId } from '../../protocol/ids.ts'
 import { nodeProof } from '../../protocol/proof.ts'
 import type { State } from '../../protocol/state.ts'

@@ -5,7 +5,8 @@ import type { Drbd } from '../../drbd/drbdsetup.ts'
 import type { Log } from '../../observe/log.ts'
 import type { Metrics } from '../../observe/metrics.ts'
 import { holdsPermit } from '../../protocol/running.ts'
-import type { ContainmentLevel, Input, State } from '../../protocol/state.ts'
+import type { ContainmentLevel } from '../../protocol/process.ts'
+import type { Input, State } from '../../protocol/state.ts'
 import { pauseValueOf } from './pause-value.ts'
 
 export interface ContainingOptions {
@@ -48,7 +49,7 @@ export function createContaining(options: ContainingOptions): Containing {
     drbd,
     onBreach: (result) => {
       log.error({ unverified: result.unverified }, 'a workload escaped its containment')
-      const { desired } = state()
+      const { desired } = state().process
       if (desired !== 'none') say(desired, false)
     },
     onVerified: (wanted) => void sayLate(wanted === 'killed' ? 'kill' : 'pause'),
@@ -61,7 +62,7 @@ export function createContaining(options: ContainingOptions): Containing {
 
   const release = async (): Promise<void> => {
     releaseAtMs = Infinity
-    const result = await containment.resume(() => state().desired === 'none' && holdsPermit(state(), nowMs()))
+    const result = await containment.resume(() => state().process.desired === 'none' && holdsPermit(state(), nowMs()))
     for (const { podUid, reason } of result.failed) log.error({ podUid }, `a workload could not be resumed, it is tried again: ${reason}`)
     // The protocol asks once: a permit that was away for a moment, unseen by its ticks, must not leave all paused for ever.
     if (!result.resumed || result.failed.length > 0) releaseAtMs = nowMs() + RELEASE_AGAIN_MS
@@ -91,7 +92,7 @@ export function createContaining(options: ContainingOptions): Containing {
   return {
     contain,
     review: () => {
-      if (nowMs() >= releaseAtMs && state().desired === 'none' && state().durable.membership && holdsPermit(state(), nowMs()))
+      if (nowMs() >= releaseAtMs && state().process.desired === 'none' && state().durable.membership && holdsPermit(state(), nowMs()))
         contain('none')
     },
     pauseAll: containment.pause,
@@ -115,7 +116,8 @@ interface LateWordOptions extends Pick<ContainingOptions, 'state' | 'distrustRep
 function createLateWord({ state, distrustReplicas, log, isVerified, say }: LateWordOptions): (level: Contained['level']) => Promise<void> {
   let isSaying = false
   return async (level) => {
-    const isNews = (): boolean => state().desired === level && !(state().contained.level === level && state().contained.isVerified)
+    const isNews = (): boolean =>
+      state().process.desired === level && !(state().process.contained.level === level && state().process.contained.isVerified)
     if (!isNews() || isSaying) return
     isSaying = true
     try {

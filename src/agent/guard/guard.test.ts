@@ -135,7 +135,7 @@ describe('a watchdog', () => {
     mkdirSync(join(directory, 'kubelet'))
     const made = agent('b1', { boot: 'boot2' })
     const node = watchedNode(directory, made)
-    expect(made.state.desired).toBe('pause')
+    expect(made.state.process.desired).toBe('pause')
     node.guard.review()
     expect([node.guard.isArmed(), node.said]).toEqual([false, []])
     node.guard.contain('pause')
@@ -199,7 +199,7 @@ describe('a pet that was refused when it was due', () => {
     endings.push(() => vi.useRealTimers())
     const guard = createGuard({ ...optionsOf(configuration), nowMs: () => 100, state: () => made.state, feed: () => undefined })
     endings.push(() => guard.stop())
-    const permitUntil = (ms: number): void => void (made.state.carriedUntilMs = ms)
+    const permitUntil = (ms: number): void => void (made.state.epoch.carriedUntilMs = ms)
     permitUntil(1_000)
     guard.review()
     guard.review()
@@ -233,12 +233,12 @@ describe('a release that came while the permit was away for a moment', () => {
     endings.push(() => guard.stop())
     guard.contain('pause')
     await vi.waitFor(() => expect(stateOf()).toBe('T'), { timeout: 30_000 })
-    made.state.carriedUntilMs = -Infinity
+    made.state.epoch.carriedUntilMs = -Infinity
     guard.contain('none')
     await new Promise((resolve) => setTimeout(resolve, 300))
     guard.review()
     expect(stateOf()).toBe('T')
-    made.state.carriedUntilMs = Infinity
+    made.state.epoch.carriedUntilMs = Infinity
     await vi.waitFor(
       () => {
         guard.review()
@@ -271,7 +271,7 @@ describe('a kill that could not be verified in time', () => {
   test('is said as soon as a later look has verified it, and counts as the proof of the fence', async () => {
     const distrusted: string[] = []
     const { made, guard, said, removePod } = fencedNode(() => Promise.resolve(void distrusted.push('yes')))
-    expect(made.state.desired).toBe('kill')
+    expect(made.state.process.desired).toBe('kill')
     guard.contain('kill')
     await vi.waitFor(() => expect(said).toContain(false), { timeout: 30_000 })
     expect(made.state.durable.killedEpoch).toBe(-1)

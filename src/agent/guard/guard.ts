@@ -2,7 +2,7 @@
 import type { Configuration } from '../../config/schema.ts'
 import { reboot } from '../../containment/reboot.ts'
 import type { Log } from '../../observe/log.ts'
-import type { ContainmentLevel } from '../../protocol/state.ts'
+import type { ContainmentLevel } from '../../protocol/process.ts'
 import { type ContainingOptions, createContaining } from './containing.ts'
 import { createPetting } from './petting.ts'
 

@@ -75,7 +75,7 @@ export function createPetting({ configuration, nowMs, state, feed, log, metrics 
     !configuration.isDryRun &&
     configuration.watchdog.kind !== 'none' &&
     nowMs() - triedAtMs >= OPEN_AGAIN_MS &&
-    !state().isLeaving &&
+    !state().process.isLeaving &&
     mayPet(state(), nowMs())
 
   return {

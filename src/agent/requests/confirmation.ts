@@ -1,5 +1,5 @@
 /** A person's word for the death of a fenced node, given to one agent: written on the Node, where every other survivor looks for it. */
-import { confirmDeadAnnotation, fenceId } from '../../failover/order.ts'
+import { confirmDeadAnnotation, fenceId } from '../../failover/fence/names.ts'
 import type { KubeClient } from '../../kubernetes/client.ts'
 import { isKubeError } from '../../kubernetes/errors.ts'
 import { pause } from '../../kubernetes/watch.ts'

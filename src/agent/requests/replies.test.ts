@@ -37,7 +37,7 @@ describe("a person's word of a room", () => {
     [
       'a majority is here',
       (made: ReturnType<typeof agent>) => {
-        made.state.carriedUntilMs = LATER + 1_000
+        made.state.epoch.carriedUntilMs = LATER + 1_000
       },
       "b1 holds a permit: a majority is here, and silent nodes are fenced without a person's word; wait for the fence of a1, a2, and say it again if that waits for a proof",
     ],
@@ -68,7 +68,7 @@ describe("a person's word of a room", () => {
 
 const permitted = (membership = first) => {
   const made = agent('b1', { durable: { membership } })
-  made.state.carriedUntilMs = LATER + 1_000
+  made.state.epoch.carriedUntilMs = LATER + 1_000
   return made.state
 }
 

@@ -1,4 +1,4 @@
-/** What people ask of an agent: what speaks against it here, before it is given to the protocol (docs/protocol.md, "People"). Pure. */
+/** What people ask of an agent: what speaks against it here, before it is given to the protocol (docs/protocol/operator.md). Pure. */
 import { signOfLife } from '../../protocol/contact.ts'
 import type { NodeId } from '../../protocol/ids.ts'
 import { fencedNodes, type Membership, memberOf } from '../../protocol/membership.ts'
@@ -73,7 +73,7 @@ export function answerMaintenance(
   }
 }
 
-/** Whether it is carried out is checked by the coordinator, whose answer is on the Node (docs/protocol.md, "People"). */
+/** Whether it is carried out is checked by the coordinator, whose answer is on the Node (docs/protocol/operator.md). */
 function answerUnfence(state: State, { rooms, nodes, by }: Named): RequestReply {
   const { membership } = state.durable
   const reason = withoutBasis(state, by)
@@ -82,7 +82,8 @@ function answerUnfence(state: State, { rooms, nodes, by }: Named): RequestReply 
   if (typeof named === 'string') return refuse(named)
   const fenced = fencedNodes(membership).filter((node) => named.includes(node))
   if (fenced.length === 0) return { isTaken: true, nodes: named, text: `${named.join(', ')} not fenced` }
-  if (!state.isApiReachable) return refuse(`${state.self.node} reaches no API server, and an un-fence needs one: ask a node that does`)
+  if (!state.process.isApiReachable)
+    return refuse(`${state.self.node} reaches no API server, and an un-fence needs one: ask a node that does`)
   return {
     isTaken: true,
     nodes: named,

@@ -1,4 +1,4 @@
-/** What people ask of an agent, by its control socket or by an annotation of a Node, and what it replies (docs/protocol.md, "People"). */
+/** What people ask of an agent, by its control socket or by an annotation of a Node, and what it replies (docs/protocol/operator.md). */
 import type { NodeId } from '../../protocol/ids.ts'
 
 /** Rooms, nodes or both: at least one. */

@@ -1,4 +1,4 @@
-/** Which fenced peers had stated freeze mode in the epoch before their fence, so that cutting them off is proof enough (docs/protocol.md, "Freeze mode"). Pure. */
+/** Which fenced peers had stated freeze mode in the epoch before their fence, so that cutting them off is proof enough (docs/protocol/freeze-mode.md). Pure. */
 import type { StorageEntry } from '../../evidence/storage-report.ts'
 import type { NodeId } from '../../protocol/ids.ts'
 import { epochBeforeFence, fencedNodes, type Member, memberOf, type Membership } from '../../protocol/membership.ts'

@@ -28,7 +28,7 @@ export interface PlanFacts {
 export function nextStep(facts: PlanFacts, snapshot: KnownDrbd, resource: Resource): NextStep {
   const { state, kept } = facts
   const { membership } = state.durable
-  if (!membership || state.persistedVersion < state.durableVersion) return { kind: 'wait', reason: 'no membership on disk yet' }
+  if (!membership || state.disk.persistedVersion < state.disk.version) return { kind: 'wait', reason: 'no membership on disk yet' }
   const fenced = fencedNodes(membership)
   if (fenced.includes(state.self.node)) return planLoser(loserView(state, membership, resource))
   const shown = snapshot.shown.find((one) => one.name === resource.name)
@@ -39,7 +39,7 @@ export function nextStep(facts: PlanFacts, snapshot: KnownDrbd, resource: Resour
 
 /** Of a node that is fenced: it follows the survivors again once it has killed what it ran. */
 function loserView(state: State, { members }: Membership, resource: Resource): LoserView {
-  const isKilled = state.contained.level === 'kill' && state.contained.isVerified
+  const isKilled = state.process.contained.level === 'kill' && state.process.contained.isVerified
   const survivors = isKilled ? members.filter(({ standing }) => standing !== 'fenced').map(({ node }) => node) : []
   return { resource, rejoining: new Set<string>(survivors) }
 }
@@ -69,7 +69,7 @@ function survivorView(facts: PlanFacts, membership: Membership, resource: Resour
 /** Fenced nodes that killed and hold nothing Primary: they may follow again, resync included, before anyone asks for their un-fence. */
 function harmlessLosers({ state, reports, nowMs }: PlanFacts, membership: Membership, resource: string): ReadonlySet<string> {
   const isHarmless = ({ node, standing, lastFence, incarnation }: Membership['members'][number]): boolean => {
-    const contact = state.contacts.get(node)
+    const contact = state.process.contacts.get(node)
     if (standing !== 'fenced' || !contact?.statement || contact.incarnation !== incarnation) return false
     if (contact.statement.killedEpoch < lastFence || nowMs - contact.heardAtMs > state.timings.detectMs) return false
     const entries = reportedBy(reports, membership, node, nowMs)

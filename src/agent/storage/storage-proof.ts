@@ -1,4 +1,4 @@
-/** The `storage` proof and the data gate, from what every survivor reports of its replicas (docs/protocol.md, "Proof", "Freeze mode"). Pure. */
+/** The `storage` proof and the data gate, from what every survivor reports of its replicas (docs/protocol/proofs.md, docs/protocol/freeze-mode.md). Pure. */
 import { reportOf, type StorageEntry, type StorageReports } from '../../evidence/storage-report.ts'
 import type { NodeId } from '../../protocol/ids.ts'
 import { fencedNodes, type Membership } from '../../protocol/membership.ts'

@@ -14,7 +14,7 @@ export interface Pod {
 export interface SupervisorConfig {
   readonly name: string
   readonly directory: string
-  readonly programs: { readonly kernel: string; readonly drbdsetup: string; readonly vm: string }
+  readonly programs: { readonly kernel: string; readonly events2: string; readonly vm: string }
   /** The agent's command line; none for a node without an agent. */
   readonly agentCommand?: readonly string[]
   readonly agentEnvironment: Readonly<Record<string, string>>

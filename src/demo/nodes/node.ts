@@ -62,13 +62,13 @@ export interface NodeOptions {
 }
 
 function supervisorConfig(options: NodeOptions, paths: NodePaths): SupervisorConfig {
-  const { kernel, drbdsetup, vm } = options.programs
+  const { kernel, events2, vm } = options.programs
   const timeout = options.watchdogTimeoutSeconds ?? 5
   const agentCommand = typeof options.agentCommand === 'function' ? options.agentCommand(paths) : options.agentCommand
   return {
     name: options.name,
     directory: options.directory,
-    programs: { kernel, drbdsetup, vm },
+    programs: { kernel, events2, vm },
     ...(agentCommand === undefined ? {} : { agentCommand }),
     agentEnvironment: options.agentEnvironment ?? {},
     agentRestartMs: options.agentRestartMs ?? 1000,

@@ -13,7 +13,7 @@ const folders = ['storage', 'vm', 'nodes']
 export interface Programs {
   readonly supervisor: string
   readonly kernel: string
-  readonly drbdsetup: string
+  readonly events2: string
   readonly vm: string
 }
 
@@ -21,7 +21,7 @@ function programsIn(directory: string): Programs {
   return {
     supervisor: join(directory, 'nodes', 'supervisor.mjs'),
     kernel: join(directory, 'storage', 'kernel.mjs'),
-    drbdsetup: join(directory, 'storage', 'drbdsetup.mjs'),
+    events2: join(directory, 'storage', 'events2.mjs'),
     vm: join(directory, 'vm', 'vm.mjs'),
   }
 }

@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { killGroup, startGroup } from './groups.ts'
 import type { NodeEvent, Order, OrderMessage, Pod, Report, SupervisorConfig } from './messages.ts'
 import { nodePaths, podDirectory } from './paths.ts'
+import { commandPortFile, drbdsetupProgram } from '../storage/drbdsetup.ts'
 import { monotonicMs } from '../storage/replica.ts'
 import type { VmEvent } from '../vm/vm.ts'
 import { startWatchdog } from './watchdog.ts'
@@ -54,6 +55,8 @@ const ended = (child: Child): Promise<void> =>
 function cutPower(): Promise<unknown> {
   isPowered = false
   cycle++
+  // The port may be anybody's when the kernel is gone.
+  rmSync(commandPortFile(paths.kernelSocket), { force: true })
   const dying = [...groups]
   for (const child of dying) if (child.pid !== undefined) killGroup(child.pid)
   return Promise.all(dying.map(ended))
@@ -232,9 +235,11 @@ function reset(cause: 'watchdog' | 'panic'): void {
 mkdirSync(paths.directory, { recursive: true })
 writeFileSync(paths.kernelConfig, JSON.stringify(config.kernel))
 writeFileSync(paths.usermodeHelper, 'disabled\n')
-writeFileSync(paths.drbdsetup, `#!/bin/sh\nexec '${process.execPath}' '${config.programs.drbdsetup}' '${paths.kernelSocket}' "$@"\n`, {
-  mode: 0o755,
-})
+writeFileSync(
+  paths.drbdsetup,
+  drbdsetupProgram({ kernelSocket: paths.kernelSocket, events2: [process.execPath, config.programs.events2] }),
+  { mode: 0o755 },
+)
 if (config.watchdogTimeoutSeconds !== undefined) {
   writeFileSync(paths.watchdogTimeout, `${config.watchdogTimeoutSeconds}\n`)
   if (!existsSync(paths.watchdog)) execFileSync('mkfifo', [paths.watchdog])

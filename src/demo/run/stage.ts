@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { confirmDeadAnnotation, unfenceAnnotation } from '../../failover/order.ts'
+import { confirmDeadAnnotation, unfenceAnnotation } from '../../failover/fence/names.ts'
 import { monotonicMs } from '../storage/replica.ts'
 import type { AgentStatus, Progress } from './progress.ts'
 import type { Demo } from './setup.ts'

@@ -1,36 +1,38 @@
-/** A program with drbdsetup's command line that talks to the demo's kernel: `drbdsetup.ts <kernel socket> <drbdsetup arguments>`. */
-import { connect } from 'node:net'
+/**
+ * A program with drbdsetup's command line that talks to the demo's kernel. It is a script of bash because agents start it twice a second:
+ * bash starts in a twentieth of the time that Node takes, which was more than all the rest of the demo together.
+ */
 
-const [socketPath, ...argv] = process.argv.slice(2)
+/** The exit code and the words of a drbdsetup without its module. */
+export const withoutModule = {
+  code: 20,
+  stderr: 'modprobe: FATAL: Module drbd not found\nFailed to modprobe drbd (No such file or directory)',
+} as const
 
-function fail(reason: string): never {
-  // The exit code and the words of a drbdsetup without its module.
-  process.stderr.write(`modprobe: FATAL: Module drbd not found (${reason})\nFailed to modprobe drbd (No such file or directory)\n`)
-  process.exit(20)
+/** Where the kernel behind this socket writes the port at which it takes commands. */
+export const commandPortFile = (kernelSocket: string): string => `${kernelSocket}.port`
+
+export interface DrbdsetupOptions {
+  readonly kernelSocket: string
+  /** The command line that prints events, before the socket and the arguments. */
+  readonly events2: readonly string[]
 }
 
-if (socketPath === undefined) fail('no socket given')
-const socket = connect(socketPath)
-socket.setEncoding('utf8')
-socket.on('error', (error) => fail(error.message))
-const isStream = argv[0] === 'events2'
-socket.write(`${JSON.stringify(isStream ? { type: 'events', argv: argv.slice(1) } : { type: 'command', argv })}\n`)
-if (isStream) {
-  socket.pipe(process.stdout)
-  socket.on('close', () => process.exit(argv.includes('--now') ? 0 : 20))
-  process.stdout.on('error', () => process.exit(1))
-  if (argv.includes('--poll')) process.stdin.on('end', () => process.exit(0)).resume()
-} else {
-  let text = ''
-  socket.on('data', (chunk) => {
-    text += String(chunk)
-    if (!text.endsWith('\n')) return
-    const result = JSON.parse(text) as { code: number; stdout: string; stderr: string }
-    process.stderr.write(result.stderr)
-    process.exitCode = result.code
-    process.stdout.write(result.stdout, () => socket.destroy())
-  })
-  socket.on('close', () => {
-    if (text === '') fail('the kernel went away')
-  })
+/** The text of the program. What it says to the kernel and hears: `serveCommand` in kernel.ts. */
+export function drbdsetupProgram({ kernelSocket, events2 }: DrbdsetupOptions): string {
+  return `#!/usr/bin/env bash
+if [[ \${1-} == events2 ]]; then exec ${events2.map(quoted).join(' ')} ${quoted(kernelSocket)} "\${@:2}"; fi
+without_module() {
+  echo ${quoted(withoutModule.stderr)} >&2
+  exit ${withoutModule.code}
 }
+{ read -r port <${quoted(commandPortFile(kernelSocket))} && exec 3<>"/dev/tcp/127.0.0.1/$port"; } 2>/dev/null || without_module
+printf '%s\\n' "$@" '' >&3
+read -r code error_bytes <&3 || without_module
+if ((error_bytes > 0)); then head -c "$error_bytes" <&3 >&2; fi
+cat <&3
+exit "$code"
+`
+}
+
+const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`

@@ -1,10 +1,11 @@
 /** The demo's stand-in for DRBD's kernel module: one process a node, which hosts that node's replicas. Run as `kernel.ts <configuration file>`. */
-import { mkdirSync, readFileSync, rmSync } from 'node:fs'
-import { createServer, type Server, type Socket } from 'node:net'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, type ListenOptions, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { runCommand } from './commands.ts'
 import type { Opener, Resource } from './device.ts'
+import { commandPortFile } from './drbdsetup.ts'
 import { changedLines, eventStamp, existingLines } from './render.ts'
 import { openReplica, type Replica } from './replica.ts'
 import { bringUp } from './resource.ts'
@@ -14,7 +15,7 @@ import type { ResourceConfig, ResourceState } from './state.ts'
 export interface KernelConfig {
   /** Where the replicas' files lie. */
   readonly directory: string
-  /** Unix socket for virtual machines and for drbdsetup. */
+  /** Unix socket for virtual machines and for drbdsetup's events. The port for its commands is written beside it. */
   readonly localSocket: string
   /** Unix socket behind the faulty link, at which peers' kernels arrive. */
   readonly peerSocket: string
@@ -26,7 +27,6 @@ type LocalRequest =
   | { readonly type: 'open'; readonly resource: string; readonly command: string; readonly pid: number }
   | { readonly type: 'read' }
   | { readonly type: 'write'; readonly line: string }
-  | { readonly type: 'command'; readonly argv: readonly string[] }
   | { readonly type: 'events'; readonly argv: readonly string[] }
 
 export interface Kernel {
@@ -37,9 +37,25 @@ export interface Kernel {
 
 type Listener = (resource: Resource, before: ResourceState, after: ResourceState) => void
 
-async function listen(path: string, onConnection: (socket: Socket) => void): Promise<{ server: Server; sockets: Set<Socket> }> {
+interface Door {
+  readonly server: Server
+  readonly sockets: ReadonlySet<Socket>
+}
+
+function listenAtPath(path: string, onConnection: (socket: Socket) => void): Promise<Door> {
   mkdirSync(dirname(path), { recursive: true })
   rmSync(path, { force: true })
+  return listen({ path }, onConnection)
+}
+
+async function listenAtPort(portFile: string, onConnection: (socket: Socket) => void): Promise<Door> {
+  const door = await listen({ host: '127.0.0.1', port: 0 }, onConnection)
+  const address = door.server.address()
+  writeFileSync(portFile, typeof address === 'object' && address !== null ? `${address.port}\n` : '')
+  return door
+}
+
+async function listen(where: ListenOptions, onConnection: (socket: Socket) => void): Promise<Door> {
   const sockets = new Set<Socket>()
   const server = createServer((socket) => {
     sockets.add(socket)
@@ -49,7 +65,7 @@ async function listen(path: string, onConnection: (socket: Socket) => void): Pro
   })
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
-    server.listen(path, resolve)
+    server.listen(where, resolve)
   })
   return { server, sockets }
 }
@@ -90,7 +106,7 @@ export async function startKernel(config: KernelConfig): Promise<Kernel> {
     })
     resources.set(resourceConfig.name, resource)
   }
-  const peers = await listen(config.peerSocket, (socket) => {
+  const peers = await listenAtPath(config.peerSocket, (socket) => {
     const reader = readLines(socket, (line) => {
       const message = JSON.parse(line) as Message
       const resource = message.type === 'hello' ? resources.get(message.resource) : undefined
@@ -98,19 +114,33 @@ export async function startKernel(config: KernelConfig): Promise<Kernel> {
       else resource.session.accept(socket, message.side, reader)
     })
   })
-  const locals = await listen(config.localSocket, (socket) => serveLocal(socket, resources, listeners))
+  const locals = await listenAtPath(config.localSocket, (socket) => serveLocal(socket, resources, listeners))
+  const commands = await listenAtPort(commandPortFile(config.localSocket), (socket) => serveCommand(socket, resources))
   for (const resource of resources.values()) resource.connect(false)
   return {
     resources,
     async close() {
       for (const replica of replicas) replica.halt()
       for (const resource of resources.values()) resource.session.stop()
-      for (const { server, sockets } of [peers, locals]) {
+      for (const { server, sockets } of [peers, locals, commands]) {
         for (const socket of sockets) socket.destroy()
         await new Promise((resolve) => server.close(resolve))
       }
     },
   }
+}
+
+/** One command a connection: its words, a line each, then an empty line. Answered with exit code and bytes of stderr in a line, stderr, stdout. */
+function serveCommand(socket: Socket, resources: ReadonlyMap<string, Resource>): void {
+  const argv: string[] = []
+  const serve = async (): Promise<void> => {
+    const { code, stdout, stderr } = await runCommand(resources, argv)
+    if (!socket.destroyed) socket.end(`${code} ${Buffer.byteLength(stderr)}\n${stderr}${stdout}`)
+  }
+  readLines(socket, (word) => {
+    if (word === '') void serve()
+    else argv.push(word)
+  })
 }
 
 function serveLocal(socket: Socket, resources: ReadonlyMap<string, Resource>, listeners: Set<Listener>): void {
@@ -148,9 +178,6 @@ function serveLocal(socket: Socket, resources: ReadonlyMap<string, Resource>, li
       case 'write':
         if (opened === undefined) answer({ error: 'EBADF' })
         else opened.resource.write(request.line, (result) => answer(result === 'ok' ? { ok: true } : { error: result }))
-        return
-      case 'command':
-        answer(await runCommand(resources, request.argv))
         return
       case 'events':
         serveEvents(socket, resources, listeners, request.argv)

@@ -1,6 +1,6 @@
 /** The connection between two replicas: dialling, a three-step handshake, messages, and pings that notice a silent loss. */
 import { connect, type Socket } from 'node:net'
-import type { HandshakeSide, ResourceConfig } from './state.ts'
+import { type HandshakeSide, holdsHandshake, type ResourceConfig } from './state.ts'
 
 /** What two replicas that have met say to each other. */
 export type PeerMessage =
@@ -26,7 +26,7 @@ export type Message =
 type LossReason = 'NetworkFailure' | 'BrokenPipe'
 
 export interface SessionEvents {
-  /** This side as it is now; a handshake whose side has changed meanwhile is dropped and tried again. */
+  /** This side as it is now; a handshake that this no longer fits is dropped and tried again. */
   side(): HandshakeSide
   joined(peer: HandshakeSide, mine: HandshakeSide): void
   message(message: PeerMessage): void
@@ -61,8 +61,6 @@ export function readLines(socket: Socket, onLine: (line: string) => void): LineR
   return reader
 }
 
-const sameSide = (first: HandshakeSide, second: HandshakeSide): boolean => JSON.stringify(first) === JSON.stringify(second)
-
 /** A session that is not yet started. */
 export function createSession(config: ResourceConfig, events: SessionEvents): Session {
   let isRunning = false
@@ -72,6 +70,9 @@ export function createSession(config: ResourceConfig, events: SessionEvents): Se
   let pulse: NodeJS.Timeout | undefined
   let heardAtMs = 0
   let pingedAtMs: number | undefined
+
+  const isTrueFor = (peer: HandshakeSide, told: HandshakeSide): boolean =>
+    holdsHandshake(told, events.side(), peer, config.allowTwoPrimaries)
 
   const write = (to: Socket, message: Message): void => {
     if (!to.destroyed) to.write(`${JSON.stringify(message)}\n`)
@@ -150,7 +151,7 @@ export function createSession(config: ResourceConfig, events: SessionEvents): Se
     const reader = readLines(near, (line) => {
       if (socket !== near || line === '') return
       const reply = JSON.parse(line) as Message
-      if (reply.type !== 'helloReply' || !sameSide(mine, events.side())) {
+      if (reply.type !== 'helloReply' || !isTrueFor(reply.side, mine)) {
         drop(undefined)
         return
       }
@@ -187,7 +188,7 @@ export function createSession(config: ResourceConfig, events: SessionEvents): Se
         clearTimeout(limit)
         const isAnswer = (JSON.parse(line) as Message).type === 'joined'
         if (isAnswer && isRunning && socket !== undefined) drop('BrokenPipe')
-        if (!isAnswer || !isRunning || !sameSide(mine, events.side())) {
+        if (!isAnswer || !isRunning || !isTrueFor(peer, mine)) {
           far.destroy()
           return
         }

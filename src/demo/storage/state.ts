@@ -125,6 +125,18 @@ export function judgeHandshake(mine: HandshakeSide, peer: HandshakeSide, allowTw
   return { kind: 'join', sync }
 }
 
+/**
+ * Whether a handshake holds although this side is no longer what it told the peer. A Primary that writes changes with each record, so on a slow
+ * machine no handshake would ever end if it had to stand still. Changed data are no harm where both sides come to the same verdict as before and
+ * this side's data stay: they are copied as they are when the sides join.
+ */
+export function holdsHandshake(told: HandshakeSide, now: HandshakeSide, peer: HandshakeSide, allowTwoPrimaries: boolean): boolean {
+  if (JSON.stringify(told) === JSON.stringify(now)) return true
+  const verdict = judgeHandshake(now, peer, allowTwoPrimaries)
+  const isOverwritten = verdict.kind === 'hole' || (verdict.kind === 'join' && verdict.sync !== 'source')
+  return !isOverwritten && JSON.stringify(verdict) === JSON.stringify(judgeHandshake(told, peer, allowTwoPrimaries))
+}
+
 export interface Refusal {
   readonly code: number
   readonly text: string
