@@ -60,6 +60,15 @@ function heldProofs(membership: Membership, state: State, nowMs: number): string
     .join()
 }
 
+/** Calls back when somebody answers again who did not. */
+function createReturnNotice(onReturn: () => void): (isReachable: boolean) => void {
+  let wasReachable = true
+  return (isReachable) => {
+    if (isReachable && !wasReachable) onReturn()
+    wasReachable = isReachable
+  }
+}
+
 const nobody: ReadonlySet<number> = new Set()
 
 export function createFences(options: FencesOptions): Fences {
@@ -68,7 +77,6 @@ export function createFences(options: FencesOptions): Fences {
   const stopping = new AbortController()
   /** Of the fences that were learned in this life of the agent. */
   const learned = new Map<number, { readonly reason: string; readonly atMs: number }>()
-  let wasApiReachable = true
   let proofsBefore = ''
   const unfencing = createUnfencing({ ...options, clock, signal: stopping.signal })
   const carrying = createCarrying({ ...options, clock, learnedAtMs: (epoch) => learned.get(epoch)?.atMs })
@@ -77,14 +85,10 @@ export function createFences(options: FencesOptions): Fences {
   const isCoordinator = (): boolean => coordinates(options.state(), nowMs())
 
   /** It may have been set back in time meanwhile, to before an un-fence or into the middle of a fence: both are looked at once more. */
-  const noticeApiBack = (): void => {
-    const { isApiReachable } = options.state().process
-    if (isApiReachable && !wasApiReachable) {
-      unfencing.expectLeftovers()
-      carrying.allAgain()
-    }
-    wasApiReachable = isApiReachable
-  }
+  const noticeApi = createReturnNotice(() => {
+    unfencing.expectLeftovers()
+    carrying.allAgain()
+  })
 
   const startFor = (membership: Membership, epoch: number): void => {
     const about = { reason: learned.get(epoch)?.reason, carriedOutBy: options.state().self.node, isDryRun: configuration.isDryRun }
@@ -96,7 +100,7 @@ export function createFences(options: FencesOptions): Fences {
     const { membership } = options.state().durable
     const mine = isCoordinator()
     metrics.coordinator.set(mine ? 1 : 0)
-    noticeApiBack()
+    noticeApi(options.state().process.isApiReachable)
     unfencing.review(mine)
     if (!membership) return
     const epochs = mine ? fencingEpochs(membership) : nobody
