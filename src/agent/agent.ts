@@ -144,10 +144,11 @@ async function startServers(surroundings: Surroundings, { loop, guard, fences }:
     status,
   })
   const { isDryRun } = configuration
+  const taking = { client, nowMs, state, feed, onUnfenceWritten: fences.onRequestWritten, isDryRun, signal: stopping.signal, log }
   const control = await startControl({
     path: controlSocket(configuration.stateDirectory),
     status,
-    reply: (request) => takeRequest(request, { client, nowMs, state, feed, isDryRun, signal: stopping.signal, log }),
+    reply: (request) => takeRequest(request, taking),
     log,
   })
   return { observePort: observe.port, stop: async () => Promise.all([observe.stop(), control.stop()]) }

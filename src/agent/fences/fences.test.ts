@@ -88,6 +88,8 @@ const apiWasAway = async (state: State, meanwhile: () => void = () => {}): Promi
   meanwhile()
   Object.assign(state.process, { isApiReachable: true })
 }
+const answerOn = (node: string): string | undefined =>
+  bed.store.get('nodes', undefined, node)?.metadata.annotations?.['roomfence.io/unfence-answer']
 const annotate = (node: string, annotations: Record<string, string>): void => {
   const found = structuredClone(bed.store.get('nodes', undefined, node))
   if (found === undefined) throw new Error(`no node ${node}`)
@@ -167,4 +169,16 @@ test('a fence that is learned while the state is being written is carried out on
   state.disk.persistedVersion = state.disk.version
   fences.review()
   expect(fences.underWay()).toEqual(['fence-1'])
+})
+
+test('an un-fence that this agent has written on the Node is looked for at once', async () => {
+  bed = await createFailoverBed()
+  startCoordinator(fencing(first, 'b1', 'b2'), [], false)
+  let looks = 0
+  bed.server.faults.set({ appliesTo: ({ method, path }) => (method === 'GET' && path.endsWith('/nodes/b1') ? ++looks : looks) < 0 })
+  fences.review()
+  await eventually('the first look is over', () => looks > 0 && phase() === 'Finished')
+  annotate('b1', { 'roomfence.io/unfence': 'true,ada' })
+  fences.onRequestWritten()
+  await eventually('the coordinator answers', () => answerOn('b1')?.includes('refused') === true)
 })

@@ -40,6 +40,8 @@ export interface Fences {
   readonly poke: () => void
   /** The state has the membership: its fence is carried out at once, and what it un-fences is stopped. */
   readonly onLearned: (membership: Membership, before: Membership | null) => void
+  /** This agent has written a request on the Nodes just now: it need not find that by its next look. */
+  readonly onRequestWritten: () => void
   readonly underWay: () => readonly string[]
   /** Whether this agent carries out fences. */
   readonly isCoordinator: () => boolean
@@ -51,47 +53,54 @@ function coordinates(state: State, nowMs: number): boolean {
   return coordinator(state, nowMs) === state.self.node && holdsPermit(state, nowMs) && state.disk.persistedVersion >= state.disk.version
 }
 
+/** Which of the fenced nodes have a proof, to be compared with what it was. */
+function heldProofs(membership: Membership, state: State, nowMs: number): string {
+  return fencedNodes(membership)
+    .map((node) => nodeProof(state, node, nowMs).isHeld)
+    .join()
+}
+
+/** Calls back when somebody answers again who did not. */
+function createReturnNotice(onReturn: () => void): (isReachable: boolean) => void {
+  let wasReachable = true
+  return (isReachable) => {
+    if (isReachable && !wasReachable) onReturn()
+    wasReachable = isReachable
+  }
+}
+
 const nobody: ReadonlySet<number> = new Set()
 
 export function createFences(options: FencesOptions): Fences {
-  const { nowMs, metrics, configuration, confirmDead } = options
+  const { nowMs, metrics, configuration } = options
   const clock = { nowMs, isoTime: () => new Date().toISOString(), sleep }
   const stopping = new AbortController()
   /** Of the fences that were learned in this life of the agent. */
   const learned = new Map<number, { readonly reason: string; readonly atMs: number }>()
-  let wasApiReachable = true
   let proofsBefore = ''
   const unfencing = createUnfencing({ ...options, clock, signal: stopping.signal })
   const carrying = createCarrying({ ...options, clock, learnedAtMs: (epoch) => learned.get(epoch)?.atMs })
-  const look = createLook({ ...options, carrying, unfencing, confirmDead, signal: stopping.signal })
+  const look = createLook({ ...options, carrying, unfencing, lookAgain: () => review(), signal: stopping.signal })
+
+  const isCoordinator = (): boolean => coordinates(options.state(), nowMs())
 
   /** It may have been set back in time meanwhile, to before an un-fence or into the middle of a fence: both are looked at once more. */
-  const noticeApiBack = (): void => {
-    const { isApiReachable } = options.state().process
-    if (isApiReachable && !wasApiReachable) {
-      unfencing.expectLeftovers()
-      carrying.allAgain()
-    }
-    wasApiReachable = isApiReachable
-  }
+  const noticeApi = createReturnNotice(() => {
+    unfencing.expectLeftovers()
+    carrying.allAgain()
+  })
 
   const startFor = (membership: Membership, epoch: number): void => {
-    const { node: carriedOutBy } = options.state().self
-    const { isDryRun } = configuration
-    carrying.start(fenceOrder(membership, epoch, { reason: learned.get(epoch)?.reason, carriedOutBy, isDryRun }))
-  }
-
-  const pokeOnNewProofs = (membership: Membership): void => {
-    const proofs = fencedNodes(membership).map((node) => nodeProof(options.state(), node, nowMs()).isHeld)
-    if (proofs.join() !== proofsBefore) carrying.poke()
-    proofsBefore = proofs.join()
+    const about = { reason: learned.get(epoch)?.reason, carriedOutBy: options.state().self.node, isDryRun: configuration.isDryRun }
+    carrying.start(fenceOrder(membership, epoch, about))
   }
 
   const review = (): void => {
+    if (stopping.signal.aborted) return
     const { membership } = options.state().durable
-    const mine = coordinates(options.state(), nowMs())
+    const mine = isCoordinator()
     metrics.coordinator.set(mine ? 1 : 0)
-    noticeApiBack()
+    noticeApi(options.state().process.isApiReachable)
     unfencing.review(mine)
     if (!membership) return
     const epochs = mine ? fencingEpochs(membership) : nobody
@@ -101,14 +110,21 @@ export function createFences(options: FencesOptions): Fences {
     look.review(membership, mine)
     if (!mine) return
     for (const epoch of epochs) if (!carrying.isTaken(epoch)) startFor(membership, epoch)
-    pokeOnNewProofs(membership)
+    const proofs = heldProofs(membership, options.state(), nowMs())
+    if (proofs !== proofsBefore) carrying.poke()
+    proofsBefore = proofs
   }
 
   return {
     review,
     poke: carrying.poke,
+    onRequestWritten: () => {
+      if (!isCoordinator()) return
+      look.expectRequest()
+      review()
+    },
     underWay: () => carrying.underWay().map(fenceId),
-    isCoordinator: () => coordinates(options.state(), nowMs()),
+    isCoordinator,
     onLearned: (membership, before) => {
       const reason = fenceReason(membership)
       if (reason !== undefined) learned.set(membership.epoch, { reason, atMs: nowMs() })

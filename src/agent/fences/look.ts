@@ -24,6 +24,8 @@ export interface LookOptions {
   readonly carrying: Pick<Carrying, 'isCarriedOut' | 'again' | 'poke'>
   readonly unfencing: Pick<Unfencing, 'isUnderWay' | 'start'>
   readonly confirmDead: (nodes: readonly NodeId[], by: string) => void
+  /** A request was expected during the look that is over now: the Node may have been read before it was there. */
+  readonly lookAgain: () => void
   readonly signal: AbortSignal
   readonly log: Log
 }
@@ -31,6 +33,8 @@ export interface LookOptions {
 export interface Look {
   /** Asked about twice a second: reads Nodes when a look is due. */
   readonly review: (membership: Membership, mine: boolean) => void
+  /** Somebody asked just now: the next review looks, whenever the last look was. */
+  readonly expectRequest: () => void
 }
 
 const LOOK_ELSEWHERE_MS = 3_000
@@ -39,9 +43,11 @@ export function createLook(options: LookOptions): Look {
   const { nowMs, log } = options
   let lookedAtMs = -Infinity
   let isLooking = false
+  let isExpected = false
 
   const look = async (whom: 'fenced' | 'silent', work: () => Promise<void>): Promise<void> => {
     isLooking = true
+    isExpected = false
     try {
       await work()
     } catch (error) {
@@ -50,15 +56,19 @@ export function createLook(options: LookOptions): Look {
       isLooking = false
       lookedAtMs = nowMs()
     }
+    if (isExpected) options.lookAgain()
   }
 
   return {
     review: (membership, mine) => {
       const fenced = fencedNodes(membership).length
-      const isDue = nowMs() - lookedAtMs > lookEveryMs(mine, fenced, membership.members.length - fenced)
+      const isDue = isExpected || nowMs() - lookedAtMs > lookEveryMs(mine, fenced, membership.members.length - fenced)
       if (fenced > 0 && !isLooking && isDue) void look('fenced', async () => lookAtFenced(membership, mine, options))
       if (isWithoutVotes(options.state(), membership, nowMs()) && !isLooking && nowMs() - lookedAtMs > LOOK_ELSEWHERE_MS)
         void look('silent', async () => lookAtSilent(membership, options))
+    },
+    expectRequest: () => {
+      isExpected = true
     },
   }
 }

@@ -15,6 +15,8 @@ export interface TakeOptions {
   readonly nowMs: () => number
   readonly state: () => State
   readonly feed: (input: Input) => void
+  /** An un-fence that was asked for is on all its Nodes, or was tried: the coordinator begins it. */
+  readonly onUnfenceWritten: () => void
   readonly isDryRun: boolean
   readonly signal: AbortSignal
   readonly log: Log
@@ -53,6 +55,7 @@ function writeOnNodes(request: OperatorRequest, nodes: readonly NodeId[], option
   const { membership } = options.state().durable
   if (request.kind === 'confirm-dead') for (const node of nodes) void tellOnNode(node, by, options)
   if (request.kind !== 'unfence' || !membership) return
-  for (const node of fencedNodes(membership).filter((one) => nodes.includes(one)))
-    void askOnNode(node, unfenceWord(by, request.isForced), options)
+  const word = unfenceWord(by, request.isForced)
+  const asked = fencedNodes(membership).filter((node) => nodes.includes(node))
+  void Promise.all(asked.map(async (node) => askOnNode(node, word, options))).then(options.onUnfenceWritten)
 }
