@@ -63,9 +63,9 @@ export async function simulate(args: readonly string[]): Promise<number> {
   const seeds = wholeNumber(options.seeds, options.trace ? 1 : 1000)
   const firstSeed = options.seed === undefined ? undefined : wholeNumber(options.seed, 0)
   const workers = wholeNumber(options.workers, 1)
-  if (seeds === null) return wrong(`--seeds is ${options.seeds}, but must be a whole number above 0`)
-  if (firstSeed === null) return wrong(`--seed is ${options.seed}, but must be a whole number above 0`)
-  if (workers === null || workers > 64) return wrong(`--workers is ${options.workers}, but must be a whole number from 1 to 64`)
+  if (seeds === 'wrong') return wrong(`--seeds is ${options.seeds}, but must be a whole number above 0`)
+  if (firstSeed === 'wrong') return wrong(`--seed is ${options.seed}, but must be a whole number above 0`)
+  if (workers === 'wrong' || workers > 64) return wrong(`--workers is ${options.workers}, but must be a whole number from 1 to 64`)
   if (options.report !== undefined) return printReport(options.report)
   if (options.scenario !== undefined) return runScenario(options.scenario)
   if (options.trace) return trace(profile, firstSeed ?? freshSeed(), seeds)
@@ -79,9 +79,9 @@ function wrong(reason: string): number {
   return 2
 }
 
-function wholeNumber(text: string | undefined, otherwise: number): number | null {
+function wholeNumber(text: string | undefined, otherwise: number): number | 'wrong' {
   if (text === undefined) return otherwise
-  return /^[1-9][0-9]{0,11}$/.test(text) ? Number(text) : null
+  return /^[1-9][0-9]{0,11}$/.test(text) ? Number(text) : 'wrong'
 }
 
 /** The one place where the simulator looks at a real clock for more than its own speed: to begin where no run began before. */

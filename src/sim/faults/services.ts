@@ -47,7 +47,7 @@ export function apiFault(world: World, how: FaultOf<'api'>['how']): void {
     for (const [index, epoch] of api.backup.taints) api.taints.set(index, epoch)
     for (const { index } of world.nodes) noteNodeWritten(world, index)
     api.outOfService.clear()
-    api.backup = null
+    api.backup = undefined
     world.count('api rollbacks')
     return
   }

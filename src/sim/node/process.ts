@@ -27,7 +27,8 @@ export function stopToBrink(world: World, node: SimNode): void {
 /** Notes since when a node has been as it should: power, agent, disk and timers. */
 export function noteWell(world: World, node: SimNode): void {
   const { nowMs } = world.timeline
-  const isWell = node.isPowered && node.state !== null && !node.state.isLeaving && node.stoppedUntilMs <= nowMs && node.disk.how === 'good'
+  const isWell =
+    node.isPowered && node.state !== undefined && !node.state.isLeaving && node.stoppedUntilMs <= nowMs && node.disk.how === 'good'
   if (!isWell) node.wellSinceMs = Infinity
   else if (node.wellSinceMs === Infinity) node.wellSinceMs = nowMs
 }

@@ -69,11 +69,11 @@ export function checkOutage(world: World, victim: SimNode, what: string, epoch?:
   if (isMajority(votesOf(membership), (voter) => outside.has(voter))) return
   // In an epoch that is just being learned the votes before it still count.
   const { state } = victim
-  const isFresh = state !== null && readClock(victim.clock, nowMs) - state.learnedAtMs < 2 * world.options.timings.permitMs
+  const isFresh = state !== undefined && readClock(victim.clock, nowMs) - state.learnedAtMs < 2 * world.options.timings.permitMs
   if (isFresh && !isMajority(votesBeforeOf(membership), (voter) => voters.has(voter))) return
   // Its proposer died before it told: the others learned of the epoch from the register, a read later, and one more read is the witness's first ack in it.
   const justLearnedMs = world.options.timings.permitMs / 4
-  if (what === 'paused' && state !== null && readClock(victim.clock, nowMs) - state.learnedAtMs < justLearnedMs) return
+  if (what === 'paused' && state !== undefined && readClock(victim.clock, nowMs) - state.learnedAtMs < justLearnedMs) return
   // Whoever is fenced is judged by when that was made, above: the very value that fences it excuses nothing.
   if (what !== 'fenced' && isBlocked(world, membership, victim, group, voters)) return
   if (isMajority(votesOf(membership), (voter) => voters.has(voter)))
@@ -89,7 +89,7 @@ export function checkOutage(world: World, victim: SimNode, what: string, epoch?:
  * group without the victim is too few to finish it (docs/simulation.md, "Limits of the model").
  */
 function isBlocked(world: World, membership: Membership, victim: SimNode, group: readonly SimNode[], voters: ReadonlySet<string>): boolean {
-  const ofGroup = group.map(({ state }) => (state?.durable.membership?.epoch === membership.epoch ? state.durable.accepted : null))
+  const ofGroup = group.map(({ state }) => (state?.durable.membership?.epoch === membership.epoch ? state.durable.accepted : undefined))
   return [...ofGroup, world.witness.register.accepted].some((accepted) => {
     const value = accepted?.membership
     if (!value || value.epoch <= membership.epoch || memberOf(value, victim.name)?.standing !== 'fenced') return false
