@@ -196,7 +196,7 @@ async function textOf(options: KubeClientOptions, through: HttpAgent, call: Call
   try {
     const answer = await send(options, through, withDeadline(call, limitMs), signal, callOptions?.may)
     const text = await answer.text()
-    if (answer.status >= 400) throw errorOfAnswer(call, answer.status, text, answer.headers.get('retry-after'))
+    if (answer.status >= 400) throw errorOfAnswer(call, answer.status, text, answer.headers.get('retry-after') ?? undefined)
     finished('ok')
     return text
   } catch (error) {
@@ -223,7 +223,7 @@ async function* readLines(
   }, openTimeoutMs)
   try {
     const answer = await send(options, through, call, AbortSignal.any([signal, opening.signal]))
-    if (answer.status >= 400) throw errorOfAnswer(call, answer.status, await answer.text(), answer.headers.get('retry-after'))
+    if (answer.status >= 400) throw errorOfAnswer(call, answer.status, await answer.text(), answer.headers.get('retry-after') ?? undefined)
     clearTimeout(timer)
     if (answer.body !== null) yield* linesOf(answer.body as AsyncIterable<Uint8Array>)
   } catch (error) {

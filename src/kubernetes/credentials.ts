@@ -145,7 +145,7 @@ function tokenFileOfUser(users: unknown, name: string): string | undefined {
 }
 
 function tokenFileOf(provider: unknown): string | undefined {
-  const config = (provider as { config?: { tokenFile?: unknown } } | null | undefined)?.config
+  const config = (provider as { config?: { tokenFile?: unknown } } | undefined)?.config
   return typeof config?.tokenFile === 'string' ? config.tokenFile : undefined
 }
 

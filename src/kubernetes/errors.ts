@@ -65,7 +65,7 @@ export function errorOfAnswer(
   call: { readonly method: string; readonly path: string },
   status: number,
   body: string,
-  retryAfter: string | null | undefined,
+  retryAfter: string | undefined,
 ): KubeError {
   const parsed = statusOf(body)
   const reason = parsed.reason ?? ''
