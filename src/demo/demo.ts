@@ -8,7 +8,7 @@ import { describeFinding, type Finding } from './observer/judge.ts'
 import { startProgress } from './run/progress.ts'
 import { meddle } from './run/meddle.ts'
 import { isAfterParting } from './run/excuse.ts'
-import { partedMoment, playable } from './run/play.ts'
+import { PARTED_MOMENT, playable } from './run/play.ts'
 import { type Scenario, scenarios } from './run/scenarios.ts'
 import { type BrokenRule, type Demo, setUp } from './run/setup.ts'
 import { createStage, expectedVms, type Stage } from './run/stage.ts'
@@ -96,7 +96,7 @@ export async function runDemo(command: DemoCommand, print: (line: string) => voi
       await sleep(1_000)
       const { observer } = running.rooms
       const all = observer.judge({ healthyNodes: new Set(played.untouchedNodes(running)) })
-      const partedAtMs = stage.moments.get(partedMoment)
+      const partedAtMs = stage.moments.get(PARTED_MOMENT)
       const isExcused = (finding: Finding): boolean =>
         !played.freeze && partedAtMs !== undefined && isAfterParting(finding, observer.events(), partedAtMs)
       const findings = all.filter((finding) => !isExcused(finding))

@@ -82,8 +82,8 @@ interface Call {
   readonly body?: unknown
 }
 
-const defaultTimeoutMs = 10_000
-const probeTimeoutMs = 2_000
+const DEFAULT_TIMEOUT_MS = 10_000
+const PROBE_TIMEOUT_MS = 2_000
 
 /**
  * What is given up here is given up by the server as well, counted from when it came there (`timeout` of every request, kube-apiserver's
@@ -135,9 +135,9 @@ export function createKubeClient(options: KubeClientOptions): KubeClient {
       await callText({ method: 'PUT', path, accept: '*/*', body }, callOptions)
     },
     probe: async (callOptions) => {
-      await callText({ method: 'GET', path: '/readyz', accept: '*/*' }, { timeoutMs: probeTimeoutMs, ...callOptions })
+      await callText({ method: 'GET', path: '/readyz', accept: '*/*' }, { timeoutMs: PROBE_TIMEOUT_MS, ...callOptions })
     },
-    lines: (pathWithQuery, signal, openTimeoutMs = options.timeoutMs ?? defaultTimeoutMs) =>
+    lines: (pathWithQuery, signal, openTimeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS) =>
       readLines(options, watchAgent, pathWithQuery, signal, openTimeoutMs),
     close: () => {
       agent.destroy()
@@ -190,7 +190,7 @@ async function send(
 async function textOf(options: KubeClientOptions, through: HttpAgent, call: Call, callOptions: CallOptions | undefined): Promise<string> {
   const startedMs = performance.now()
   const finished = (outcome: string) => options.onCall?.({ method: call.method, outcome, durationMs: performance.now() - startedMs })
-  const limitMs = callOptions?.timeoutMs ?? options.timeoutMs ?? defaultTimeoutMs
+  const limitMs = callOptions?.timeoutMs ?? options.timeoutMs ?? DEFAULT_TIMEOUT_MS
   const limit = AbortSignal.timeout(limitMs)
   const signal = callOptions?.signal === undefined ? limit : AbortSignal.any([limit, callOptions.signal])
   try {

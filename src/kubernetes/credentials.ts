@@ -30,11 +30,11 @@ export interface Credentials {
   authorization(reread: boolean): Promise<string | undefined>
 }
 
-const serviceAccountFolder = '/var/run/secrets/kubernetes.io/serviceaccount'
+const SERVICE_ACCOUNT_FOLDER = '/var/run/secrets/kubernetes.io/serviceaccount'
 
 /** The pod's own service account, as the kubelet mounts it. `folder` and `environment` can be replaced for tests. */
 export function serviceAccountCredentials(
-  folder: string = serviceAccountFolder,
+  folder: string = SERVICE_ACCOUNT_FOLDER,
   environment: { readonly [name: string]: string | undefined } = process.env,
 ): Credentials {
   const host = environment['KUBERNETES_SERVICE_HOST']

@@ -13,7 +13,7 @@ import { runSchedule } from './run/run.ts'
 import { findScenario } from './run/scenarios.ts'
 import type { Profile } from './schedule/schedule.ts'
 
-const usage = `npm run simulate -- [--seeds N] [--seed S] [--profile ordinary|hostile] [--workers N] [--coverage] [--resume FILE]
+const USAGE = `npm run simulate -- [--seeds N] [--seed S] [--profile ordinary|hostile] [--workers N] [--coverage] [--resume FILE]
                     [--trace] [--scenario NAME] [--report FILE]
 
   --seeds N      how many schedules (default 1000, or 1 with --trace)
@@ -55,7 +55,7 @@ export async function simulate(args: readonly string[]): Promise<number> {
     return wrong(error instanceof Error ? error.message : String(error))
   }
   if (options.help) {
-    print(usage)
+    print(USAGE)
     return 0
   }
   const { profile } = options
@@ -75,7 +75,7 @@ export async function simulate(args: readonly string[]): Promise<number> {
 const print = (text: string): void => void process.stdout.write(`${text}\n`)
 
 function wrong(reason: string): number {
-  process.stderr.write(`simulate: ${reason}\n\n${usage}`)
+  process.stderr.write(`simulate: ${reason}\n\n${USAGE}`)
   return 2
 }
 

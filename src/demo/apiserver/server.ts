@@ -49,7 +49,7 @@ export interface ApiServer {
 }
 
 /** As etcd's limit on a request. */
-const bodyLimitBytes = 3 * 1024 * 1024
+const BODY_LIMIT_BYTES = 3 * 1024 * 1024
 const anonymous: User = { name: 'system:anonymous', groups: ['system:unauthenticated'] }
 
 async function bodyOf(request: IncomingMessage): Promise<string> {
@@ -57,7 +57,7 @@ async function bodyOf(request: IncomingMessage): Promise<string> {
   let size = 0
   for await (const chunk of request as AsyncIterable<Buffer>) {
     size += chunk.length
-    if (size > bodyLimitBytes) throw new StoreError(413, 'BadRequest', `Request entity too large: limit is ${bodyLimitBytes}`)
+    if (size > BODY_LIMIT_BYTES) throw new StoreError(413, 'BadRequest', `Request entity too large: limit is ${BODY_LIMIT_BYTES}`)
     chunks.push(chunk)
   }
   return Buffer.concat(chunks).toString('utf8')

@@ -6,7 +6,7 @@ import { restoreBackup } from '../world/witness.ts'
 import type { World } from '../world/world.ts'
 
 /** A witness restored while somebody held an accepted value, which may then be neither finished nor replaced: a person's case (docs/simulation.md). */
-export const lostAmidChoice = 'memory lost amid a choice'
+export const LOST_AMID_CHOICE = 'memory lost amid a choice'
 
 export function witnessFault(world: World, how: FaultOf<'witness'>['how']): void {
   const { witness, options } = world
@@ -26,7 +26,7 @@ export function witnessFault(world: World, how: FaultOf<'witness'>['how']): void
     )
     if (backup) world.count('witness restores')
     const isChoosing = register.accepted !== null || world.nodes.some((node) => durableOf(node)?.accepted)
-    if (backup && isChoosing) world.count(lostAmidChoice)
+    if (backup && isChoosing) world.count(LOST_AMID_CHOICE)
     witness.goodSinceMs = Infinity
     return
   }

@@ -2,7 +2,7 @@
 import { memberOf } from '../../protocol/membership.ts'
 import { silentAfterMs } from '../../protocol/timings.ts'
 import { applyFault } from '../faults/faults.ts'
-import { lostAmidChoice } from '../faults/services.ts'
+import { LOST_AMID_CHOICE } from '../faults/services.ts'
 import { describeCause } from '../observer/epochs.ts'
 import { hasMajority, isRegisterRemembered, isUndecidable } from '../observer/lost.ts'
 import { violate } from '../observer/violations.ts'
@@ -83,7 +83,7 @@ function afterwards(world: World): number {
   if (isUp === undefined) return 0
   // 30 s with the default times; a witness that was restored must first lose its vote.
   const calmMs = 30_000 + timings.witnessShiftMs
-  if (world.counts.has(lostAmidChoice)) {
+  if (world.counts.has(LOST_AMID_CHOICE)) {
     world.timeline.runUntil(world.timeline.nowMs + calmMs)
     if (unrest(world) !== undefined) {
       world.count('left to a person')
