@@ -91,7 +91,7 @@ const PROBE_TIMEOUT_MS = 2_000
  */
 function withDeadline(call: Call, limitMs: number): Call {
   if (call.method === 'GET') return call
-  return { ...call, path: `${call.path}${call.path.includes('?') ? '&' : '?'}timeout=${String(Math.ceil(limitMs))}ms` }
+  return { ...call, path: `${call.path}${call.path.includes('?') ? '&' : '?'}timeout=${Math.ceil(limitMs)}ms` }
 }
 
 export function createKubeClient(options: KubeClientOptions): KubeClient {
@@ -309,7 +309,7 @@ function networkError(call: Call, cause: unknown, aborted: boolean, timedOutAfte
   const detail = { method: call.method, path: call.path, status: 0, cause }
   if (aborted) return new KubeError('aborted', `${call.method} ${call.path}: stopped by us`, { ...detail, reason: 'Aborted' })
   if (timedOutAfterMs !== undefined) {
-    return new KubeError('timeout', `${call.method} ${call.path}: no answer within ${String(timedOutAfterMs)} ms`, {
+    return new KubeError('timeout', `${call.method} ${call.path}: no answer within ${timedOutAfterMs} ms`, {
       ...detail,
       reason: 'Timeout',
     })

@@ -71,7 +71,7 @@ export function errorOfAnswer(
   const reason = parsed.reason ?? ''
   const seconds =
     retryAfter === null || retryAfter === undefined || retryAfter === '' ? parsed.details?.retryAfterSeconds : Number(retryAfter)
-  const message = parsed.message ?? (body.slice(0, 300).trim() || `HTTP ${String(status)}`)
+  const message = parsed.message ?? (body.slice(0, 300).trim() || `HTTP ${status}`)
   return new KubeError(codeOf(status, reason), `${call.method} ${call.path}: ${message}`, {
     ...call,
     status,

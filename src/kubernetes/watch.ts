@@ -230,7 +230,7 @@ async function watchOnce<T>(
     }
   } catch (error) {
     if (silence.signal.aborted)
-      throw new KubeError('timeout', `watch of ${path}: silent for ${String(silenceMs)} ms`, {
+      throw new KubeError('timeout', `watch of ${path}: silent for ${silenceMs} ms`, {
         ...watchOf(path),
         status: 0,
         reason: 'Silent',

@@ -17,7 +17,7 @@ import { createFaults, type Fault, type Faults } from './faults.ts'
 import { collectGarbage } from './garbage.ts'
 import { createPages, listText } from './listing.ts'
 import { attemptOf, resourceOf, targetOf, timeoutMsOf } from './request.ts'
-import { noSuchResource, notFound, statusOf, StoreError, timedOut } from './status.ts'
+import { noSuchResource, notFound, statusOf, StoreError, storeErrorOf, timedOut } from './status.ts'
 import { createStore, type Store } from './store.ts'
 import { type Answer, answer, answerVirtualMachine, type Call, reviewAccess, tokenAnswer } from './verbs.ts'
 import { startWatch, type Watch } from './watching.ts'
@@ -107,7 +107,7 @@ function sendError(response: ServerResponse, error: unknown): void {
     response.destroy()
     return
   }
-  const failure = error instanceof StoreError ? error : new StoreError(500, 'InternalError', `Internal error occurred: ${String(error)}`)
+  const failure = storeErrorOf(error)
   const seconds = failure.details?.retryAfterSeconds
   send(
     response,

@@ -6,7 +6,7 @@ import { serialized } from './json.ts'
 import type { Target } from './request.ts'
 import { apiVersionOf, type Resource } from './resources.ts'
 import { selectorOf } from './selectors.ts'
-import { statusOf, StoreError } from './status.ts'
+import { statusOf, storeErrorOf } from './status.ts'
 import type { KubeObject, Snapshot, Store, StoreChange } from './store.ts'
 
 /** As kube-apiserver: a bookmark about once a minute, and one shortly before a watch ends. */
@@ -88,7 +88,7 @@ export function startWatch(
     response.end()
   }
   function fail(error: unknown): void {
-    const failure = error instanceof StoreError ? error : new StoreError(500, 'InternalError', `Internal error occurred: ${String(error)}`)
+    const failure = storeErrorOf(error)
     write('ERROR', JSON.stringify(statusOf(failure)))
     close()
   }

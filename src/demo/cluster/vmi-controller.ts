@@ -242,7 +242,8 @@ export function startVmiController(context: ClusterContext): Stop {
     } else if (plural === 'virtualmachines') {
       if (type === 'DELETED') queue.add(keyOf(object))
     } else if (plural === 'virtualmachineinstancemigrations') {
-      queue.add(`${object.metadata.namespace ?? ''}/${String((object['spec'] as { vmiName?: string }).vmiName)}`)
+      const { vmiName } = object['spec'] as { readonly vmiName: string }
+      queue.add(`${object.metadata.namespace ?? ''}/${vmiName}`)
     } else {
       const pod = object as Pod
       const owner = controllerOf(pod)

@@ -56,7 +56,6 @@ function carryOutOne(world: World, node: SimNode, effect: Effect): void {
       if (effect.level === 'pause' && node.guard === 'none') checkPause(world, node)
       return containNode(world, node, effect.level)
     case 'check-bound': {
-      const { life } = node
       const { lastFence } = effect
       world.timeline.in(world.random.between(1, 30), () => {
         if (node.life === life && reachesApi(world, node) && isAllBound(world, node)) world.feed(node, { kind: 'bound', lastFence })

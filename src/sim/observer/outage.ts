@@ -60,10 +60,10 @@ export function checkOutage(world: World, victim: SimNode, what: string, epoch?:
     voters.add(witnessVoter(witness.register.incarnation))
   // A witness that both sides reach has to choose one.
   const outside = new Set<string>()
-  for (const member of membership.members) {
-    const node = world.nodeByName.get(member.node)
+  for (const { node: name, incarnation } of membership.members) {
+    const node = world.nodeByName.get(name)
     if (node && !group.includes(node) && !isSettled(world.network.contactSinceMs(victim.index, node.index)))
-      outside.add(nodeVoter(member.node, member.incarnation))
+      outside.add(nodeVoter(name, incarnation))
   }
   if (membership.witness && world.options.hasWitness) outside.add(witnessVoter(membership.witness.incarnation))
   if (isMajority(votesOf(membership), (voter) => outside.has(voter))) return
