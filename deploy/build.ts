@@ -9,9 +9,9 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 /** The demo starts its programs from files beside it and the simulator is for developers: both stay in the checkout. */
 const leftOut: Plugin = {
   name: 'left-out',
-  setup(build) {
-    build.onResolve({ filter: /^\.\.\/(?:demo|sim)\// }, ({ path }) => ({ path, namespace: 'left-out' }))
-    build.onLoad({ filter: /.*/, namespace: 'left-out' }, () => ({
+  setup(builder) {
+    builder.onResolve({ filter: /^\.\.\/(?:demo|sim)\// }, ({ path }) => ({ path, namespace: 'left-out' }))
+    builder.onLoad({ filter: /.*/, namespace: 'left-out' }, () => ({
       contents: `const absent = async () => { throw new Error('this command is not in the bundle: run it from a checkout, npm ci && npm run demo') }
         export { absent as demo, absent as simulate }`,
     }))

@@ -79,7 +79,10 @@ export function leavesOf(schema: z.core.$ZodType, path: readonly string[] = []):
 /** `paths[0].listenPort` */
 export function pathText(path: Path): string {
   let text = ''
-  for (const key of path) text += typeof key === 'number' ? `[${key}]` : text === '' ? String(key) : `.${String(key)}`
+  for (const key of path) {
+    const name = String(key)
+    text += typeof key === 'number' ? `[${name}]` : text === '' ? name : `.${name}`
+  }
   return text === '' ? '(whole file)' : text
 }
 

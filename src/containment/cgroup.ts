@@ -5,7 +5,7 @@ import type { Grip } from './grip.ts'
 import type { Workload } from './workloads.ts'
 
 /** The kubelet nests at most: its own root, kubepods, the QoS class, the pod; kind and k3d put one more above. */
-const deepest = 6
+const DEEPEST = 6
 
 export function cgroupGrip(cgroupRoot: string): Grip {
   let surveyed: ReadonlyMap<string, readonly string[]> | undefined
@@ -64,7 +64,7 @@ async function podCgroups(cgroupRoot: string): Promise<ReadonlyMap<string, reado
         const path = join(directory, name)
         const podUid = podUidIn(name)
         if (podUid !== undefined) found.set(podUid, [...(found.get(podUid) ?? []), path])
-        else if (depth < deepest && leadsToPods(name)) await walk(path, depth + 1)
+        else if (depth < DEEPEST && leadsToPods(name)) await walk(path, depth + 1)
       }),
     )
   }

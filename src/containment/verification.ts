@@ -24,7 +24,7 @@ export interface Deadline {
   readonly isSuperseded: () => boolean
 }
 
-const betweenLooksMs = 10
+const BETWEEN_LOOKS_MS = 10
 
 /**
  * Looks again and again until nothing is in the way or the time is up. A look that fails is in the way itself; of one that the end of the time cuts short,
@@ -41,7 +41,7 @@ export async function verified(look: () => Promise<readonly Unverified[]>, deadl
     if (seen === undefined || deadline.nowMs() >= deadline.untilMs || isSuperseded) {
       return { verified: false, unverified: lastSeen, atMs, isSuperseded }
     }
-    await sleep(betweenLooksMs)
+    await sleep(BETWEEN_LOOKS_MS)
   }
 }
 
@@ -51,7 +51,7 @@ async function inTime(
   { nowMs, untilMs }: Deadline,
 ): Promise<readonly Unverified[] | undefined> {
   const timer = new AbortController()
-  const tooLate = sleep(Math.max(betweenLooksMs, untilMs - nowMs()), undefined, { signal: timer.signal }).catch(() => undefined)
+  const tooLate = sleep(Math.max(BETWEEN_LOOKS_MS, untilMs - nowMs()), undefined, { signal: timer.signal }).catch(() => undefined)
   try {
     return await Promise.race([look(), tooLate])
   } catch (error) {

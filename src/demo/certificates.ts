@@ -61,8 +61,8 @@ const extensionIds = {
   self: '2.5.29.14',
   issuer: '2.5.29.35',
 }
-const serverAuth = '1.3.6.1.5.5.7.3.1'
-const clientAuth = '1.3.6.1.5.5.7.3.2'
+const SERVER_AUTH = '1.3.6.1.5.5.7.3.1'
+const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2'
 const ecdsaWithSha256 = sequence(objectId('1.2.840.10045.4.3.2'))
 
 interface Subject {
@@ -76,12 +76,12 @@ interface Issuer {
   readonly privateKey: KeyObject
 }
 
-const dayMs = 86_400_000
+const DAY_MS = 86_400_000
 
 function certificate(subject: Subject, issuer: Issuer, days: number): string {
   const now = Date.now()
   // From yesterday on, for hosts whose clocks differ; a positive serial number, as RFC 5280 asks.
-  const validity = sequence(utcTime(new Date(now - dayMs)), utcTime(new Date(now + days * dayMs)))
+  const validity = sequence(utcTime(new Date(now - DAY_MS)), utcTime(new Date(now + days * DAY_MS)))
   const serial = randomBytes(16)
   serial[0] = ((serial[0] ?? 0) & 0x7f) | 0x40
   const toSign = sequence(
@@ -139,7 +139,7 @@ export function createAuthority(commonName = 'roomfence demo', days = 30): Autho
 
   return {
     certificatePem: certificate(root, issuer, days),
-    server: (name, hosts) => issue(distinguishedName(name), serverAuth, hosts),
-    client: (name, groups = []) => issue(distinguishedName(name, groups), clientAuth, []),
+    server: (name, hosts) => issue(distinguishedName(name), SERVER_AUTH, hosts),
+    client: (name, groups = []) => issue(distinguishedName(name, groups), CLIENT_AUTH, []),
   }
 }

@@ -8,7 +8,7 @@ import { describeFinding, type Finding } from './observer/judge.ts'
 import { startProgress } from './run/progress.ts'
 import { meddle } from './run/meddle.ts'
 import { isAfterParting } from './run/excuse.ts'
-import { partedMoment, playable } from './run/play.ts'
+import { PARTED_MOMENT, playable } from './run/play.ts'
 import { type Scenario, scenarios } from './run/scenarios.ts'
 import { type BrokenRule, type Demo, setUp } from './run/setup.ts'
 import { createStage, expectedVms, type Stage } from './run/stage.ts'
@@ -96,7 +96,7 @@ export async function runDemo(command: DemoCommand, print: (line: string) => voi
       await sleep(1_000)
       const { observer } = running.rooms
       const all = observer.judge({ healthyNodes: new Set(played.untouchedNodes(running)) })
-      const partedAtMs = stage.moments.get(partedMoment)
+      const partedAtMs = stage.moments.get(PARTED_MOMENT)
       const isExcused = (finding: Finding): boolean =>
         !played.freeze && partedAtMs !== undefined && isAfterParting(finding, observer.events(), partedAtMs)
       const findings = all.filter((finding) => !isExcused(finding))
@@ -120,11 +120,11 @@ export async function runDemo(command: DemoCommand, print: (line: string) => voi
 }
 
 /** With a rule broken on purpose the run ends when the observer has seen it, or after a while in which it saw nothing. */
-async function untilFound({ demo }: Stage): Promise<void> {
+async function untilFound({ demo: played }: Stage): Promise<void> {
   for (let tries = 0; tries < BROKEN_FOR_S; tries++) {
     await sleep(1_000)
-    const healthyNodes = new Set(demo.rooms.nodesOf(demo.roomNames[0]).map(({ name }) => name))
-    if (demo.rooms.observer.judge({ healthyNodes }).length > 0) return
+    const healthyNodes = new Set(played.rooms.nodesOf(played.roomNames[0]).map(({ name }) => name))
+    if (played.rooms.observer.judge({ healthyNodes }).length > 0) return
   }
 }
 
@@ -148,7 +148,7 @@ function findScenario({ scenario: name }: DemoCommand): Played {
   const own = scenarios[name]
   if (own) {
     const all = { nodesARoom: NODES_A_ROOM, hasWitness: true, hasWatchdog: true, watchdogSeconds: undefined, freeze: true }
-    return { ...own, ...all, untouchedNodes: (demo) => untouchedNodes(name, demo) }
+    return { ...own, ...all, untouchedNodes: (played) => untouchedNodes(name, played) }
   }
   const files = scenarioNames()
   if (!files.includes(name)) {
@@ -183,10 +183,10 @@ function listScenarios(): readonly string[] {
 }
 
 /** Nodes to which the scenario does nothing at all: no copy of a VM may end there. */
-function untouchedNodes(scenario: string, demo: Demo): readonly string[] {
+function untouchedNodes(scenario: string, played: Demo): readonly string[] {
   if (scenario === 'room-power' || scenario === 'single-node' || scenario === 'link-cut')
-    return demo.rooms.nodesOf(demo.roomNames[0]).map(({ name }) => name)
-  if (scenario === 'api-outage' || scenario === 'link-and-witness-lost') return demo.rooms.nodesOf().map(({ name }) => name)
+    return played.rooms.nodesOf(played.roomNames[0]).map(({ name }) => name)
+  if (scenario === 'api-outage' || scenario === 'link-and-witness-lost') return played.rooms.nodesOf().map(({ name }) => name)
   return []
 }
 

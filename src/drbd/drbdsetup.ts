@@ -169,7 +169,7 @@ function createFollowing(program: string, onChange: () => void): Following {
 }
 
 /** Options change rarely and each reading is a process: they are read again when the state is another, after a command, and every so often. */
-const shownEveryReadings = 5
+const SHOWN_EVERY_READINGS = 5
 
 async function read(
   configuration: DrbdConfiguration,
@@ -186,7 +186,7 @@ async function read(
   } catch (error) {
     return { kind: 'unknown', reason: reasonOf(error) }
   }
-  const isRecent = before !== undefined && readAtMs - before.shownAtMs < shownEveryReadings * readEveryMs
+  const isRecent = before !== undefined && readAtMs - before.shownAtMs < SHOWN_EVERY_READINGS * readEveryMs
   if (isRecent && before.problems.length === 0 && withoutStatistics(before.resources) === withoutStatistics(resources)) {
     return { ...before, readAtMs, resources }
   }

@@ -16,7 +16,7 @@ import {
 
 const verbs = ['exists', 'create', 'change', 'destroy', 'rename', 'call', 'response', '-'] as const
 const objects = ['resource', 'device', 'connection', 'peer-device', 'path', 'helper', '-', 'skipped'] as const
-const maximumLineLength = 16 * 1024
+const MAXIMUM_LINE_LENGTH = 16 * 1024
 
 /** One line. `fields` are in their printed form; `may_promote` is among them and is never used: it says yes where promotion is refused. */
 export interface Event {
@@ -39,7 +39,7 @@ export const noEvents: EventsState = { resources: new Map(), isComplete: false, 
 
 /** @throws DrbdInputError where the line is not one of events2's. An empty line is none either. */
 export function parseEvent(line: string): Event {
-  if (line.length > maximumLineLength) throw refused(line, `${line.length} characters`, `at most ${maximumLineLength} characters`)
+  if (line.length > MAXIMUM_LINE_LENGTH) throw refused(line, `${line.length} characters`, `at most ${MAXIMUM_LINE_LENGTH} characters`)
   const words = line.split(' ').filter((word) => word !== '')
   // With --timestamps the first word is one: no verb begins with a digit.
   if (/^\d/.test(words[0] ?? '')) {

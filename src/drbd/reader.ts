@@ -1,8 +1,8 @@
 /** Typed reading of untrusted JSON from drbdsetup: each failure says which field, what was seen and what is allowed. Pure. */
 import { DrbdInputError, type DrbdInputSource } from './model.ts'
 
-const maximumTextLength = 64 * 1024 * 1024
-const maximumNumber = 0xffff_ffff
+const MAXIMUM_TEXT_LENGTH = 64 * 1024 * 1024
+const MAXIMUM_NUMBER = 0xffff_ffff
 
 /** One object of the JSON, with the path that leads to it. */
 export interface JsonReader {
@@ -22,8 +22,8 @@ export interface JsonReader {
 
 /** The top-level array of `drbdsetup ... --json`, one reader per resource. */
 export function readJsonArray(source: DrbdInputSource, text: string): readonly JsonReader[] {
-  if (text.length > maximumTextLength)
-    throw new DrbdInputError(source, 'the output', `${text.length} characters`, `under ${maximumTextLength}`)
+  if (text.length > MAXIMUM_TEXT_LENGTH)
+    throw new DrbdInputError(source, 'the output', `${text.length} characters`, `under ${MAXIMUM_TEXT_LENGTH}`)
   const parsed = parse(source, text)
   if (!Array.isArray(parsed)) throw new DrbdInputError(source, 'the output', text, 'a JSON array of resources')
   return parsed.map((entry: unknown, index) => reader(source, entry, `[${index}]`))
@@ -60,8 +60,8 @@ function reader(source: DrbdInputSource, value: unknown, path: string): JsonRead
     },
     number: (key) => {
       const field = fields.get(key)
-      const isCount = typeof field === 'number' && Number.isInteger(field) && field >= 0 && field <= maximumNumber
-      return isCount ? field : refuse(key, `a whole number from 0 to ${maximumNumber}`)
+      const isCount = typeof field === 'number' && Number.isInteger(field) && field >= 0 && field <= MAXIMUM_NUMBER
+      return isCount ? field : refuse(key, `a whole number from 0 to ${MAXIMUM_NUMBER}`)
     },
     statistic: (key) => {
       const field = fields.get(key)

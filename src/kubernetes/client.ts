@@ -82,8 +82,8 @@ interface Call {
   readonly body?: unknown
 }
 
-const defaultTimeoutMs = 10_000
-const probeTimeoutMs = 2_000
+const DEFAULT_TIMEOUT_MS = 10_000
+const PROBE_TIMEOUT_MS = 2_000
 
 /**
  * What is given up here is given up by the server as well, counted from when it came there (`timeout` of every request, kube-apiserver's
@@ -91,7 +91,7 @@ const probeTimeoutMs = 2_000
  */
 function withDeadline(call: Call, limitMs: number): Call {
   if (call.method === 'GET') return call
-  return { ...call, path: `${call.path}${call.path.includes('?') ? '&' : '?'}timeout=${String(Math.ceil(limitMs))}ms` }
+  return { ...call, path: `${call.path}${call.path.includes('?') ? '&' : '?'}timeout=${Math.ceil(limitMs)}ms` }
 }
 
 export function createKubeClient(options: KubeClientOptions): KubeClient {
@@ -135,9 +135,9 @@ export function createKubeClient(options: KubeClientOptions): KubeClient {
       await callText({ method: 'PUT', path, accept: '*/*', body }, callOptions)
     },
     probe: async (callOptions) => {
-      await callText({ method: 'GET', path: '/readyz', accept: '*/*' }, { timeoutMs: probeTimeoutMs, ...callOptions })
+      await callText({ method: 'GET', path: '/readyz', accept: '*/*' }, { timeoutMs: PROBE_TIMEOUT_MS, ...callOptions })
     },
-    lines: (pathWithQuery, signal, openTimeoutMs = options.timeoutMs ?? defaultTimeoutMs) =>
+    lines: (pathWithQuery, signal, openTimeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS) =>
       readLines(options, watchAgent, pathWithQuery, signal, openTimeoutMs),
     close: () => {
       agent.destroy()
@@ -190,13 +190,13 @@ async function send(
 async function textOf(options: KubeClientOptions, through: HttpAgent, call: Call, callOptions: CallOptions | undefined): Promise<string> {
   const startedMs = performance.now()
   const finished = (outcome: string) => options.onCall?.({ method: call.method, outcome, durationMs: performance.now() - startedMs })
-  const limitMs = callOptions?.timeoutMs ?? options.timeoutMs ?? defaultTimeoutMs
+  const limitMs = callOptions?.timeoutMs ?? options.timeoutMs ?? DEFAULT_TIMEOUT_MS
   const limit = AbortSignal.timeout(limitMs)
   const signal = callOptions?.signal === undefined ? limit : AbortSignal.any([limit, callOptions.signal])
   try {
     const answer = await send(options, through, withDeadline(call, limitMs), signal, callOptions?.may)
     const text = await answer.text()
-    if (answer.status >= 400) throw errorOfAnswer(call, answer.status, text, answer.headers.get('retry-after'))
+    if (answer.status >= 400) throw errorOfAnswer(call, answer.status, text, answer.headers.get('retry-after') ?? undefined)
     finished('ok')
     return text
   } catch (error) {
@@ -223,7 +223,7 @@ async function* readLines(
   }, openTimeoutMs)
   try {
     const answer = await send(options, through, call, AbortSignal.any([signal, opening.signal]))
-    if (answer.status >= 400) throw errorOfAnswer(call, answer.status, await answer.text(), answer.headers.get('retry-after'))
+    if (answer.status >= 400) throw errorOfAnswer(call, answer.status, await answer.text(), answer.headers.get('retry-after') ?? undefined)
     clearTimeout(timer)
     if (answer.body !== null) yield* linesOf(answer.body as AsyncIterable<Uint8Array>)
   } catch (error) {
@@ -309,7 +309,7 @@ function networkError(call: Call, cause: unknown, aborted: boolean, timedOutAfte
   const detail = { method: call.method, path: call.path, status: 0, cause }
   if (aborted) return new KubeError('aborted', `${call.method} ${call.path}: stopped by us`, { ...detail, reason: 'Aborted' })
   if (timedOutAfterMs !== undefined) {
-    return new KubeError('timeout', `${call.method} ${call.path}: no answer within ${String(timedOutAfterMs)} ms`, {
+    return new KubeError('timeout', `${call.method} ${call.path}: no answer within ${timedOutAfterMs} ms`, {
       ...detail,
       reason: 'Timeout',
     })

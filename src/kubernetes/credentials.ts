@@ -30,11 +30,11 @@ export interface Credentials {
   authorization(reread: boolean): Promise<string | undefined>
 }
 
-const serviceAccountFolder = '/var/run/secrets/kubernetes.io/serviceaccount'
+const SERVICE_ACCOUNT_FOLDER = '/var/run/secrets/kubernetes.io/serviceaccount'
 
 /** The pod's own service account, as the kubelet mounts it. `folder` and `environment` can be replaced for tests. */
 export function serviceAccountCredentials(
-  folder: string = serviceAccountFolder,
+  folder: string = SERVICE_ACCOUNT_FOLDER,
   environment: { readonly [name: string]: string | undefined } = process.env,
 ): Credentials {
   const host = environment['KUBERNETES_SERVICE_HOST']
@@ -145,7 +145,7 @@ function tokenFileOfUser(users: unknown, name: string): string | undefined {
 }
 
 function tokenFileOf(provider: unknown): string | undefined {
-  const config = (provider as { config?: { tokenFile?: unknown } } | null | undefined)?.config
+  const config = (provider as { config?: { tokenFile?: unknown } } | undefined)?.config
   return typeof config?.tokenFile === 'string' ? config.tokenFile : undefined
 }
 

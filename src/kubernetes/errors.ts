@@ -65,13 +65,13 @@ export function errorOfAnswer(
   call: { readonly method: string; readonly path: string },
   status: number,
   body: string,
-  retryAfter: string | null | undefined,
+  retryAfter: string | undefined,
 ): KubeError {
   const parsed = statusOf(body)
   const reason = parsed.reason ?? ''
   const seconds =
     retryAfter === null || retryAfter === undefined || retryAfter === '' ? parsed.details?.retryAfterSeconds : Number(retryAfter)
-  const message = parsed.message ?? (body.slice(0, 300).trim() || `HTTP ${String(status)}`)
+  const message = parsed.message ?? (body.slice(0, 300).trim() || `HTTP ${status}`)
   return new KubeError(codeOf(status, reason), `${call.method} ${call.path}: ${message}`, {
     ...call,
     status,

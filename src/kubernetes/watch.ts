@@ -49,8 +49,8 @@ interface WatchLine {
   readonly object?: { readonly metadata?: { readonly resourceVersion?: string }; readonly code?: number; readonly message?: string }
 }
 
-const firstPauseMs = 250
-const longestPauseMs = 10_000
+const FIRST_PAUSE_MS = 250
+const LONGEST_PAUSE_MS = 10_000
 
 export function startCollection<T>(options: CollectionOptions<T>): Collection<T> {
   const stopping = new AbortController()
@@ -138,7 +138,7 @@ interface Relisting {
 async function keepCurrent<T>(options: CollectionOptions<T>, items: Items<T>, stopping: AbortSignal, relisting: Relisting): Promise<void> {
   const { path, onEnding } = options
   let resourceVersion: string | undefined
-  let pauseMs = firstPauseMs
+  let pauseMs = FIRST_PAUSE_MS
   while (!stopping.aborted) {
     try {
       if (relisting.signal().aborted) {
@@ -152,7 +152,7 @@ async function keepCurrent<T>(options: CollectionOptions<T>, items: Items<T>, st
       resourceVersion = await watchOnce(options, items.take, resourceVersion, AbortSignal.any([stopping, relisting.signal()]))
       onEnding?.('closed', undefined)
       // A server that closes at once must not be asked in a tight loop.
-      if (performance.now() - startedMs > 1_000) pauseMs = firstPauseMs
+      if (performance.now() - startedMs > 1_000) pauseMs = FIRST_PAUSE_MS
       else await pause(pauseMs, stopping)
     } catch (error) {
       if (stopping.aborted) return
@@ -166,10 +166,10 @@ async function keepCurrent<T>(options: CollectionOptions<T>, items: Items<T>, st
       if (ending === 'absent') items.listed(undefined)
       if (ending !== 'broken' && ending !== 'throttled') resourceVersion = undefined
       await pause(
-        ending === 'absent' ? longestPauseMs : (typed.retryAfterMs ?? (ending === 'expired' ? 0 : pauseMs)),
+        ending === 'absent' ? LONGEST_PAUSE_MS : (typed.retryAfterMs ?? (ending === 'expired' ? 0 : pauseMs)),
         AbortSignal.any([stopping, relisting.signal()]),
       )
-      pauseMs = relisting.signal().aborted ? firstPauseMs : Math.min(longestPauseMs, pauseMs * 2)
+      pauseMs = relisting.signal().aborted ? FIRST_PAUSE_MS : Math.min(LONGEST_PAUSE_MS, pauseMs * 2)
     }
   }
 }
@@ -230,7 +230,7 @@ async function watchOnce<T>(
     }
   } catch (error) {
     if (silence.signal.aborted)
-      throw new KubeError('timeout', `watch of ${path}: silent for ${String(silenceMs)} ms`, {
+      throw new KubeError('timeout', `watch of ${path}: silent for ${silenceMs} ms`, {
         ...watchOf(path),
         status: 0,
         reason: 'Silent',

@@ -29,7 +29,7 @@ export async function startObserveServer(options: ObserveOptions): Promise<Obser
     if (request.method !== 'GET' && request.method !== 'HEAD') return answer(405, 'only GET\n')
     if (path === '/healthz') return check(options.unhealthy())
     if (path === '/readyz') return check(options.unready())
-    if (path === '/status') return answer(200, `${JSON.stringify(options.status(), null, 2)}\n`, 'application/json')
+    if (path === '/status') return answer(200, `${JSON.stringify(options.status(), undefined, 2)}\n`, 'application/json')
     if (path === '/metrics') {
       options.metrics().then(
         (text) => answer(200, text, 'text/plain; version=0.0.4; charset=utf-8'),

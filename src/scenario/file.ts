@@ -61,10 +61,10 @@ const expectation = z.strictObject({
  * Real processes play a scenario with its times multiplied by `scale`: the demo's own times are about so much shorter than the defaults. With
  * `watchdogSeconds` where the demo's two are too few.
  */
-const usualScale = 0.4
+const USUAL_SCALE = 0.4
 const demo = z.union([
-  z.literal('yes').transform(() => ({ scale: usualScale, watchdogSeconds: undefined })),
-  z.strictObject({ scale: z.number().positive().max(1).default(usualScale), watchdogSeconds: z.number().int().min(1).max(60).optional() }),
+  z.literal('yes').transform(() => ({ scale: USUAL_SCALE, watchdogSeconds: undefined })),
+  z.strictObject({ scale: z.number().positive().max(1).default(USUAL_SCALE), watchdogSeconds: z.number().int().min(1).max(60).optional() }),
   z
     .string()
     .regex(/^no, because \S/)
@@ -104,12 +104,12 @@ const file = z
       context.addIssue({ code: 'custom', path: ['expect'], message: `the last one must be at untilMs, ${untilMs}` })
   })
 
-const roomLetters = 'abc'
+const ROOM_LETTERS = 'abc'
 
 /** Rooms and their nodes: `a`, `a1`, `a2`, ... */
 function placesIn(rooms: readonly number[]): readonly string[] {
   return rooms.flatMap((nodes, room) => {
-    const letter = roomLetters[room] ?? ''
+    const letter = ROOM_LETTERS[room] ?? ''
     return [letter, ...Array.from({ length: nodes }, (_, i) => `${letter}${i + 1}`)]
   })
 }

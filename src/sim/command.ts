@@ -13,7 +13,7 @@ import { runSchedule } from './run/run.ts'
 import { findScenario } from './run/scenarios.ts'
 import type { Profile } from './schedule/schedule.ts'
 
-const usage = `npm run simulate -- [--seeds N] [--seed S] [--profile ordinary|hostile] [--workers N] [--coverage] [--resume FILE]
+const USAGE = `npm run simulate -- [--seeds N] [--seed S] [--profile ordinary|hostile] [--workers N] [--coverage] [--resume FILE]
                     [--trace] [--scenario NAME] [--report FILE]
 
   --seeds N      how many schedules (default 1000, or 1 with --trace)
@@ -55,7 +55,7 @@ export async function simulate(args: readonly string[]): Promise<number> {
     return wrong(error instanceof Error ? error.message : String(error))
   }
   if (options.help) {
-    print(usage)
+    print(USAGE)
     return 0
   }
   const { profile } = options
@@ -63,9 +63,9 @@ export async function simulate(args: readonly string[]): Promise<number> {
   const seeds = wholeNumber(options.seeds, options.trace ? 1 : 1000)
   const firstSeed = options.seed === undefined ? undefined : wholeNumber(options.seed, 0)
   const workers = wholeNumber(options.workers, 1)
-  if (seeds === null) return wrong(`--seeds is ${options.seeds}, but must be a whole number above 0`)
-  if (firstSeed === null) return wrong(`--seed is ${options.seed}, but must be a whole number above 0`)
-  if (workers === null || workers > 64) return wrong(`--workers is ${options.workers}, but must be a whole number from 1 to 64`)
+  if (seeds === 'wrong') return wrong(`--seeds is ${options.seeds}, but must be a whole number above 0`)
+  if (firstSeed === 'wrong') return wrong(`--seed is ${options.seed}, but must be a whole number above 0`)
+  if (workers === 'wrong' || workers > 64) return wrong(`--workers is ${options.workers}, but must be a whole number from 1 to 64`)
   if (options.report !== undefined) return printReport(options.report)
   if (options.scenario !== undefined) return runScenario(options.scenario)
   if (options.trace) return trace(profile, firstSeed ?? freshSeed(), seeds)
@@ -75,13 +75,13 @@ export async function simulate(args: readonly string[]): Promise<number> {
 const print = (text: string): void => void process.stdout.write(`${text}\n`)
 
 function wrong(reason: string): number {
-  process.stderr.write(`simulate: ${reason}\n\n${usage}`)
+  process.stderr.write(`simulate: ${reason}\n\n${USAGE}`)
   return 2
 }
 
-function wholeNumber(text: string | undefined, otherwise: number): number | null {
+function wholeNumber(text: string | undefined, otherwise: number): number | 'wrong' {
   if (text === undefined) return otherwise
-  return /^[1-9][0-9]{0,11}$/.test(text) ? Number(text) : null
+  return /^[1-9][0-9]{0,11}$/.test(text) ? Number(text) : 'wrong'
 }
 
 /** The one place where the simulator looks at a real clock for more than its own speed: to begin where no run began before. */

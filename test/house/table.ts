@@ -43,7 +43,9 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
     'src/evidence',
     ...FAILOVER,
     'src/agent/agent-report.ts',
+    'src/agent/unfence-leftovers.ts',
   ],
+  'src/agent/unfence-leftovers.ts': ['src/protocol', 'src/config', 'src/observe', 'src/kubernetes', ...FAILOVER],
   'src/agent/unfence-request.ts': ['src/protocol', 'src/observe', 'src/kubernetes', ...FAILOVER],
   'src/agent/requests': ['src/protocol', 'src/config', 'src/observe', 'src/kubernetes', ...FAILOVER, 'src/agent/unfence-request.ts'],
   'src/agent/fences': [

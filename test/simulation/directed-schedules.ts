@@ -5,7 +5,7 @@
 import {
   type Fault,
   hostileTimings,
-  hostileWatchdogMs,
+  HOSTILE_WATCHDOG_MS,
   type Moment,
   type Planned,
   type Schedule,
@@ -19,7 +19,7 @@ export type DirectedSchedule = (seed: number) => Schedule
 /** No slack but what the rules themselves ask for: exact clocks, a short kill, nothing in flight after a reset. */
 const tight = { ...hostileTimings, killMs: 300, ioResidueMs: 0, clockRateError: 0 }
 /** A little less than a watchdog after its last pet. */
-const ALMOST_MS = hostileWatchdogMs * 0.78
+const ALMOST_MS = HOSTILE_WATCHDOG_MS * 0.78
 const LONG_MS = 30_000
 
 interface Story {
@@ -40,7 +40,7 @@ export function scheduleOf(seed: number, { options, timings, planned, strikes = 
       paths: 1,
       vms: 4,
       isFreezeMode: false,
-      watchdogMs: hostileWatchdogMs,
+      watchdogMs: HOSTILE_WATCHDOG_MS,
       tickMs: 50,
       rebootMs: [1_500, 2_000],
       ...options,

@@ -61,7 +61,7 @@ function isSubject(subject: Record<string, unknown>, user: User, bindingNamespac
   if (kind === 'User') return name === user.name
   if (kind === 'Group') return typeof name === 'string' && user.groups.includes(name)
   const home = typeof namespace === 'string' ? namespace : bindingNamespace
-  return kind === 'ServiceAccount' && user.name === `system:serviceaccount:${home}:${String(name)}`
+  return kind === 'ServiceAccount' && typeof name === 'string' && user.name === `system:serviceaccount:${home}:${name}`
 }
 
 function rulesBehind(store: Store, binding: KubeObject): readonly Rule[] {

@@ -3,7 +3,7 @@ import { isRecord } from './freeze.ts'
 import { type KubeObject, type Store, StoreError } from './store.ts'
 
 /** As seen on a real control plane: a tenth of a second after the owner. */
-const delayMs = 100
+const DELAY_MS = 100
 
 interface Item {
   readonly plural: string
@@ -77,7 +77,7 @@ export function collectGarbage(store: Store): () => void {
   }
 
   function schedule(): void {
-    timer ??= setTimeout(sweep, delayMs)
+    timer ??= setTimeout(sweep, DELAY_MS)
   }
 
   const stopListening = store.onChange(({ type, object }) => {

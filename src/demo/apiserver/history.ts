@@ -18,7 +18,7 @@ export interface History {
   forget(version: number): void
 }
 
-const keptChanges = 10_000
+const KEPT_CHANGES = 10_000
 
 export function createHistory(): History {
   let changes: RecordedChange[] = []
@@ -27,7 +27,7 @@ export function createHistory(): History {
     record(version, change) {
       changes.push({ ...change, version })
       // In slices, so that forgetting is not paid for by every write.
-      if (changes.length > keptChanges * 1.2) history.compact(changes[changes.length - keptChanges]?.version ?? version)
+      if (changes.length > KEPT_CHANGES * 1.2) history.compact(changes[changes.length - KEPT_CHANGES]?.version ?? version)
     },
     since(plural, version) {
       if (!history.isKnown(version)) throw new StoreError(410, 'Expired', `too old resource version: ${version} (${oldestKnown})`)

@@ -20,7 +20,7 @@ export interface Pages {
   find(plural: string, version: number): ReadonlyMap<string, KubeObject> | undefined
 }
 
-const rememberedPages = 32
+const REMEMBERED_PAGES = 32
 
 export function createPages(): Pages {
   const remembered = new Map<string, ReadonlyMap<string, KubeObject>>()
@@ -30,7 +30,7 @@ export function createPages(): Pages {
       if (remembered.has(key)) return
       remembered.set(key, new Map(objects))
       const oldest = remembered.keys().next().value
-      if (remembered.size > rememberedPages && oldest !== undefined) remembered.delete(oldest)
+      if (remembered.size > REMEMBERED_PAGES && oldest !== undefined) remembered.delete(oldest)
     },
     find: (plural, version) => remembered.get(`${plural}@${version}`),
   }

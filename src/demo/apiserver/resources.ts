@@ -110,12 +110,10 @@ export const builtInResources: readonly Resource[] = [
   resource('pool.kubevirt.io/v1beta1', 'virtualmachinepools', 'VirtualMachinePool', { ...virtual, shortNames: ['vmpool', 'vmpools'] }),
 ]
 
-export const apiVersionOf = (resource: Resource): string =>
-  resource.group === '' ? resource.version : `${resource.group}/${resource.version}`
+export const apiVersionOf = ({ group, version }: Resource): string => (group === '' ? version : `${group}/${version}`)
 
 /** As Kubernetes names a resource in messages: `pods`, `leases.coordination.k8s.io`. */
-export const qualifiedPlural = (resource: Resource): string =>
-  resource.group === '' ? resource.plural : `${resource.plural}.${resource.group}`
+export const qualifiedPlural = ({ group, plural }: Resource): string => (group === '' ? plural : `${plural}.${group}`)
 
 /** As Kubernetes names a kind in validation messages: `Pod`, `Lease.coordination.k8s.io`. */
-export const qualifiedKind = (resource: Resource): string => (resource.group === '' ? resource.kind : `${resource.kind}.${resource.group}`)
+export const qualifiedKind = ({ group, kind }: Resource): string => (group === '' ? kind : `${kind}.${group}`)

@@ -6,15 +6,15 @@ import type { KubeObject } from './objects.ts'
 
 export type Selects = (object: KubeObject) => boolean
 
-const labelKey = /^([a-z0-9A-Z]([-a-z0-9A-Z_.]*[a-z0-9A-Z])?\/)?[a-z0-9A-Z]([-a-z0-9A-Z_.]*[a-z0-9A-Z])?$/
-const expression = /^(!?)\s*([^\s=!,()]+)\s*(?:(==|=|!=)\s*([^\s,()]*)|\s(in|notin)\s*\(([^)]*)\))?$/
+const LABEL_KEY = /^([a-z0-9A-Z]([-a-z0-9A-Z_.]*[a-z0-9A-Z])?\/)?[a-z0-9A-Z]([-a-z0-9A-Z_.]*[a-z0-9A-Z])?$/
+const EXPRESSION = /^(!?)\s*([^\s=!,()]+)\s*(?:(==|=|!=)\s*([^\s,()]*)|\s(in|notin)\s*\(([^)]*)\))?$/
 
 type Requirement = (labels: Readonly<Record<string, string>>) => boolean
 
 function requirement(text: string): Requirement {
-  const match = expression.exec(text.trim())
+  const match = EXPRESSION.exec(text.trim())
   const [, not, key = '', sign, value = '', set, values = ''] = match ?? []
-  if (match === null || !labelKey.test(key) || (not === '!' && (sign ?? set) !== undefined)) {
+  if (match === null || !LABEL_KEY.test(key) || (not === '!' && (sign ?? set) !== undefined)) {
     throw badRequest(`unable to parse requirement: found '${text.trim()}', expected: a label selector`)
   }
   if (sign === '!=') return (labels) => labels[key] !== value

@@ -17,7 +17,7 @@ import { createFaults, type Fault, type Faults } from './faults.ts'
 import { collectGarbage } from './garbage.ts'
 import { createPages, listText } from './listing.ts'
 import { attemptOf, resourceOf, targetOf, timeoutMsOf } from './request.ts'
-import { noSuchResource, notFound, statusOf, StoreError, timedOut } from './status.ts'
+import { noSuchResource, notFound, statusOf, StoreError, storeErrorOf, timedOut } from './status.ts'
 import { createStore, type Store } from './store.ts'
 import { type Answer, answer, answerVirtualMachine, type Call, reviewAccess, tokenAnswer } from './verbs.ts'
 import { startWatch, type Watch } from './watching.ts'
@@ -49,7 +49,7 @@ export interface ApiServer {
 }
 
 /** As etcd's limit on a request. */
-const bodyLimitBytes = 3 * 1024 * 1024
+const BODY_LIMIT_BYTES = 3 * 1024 * 1024
 const anonymous: User = { name: 'system:anonymous', groups: ['system:unauthenticated'] }
 
 async function bodyOf(request: IncomingMessage): Promise<string> {
@@ -57,7 +57,7 @@ async function bodyOf(request: IncomingMessage): Promise<string> {
   let size = 0
   for await (const chunk of request as AsyncIterable<Buffer>) {
     size += chunk.length
-    if (size > bodyLimitBytes) throw new StoreError(413, 'BadRequest', `Request entity too large: limit is ${bodyLimitBytes}`)
+    if (size > BODY_LIMIT_BYTES) throw new StoreError(413, 'BadRequest', `Request entity too large: limit is ${BODY_LIMIT_BYTES}`)
     chunks.push(chunk)
   }
   return Buffer.concat(chunks).toString('utf8')
@@ -107,7 +107,7 @@ function sendError(response: ServerResponse, error: unknown): void {
     response.destroy()
     return
   }
-  const failure = error instanceof StoreError ? error : new StoreError(500, 'InternalError', `Internal error occurred: ${String(error)}`)
+  const failure = storeErrorOf(error)
   const seconds = failure.details?.retryAfterSeconds
   send(
     response,

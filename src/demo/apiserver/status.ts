@@ -53,6 +53,13 @@ export class StoreError extends Error {
   }
 }
 
+/** What was thrown, as an answer: anything that is none of ours is a fault of this server. */
+export function storeErrorOf(error: unknown): StoreError {
+  if (error instanceof StoreError) return error
+  const text = String(error)
+  return new StoreError(500, 'InternalError', `Internal error occurred: ${text}`)
+}
+
 /** The `Status` object that answers a failed call. */
 export function statusOf(error: StoreError): Record<string, unknown> {
   return {

@@ -20,27 +20,27 @@ const unsupported = (field: string, value: unknown, supported: readonly string[]
   message: `Unsupported value: ${JSON.stringify(value)}: supported values: ${supported.map((item) => JSON.stringify(item)).join(', ')}`,
 })
 
-const subdomain = '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*'
-const label = '[a-z0-9]([-a-z0-9]*[a-z0-9])?'
+const SUBDOMAIN = '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*'
+const LABEL = '[a-z0-9]([-a-z0-9]*[a-z0-9])?'
 
 function checkName(resource: Resource, name: string): FieldError[] {
   if (resource.group === 'rbac.authorization.k8s.io') return []
   if (resource.plural === 'namespaces' || resource.plural === 'services') {
-    if (new RegExp(`^${label}$`, 'u').test(name) && name.length <= 63) return []
+    if (new RegExp(`^${LABEL}$`, 'u').test(name) && name.length <= 63) return []
     return [
       wrong(
         'metadata.name',
         name,
-        `a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '${label}')`,
+        `a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '${LABEL}')`,
       ),
     ]
   }
-  if (new RegExp(`^${subdomain}$`, 'u').test(name) && name.length <= 253) return []
+  if (new RegExp(`^${SUBDOMAIN}$`, 'u').test(name) && name.length <= 253) return []
   return [
     wrong(
       'metadata.name',
       name,
-      `a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '${subdomain}')`,
+      `a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '${SUBDOMAIN}')`,
     ),
   ]
 }
@@ -103,7 +103,7 @@ function checkEvent(event: KubeObject, isNewGroup: boolean): FieldError[] {
 }
 
 const microTimes: Readonly<Record<string, readonly string[]>> = { leases: ['acquireTime', 'renewTime'], events: ['eventTime'] }
-const microLayout = '2006-01-02T15:04:05.000000Z07:00'
+const MICRO_LAYOUT = '2006-01-02T15:04:05.000000Z07:00'
 
 /** Go reads a MicroTime only with exactly six digits after the second: what `toISOString()` gives is refused. */
 function checkMicroTimes(resource: Resource, object: KubeObject): void {
@@ -115,7 +115,7 @@ function checkMicroTimes(resource: Resource, object: KubeObject): void {
     const rest = value.replace(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d/, '')
     const wanted = rest === value ? '2006' : '.000000'
     throw badRequest(
-      `${resource.kind} in version "${resource.version}" cannot be handled as a ${resource.kind}: parsing time ${JSON.stringify(value)} as "${microLayout}": cannot parse ${JSON.stringify(rest)} as "${wanted}"`,
+      `${resource.kind} in version "${resource.version}" cannot be handled as a ${resource.kind}: parsing time ${JSON.stringify(value)} as "${MICRO_LAYOUT}": cannot parse ${JSON.stringify(rest)} as "${wanted}"`,
     )
   }
 }

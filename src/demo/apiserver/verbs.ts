@@ -181,7 +181,7 @@ function update(store: Store, resource: Resource, call: Call, name: string): Ans
 
 const patchTypes = ['application/json-patch+json', 'application/merge-patch+json', 'application/strategic-merge-patch+json']
 
-function patched(resource: Resource, contentType: string, document: unknown, patch: unknown): unknown {
+function patched(resource: Resource, contentType: string, document: unknown, change: unknown): unknown {
   const type = contentType.split(';')[0]?.trim() ?? ''
   const accepted = resource.isCustom ? patchTypes.slice(0, 2) : patchTypes
   if (!accepted.includes(type)) {
@@ -190,9 +190,9 @@ function patched(resource: Resource, contentType: string, document: unknown, pat
       : '415: Unsupported Media Type'
     throw new StoreError(415, 'UnsupportedMediaType', message, {})
   }
-  if (type === patchTypes[0]) return jsonPatch(document, patch)
-  if (!isRecord(patch)) throw badRequest('error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}')
-  return type === patchTypes[1] ? mergePatch(document, patch) : strategicMergePatch(document, patch)
+  if (type === patchTypes[0]) return jsonPatch(document, change)
+  if (!isRecord(change)) throw badRequest('error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}')
+  return type === patchTypes[1] ? mergePatch(document, change) : strategicMergePatch(document, change)
 }
 
 function patch(store: Store, resource: Resource, call: Call, name: string): Answer {

@@ -6,14 +6,14 @@ import { serialized } from './json.ts'
 import type { Target } from './request.ts'
 import { apiVersionOf, type Resource } from './resources.ts'
 import { selectorOf } from './selectors.ts'
-import { statusOf, StoreError } from './status.ts'
+import { statusOf, storeErrorOf } from './status.ts'
 import type { KubeObject, Snapshot, Store, StoreChange } from './store.ts'
 
 /** As kube-apiserver: a bookmark about once a minute, and one shortly before a watch ends. */
-const bookmarkEveryMs = 60_000
-const bookmarkBeforeEndMs = 2_000
+const BOOKMARK_EVERY_MS = 60_000
+const BOOKMARK_BEFORE_END_MS = 2_000
 /** A watcher that has not read this much is too slow, and is dropped. */
-const unreadLimitBytes = 32 * 1024 * 1024
+const UNREAD_LIMIT_BYTES = 32 * 1024 * 1024
 
 export interface Watch {
   /** Sends what was held back while reads were frozen. */
@@ -48,7 +48,7 @@ export function startWatch(
   const write = (type: string, objectText: string): void => {
     if (!isOpen) return
     response.write(`{"type":"${type}","object":${objectText}}\n`)
-    if (response.writableLength > unreadLimitBytes) response.destroy()
+    if (response.writableLength > UNREAD_LIMIT_BYTES) response.destroy()
   }
   const writeObject = (type: string, object: KubeObject): void =>
     write(type, isNewEvent ? JSON.stringify(asNewEvent(object)) : serialized(object))
@@ -88,7 +88,7 @@ export function startWatch(
     response.end()
   }
   function fail(error: unknown): void {
-    const failure = error instanceof StoreError ? error : new StoreError(500, 'InternalError', `Internal error occurred: ${String(error)}`)
+    const failure = storeErrorOf(error)
     write('ERROR', JSON.stringify(statusOf(failure)))
     close()
   }
@@ -113,8 +113,8 @@ export function startWatch(
   if (isOpen) {
     timers.push(setTimeout(close, timeoutSeconds * 1000))
     if (wantsBookmarks) {
-      timers.push(setInterval(bookmark, bookmarkEveryMs))
-      timers.push(setTimeout(bookmark, Math.max(0, timeoutSeconds * 1000 - bookmarkBeforeEndMs)))
+      timers.push(setInterval(bookmark, BOOKMARK_EVERY_MS))
+      timers.push(setTimeout(bookmark, Math.max(0, timeoutSeconds * 1000 - BOOKMARK_BEFORE_END_MS)))
     }
   }
   return { catchUp, close }

@@ -21,8 +21,8 @@ import { type ClusterContext, createWorkQueue, type Stop, stopAll, watch } from 
 import { recordEvent } from './events.ts'
 
 /** How long a volume that a node may still have mounted is waited for, counted from the wish to detach. */
-const maxWaitForUnmountMs = 360_000
-const managedAnnotation = 'volumes.kubernetes.io/controller-managed-attach-detach'
+const MAX_WAIT_FOR_UNMOUNT_MS = 360_000
+const MANAGED_ANNOTATION = 'volumes.kubernetes.io/controller-managed-attach-detach'
 
 /** As the real one names it: a hash of volume, driver and node. */
 const attachmentName = (volumeHandle: string, driver: string, nodeName: string): string =>
@@ -60,7 +60,7 @@ export function startAttachDetach(context: ClusterContext): Stop {
     for (const [name, { volume, node, pod }] of wanted) {
       if (store.get('volumeattachments', undefined, name) !== undefined) continue
       const nodeObject = nodes.get(node)
-      if (nodeObject?.metadata.annotations?.[managedAnnotation] !== 'true') continue
+      if (nodeObject?.metadata.annotations?.[MANAGED_ANNOTATION] !== 'true') continue
       const elsewhere = attachments.find(({ spec }) => spec.source.persistentVolumeName === volume.metadata.name && spec.nodeName !== node)
       if (
         elsewhere !== undefined &&
@@ -85,7 +85,7 @@ export function startAttachDetach(context: ClusterContext): Stop {
     unwantedSince.set(name, sinceMs)
     const isInUse = volume !== undefined && (node?.status?.volumesInUse ?? []).includes(uniqueVolumeName(volume))
     if (isInUse && node !== undefined && !isOutOfService(node)) {
-      const waitMs = maxWaitForUnmountMs * context.timeFactor - (clock.nowMs() - sinceMs)
+      const waitMs = MAX_WAIT_FOR_UNMOUNT_MS * context.timeFactor - (clock.nowMs() - sinceMs)
       // A node that is Ready will unmount in its own time; only of one that is not, the wait has an end.
       if (isReady(node)) return
       if (waitMs > 0) {

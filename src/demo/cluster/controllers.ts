@@ -1,7 +1,7 @@
 /** All stand-ins of a cluster's controllers and kubelets, started together on one store. */
 import type { Store } from '../apiserver/store.ts'
 import { startAttachDetach, startExternalAttacher } from './attach-detach.ts'
-import { csiDriver } from './fixtures.ts'
+import { CSI_DRIVER } from './fixtures.ts'
 import { type Kubelet, startKubelet } from './kubelet.ts'
 import type { NodeHost } from './node-host.ts'
 import { startNodeLifecycle } from './node-lifecycle.ts'
@@ -22,7 +22,7 @@ const starters = {
   'taint-eviction': startTaintEviction,
   'volume-binder': startVolumeBinder,
   'attach-detach': startAttachDetach,
-  'external-attacher': (context: ClusterContext) => startExternalAttacher(context, csiDriver),
+  'external-attacher': (context: ClusterContext) => startExternalAttacher(context, CSI_DRIVER),
   'owner-gc': startOwnerGc,
   workloads: startWorkloads,
   'virt-controller': startVirtController,

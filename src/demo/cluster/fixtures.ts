@@ -2,11 +2,11 @@
 import type { Store } from '../apiserver/store.ts'
 import type { RunStrategy } from './objects.ts'
 
-export const csiDriver = 'linstor.csi.linbit.com'
+export const CSI_DRIVER = 'linstor.csi.linbit.com'
 export const demoNamespace = 'vms'
-const storageClass = 'replicated'
-const hostnameLabel = 'kubernetes.io/hostname'
-const roomLabel = 'topology.kubernetes.io/zone'
+const STORAGE_CLASS = 'replicated'
+const HOSTNAME_LABEL = 'kubernetes.io/hostname'
+const ROOM_LABEL = 'topology.kubernetes.io/zone'
 
 /** Creates it unless it is there: fixtures can be laid down twice. */
 interface Manifest {
@@ -32,7 +32,7 @@ export function createVolume(
   { name, replicaNodes, namespace = demoNamespace, accessMode = 'ReadWriteMany' }: ReplicatedVolume,
 ): void {
   const storage = { storage: '1Gi' }
-  const spec = { accessModes: [accessMode], volumeMode: 'Block', storageClassName: storageClass }
+  const spec = { accessModes: [accessMode], volumeMode: 'Block', storageClassName: STORAGE_CLASS }
   ensure(store, 'persistentvolumes', {
     metadata: { name },
     spec: {
@@ -40,9 +40,9 @@ export function createVolume(
       capacity: storage,
       persistentVolumeReclaimPolicy: 'Retain',
       claimRef: { apiVersion: 'v1', kind: 'PersistentVolumeClaim', namespace, name },
-      csi: { driver: csiDriver, volumeHandle: name },
+      csi: { driver: CSI_DRIVER, volumeHandle: name },
       nodeAffinity: {
-        required: { nodeSelectorTerms: [{ matchExpressions: [{ key: hostnameLabel, operator: 'In', values: [...replicaNodes] }] }] },
+        required: { nodeSelectorTerms: [{ matchExpressions: [{ key: HOSTNAME_LABEL, operator: 'In', values: [...replicaNodes] }] }] },
       },
     },
     status: { phase: 'Bound' },
@@ -72,7 +72,7 @@ export interface DemoVm {
 export function createVm(store: Store, vm: DemoVm): void {
   const { name, runStrategy, replicaNodes, preferredRoom, priorityClassName, namespace = demoNamespace } = vm
   createVolume(store, { name, replicaNodes, namespace })
-  const preference = preferredRoom === undefined ? [] : [{ key: roomLabel, operator: 'In', values: [preferredRoom] }]
+  const preference = preferredRoom === undefined ? [] : [{ key: ROOM_LABEL, operator: 'In', values: [preferredRoom] }]
   ensure(store, 'virtualmachines', {
     metadata: { name, namespace, labels: { app: 'vm', ...vm.labels }, annotations: { ...vm.annotations } },
     spec: {
@@ -123,7 +123,7 @@ const priorityClasses = [
 const preferring = (room: string): object => ({
   nodeAffinity: {
     preferredDuringSchedulingIgnoredDuringExecution: [
-      { weight: 100, preference: { matchExpressions: [{ key: roomLabel, operator: 'In', values: [room] }] } },
+      { weight: 100, preference: { matchExpressions: [{ key: ROOM_LABEL, operator: 'In', values: [room] }] } },
     ],
   },
 })
@@ -173,8 +173,8 @@ export function demoVms({ rooms, vmCount = 12 }: DemoOptions): DemoVm[] {
 /** Lays down the demo's objects; the Manual VMs among them are asked to start. */
 export function createDemoObjects(store: Store, options: DemoOptions): readonly DemoVm[] {
   for (const name of [demoNamespace, 'kubevirt', 'roomfence']) ensure(store, 'namespaces', { metadata: { name } })
-  ensure(store, 'storageclasses', { metadata: { name: storageClass }, provisioner: csiDriver, volumeBindingMode: 'Immediate' })
-  ensure(store, 'csidrivers', { metadata: { name: csiDriver }, spec: { attachRequired: true, podInfoOnMount: false } })
+  ensure(store, 'storageclasses', { metadata: { name: STORAGE_CLASS }, provisioner: CSI_DRIVER, volumeBindingMode: 'Immediate' })
+  ensure(store, 'csidrivers', { metadata: { name: CSI_DRIVER }, spec: { attachRequired: true, podInfoOnMount: false } })
   for (const { name, value } of priorityClasses) ensure(store, 'priorityclasses', { metadata: { name }, value, globalDefault: false })
   const vms = demoVms(options)
   for (const vm of vms) {

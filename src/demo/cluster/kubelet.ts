@@ -21,11 +21,11 @@ import { createVirtHandler, isLauncher, vmiUidOf } from './virt-handler.ts'
 import { type ClusterContext, createWorkQueue, every, type Stop, timestamp, watch } from './work-queue.ts'
 
 /** How often the runtime is asked what runs (PLEG), and the host whether it has power and link. */
-const relistMs = 1_000
+const RELIST_MS = 1_000
 /** Sandbox, images, mounts: between the volumes' attachment and the processes. */
-const startMs = 1_000
-const firstMountRetryMs = 500
-const longestMountRetryMs = 122_000
+const START_MS = 1_000
+const FIRST_MOUNT_RETRY_MS = 500
+const LONGEST_MOUNT_RETRY_MS = 122_000
 
 export interface Kubelet {
   /** The host's power or link changed: look now, not at the next relist. */
@@ -102,7 +102,7 @@ export function startKubelet(context: ClusterContext, host: NodeHost, ordinal: n
     if (!local.volumes.every((name) => attached.has(name))) return
     if (!local.isStartDue) {
       local.isStartDue = true
-      queue.addAfter(uid, startMs)
+      queue.addAfter(uid, START_MS)
       return
     }
     local.isStartDue = false
@@ -130,7 +130,7 @@ export function startKubelet(context: ClusterContext, host: NodeHost, ordinal: n
       queue.add(uid)
     } catch (error) {
       if (host.bootId !== bootAtStart || isStopped) return
-      const retryMs = Math.min(firstMountRetryMs * 2 ** local.failures, longestMountRetryMs)
+      const retryMs = Math.min(FIRST_MOUNT_RETRY_MS * 2 ** local.failures, LONGEST_MOUNT_RETRY_MS)
       local.failures += 1
       const message = error instanceof Error ? error.message : String(error)
       if (hasApi()) recordEvent(context, { about: pod, type: 'Warning', reason: 'FailedMapVolume', component: 'kubelet', message })
@@ -273,7 +273,7 @@ export function startKubelet(context: ClusterContext, host: NodeHost, ordinal: n
       else learn(object as Pod)
     }
   })
-  const stopRelist: Stop = every(context, relistMs, relist, 25)
+  const stopRelist: Stop = every(context, RELIST_MS, relist, 25)
   relist()
 
   return {

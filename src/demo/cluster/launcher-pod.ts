@@ -2,9 +2,9 @@
 import type { NodeAffinity, Pod, PodSpec, VirtualMachineInstance, VmiVolume } from './objects.ts'
 import { quantity } from './placement.ts'
 
-export const launcherImage = 'registry.example/kubevirt/virt-launcher:v1.9.0'
+export const LAUNCHER_IMAGE = 'registry.example/kubevirt/virt-launcher:v1.9.0'
 /** Memory of the launcher beside the guest's, as KubeVirt 1.9 counted it for a small amd64 guest. */
-const overheadMebibytes = 268
+const OVERHEAD_MEBIBYTES = 268
 const schedulable = { 'kubernetes.io/arch': 'amd64', 'kubevirt.io/schedulable': 'true', 'machine-type.node.kubevirt.io/q35': 'true' }
 
 export const claimOf = (volume: VmiVolume): string | undefined => volume.persistentVolumeClaim?.claimName ?? volume.dataVolume?.name
@@ -62,7 +62,7 @@ export function launcherPod(vmi: VirtualMachineInstance, migration?: MigrationTa
     containers: [
       {
         name: 'compute',
-        image: launcherImage,
+        image: LAUNCHER_IMAGE,
         command: [
           '/usr/bin/virt-launcher-monitor',
           '--name',
@@ -78,7 +78,7 @@ export function launcherPod(vmi: VirtualMachineInstance, migration?: MigrationTa
           limits: { 'devices.kubevirt.io/kvm': '1', 'devices.kubevirt.io/tun': '1', 'devices.kubevirt.io/vhost-net': '1' },
           requests: {
             cpu: `${(vmi.spec.domain.cpu?.cores ?? 1) * 100}m`,
-            memory: `${guestMebibytes + overheadMebibytes}Mi`,
+            memory: `${guestMebibytes + OVERHEAD_MEBIBYTES}Mi`,
             'devices.kubevirt.io/kvm': '1',
             'devices.kubevirt.io/tun': '1',
             'devices.kubevirt.io/vhost-net': '1',
@@ -150,7 +150,7 @@ export function attachmentPod(launcher: Pod, volume: VmiVolume): object {
       containers: [
         {
           name: 'hotplug-disk',
-          image: launcherImage,
+          image: LAUNCHER_IMAGE,
           command: ['/bin/sh', '-c', '/usr/bin/container-disk --copy-path /path/hp'],
           resources: { limits: { cpu: '100m', memory: '80M' }, requests: { cpu: '10m', memory: '2M' } },
           volumeDevices: [{ name: volume.name, devicePath: `/path/${volume.name}` }],

@@ -17,10 +17,10 @@ import {
   type VirtualMachineInstance,
 } from './objects.ts'
 import { vmiUidOf } from './virt-handler.ts'
-import { controllerLatencyMs, currentPod } from './vmi-controller.ts'
+import { CONTROLLER_LATENCY_MS, currentPod } from './vmi-controller.ts'
 import { type ClusterContext, createWorkQueue, type Stop, stopAll, timestamp, watch } from './work-queue.ts'
 
-const finalizer = 'kubevirt.io/migrationJobFinalize'
+const FINALIZER = 'kubevirt.io/migrationJobFinalize'
 const isOver = (migration: Migration): boolean => migration.status?.phase === 'Failed' || migration.status?.phase === 'Succeeded'
 
 /** The phase that follows; undefined when it stays. */
@@ -70,9 +70,9 @@ export function startMigrationController(context: ClusterContext): Stop {
     const vmi = orphans.has(migration.metadata.uid) ? undefined : read(store, 'virtualmachineinstances', namespace, migration.spec.vmiName)
     const target = targetOf(migration)
     if (isOver(migration)) return conclude(migration, vmi)
-    if (!(migration.metadata.finalizers ?? []).includes(finalizer) && !isTerminating(migration)) {
+    if (!(migration.metadata.finalizers ?? []).includes(FINALIZER) && !isTerminating(migration)) {
       amend(store, 'virtualmachineinstancemigrations', locationOf(migration), (held) => {
-        held.metadata.finalizers = [...(held.metadata.finalizers ?? []), finalizer]
+        held.metadata.finalizers = [...(held.metadata.finalizers ?? []), FINALIZER]
       })
     }
     if (migration.status?.phase === 'Pending' && target === undefined && vmi?.status?.phase === 'Running' && !isTerminating(vmi)) {
@@ -117,12 +117,12 @@ export function startMigrationController(context: ClusterContext): Stop {
       })
     }
     amend(store, 'virtualmachineinstancemigrations', locationOf(migration), (free) => {
-      free.metadata.finalizers = (free.metadata.finalizers ?? []).filter((other) => other !== finalizer)
+      free.metadata.finalizers = (free.metadata.finalizers ?? []).filter((other) => other !== FINALIZER)
     })
     if (vmi === undefined) store.remove('virtualmachineinstancemigrations', migration.metadata.namespace, migration.metadata.name)
   }
 
-  const queue = createWorkQueue(context, 'virt-controller migration', reconcile, controllerLatencyMs)
+  const queue = createWorkQueue(context, 'virt-controller migration', reconcile, CONTROLLER_LATENCY_MS)
   const addAllOf = (namespace: string | undefined, vmiName: string | undefined): void => {
     for (const migration of readAll(store, 'virtualmachineinstancemigrations', namespace)) {
       if (migration.spec.vmiName === vmiName) queue.add(keyOf(migration))

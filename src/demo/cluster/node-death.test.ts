@@ -1,6 +1,6 @@
 /** What Kubernetes does by itself to a node that dies, rule by rule: lifecycle, taint eviction, pod GC, attach-detach. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { createVm, createVolume, csiDriver, demoNamespace, demoVms, createDemoObjects } from './fixtures.ts'
+import { createVm, createVolume, CSI_DRIVER, demoNamespace, demoVms, createDemoObjects } from './fixtures.ts'
 import { conditionOf, isReady, type Node, type Pod, read, readAll } from './objects.ts'
 import { allowedStayMs } from './taint-eviction.ts'
 import { createTestbed, eventually, type Testbed } from './testbed.ts'
@@ -160,10 +160,10 @@ describe('a volume', () => {
     createPod('web', { affinity: pinnedTo('a1'), volumes: [{ name: 'disk', persistentVolumeClaim: { claimName: 'disk' } }] })
     await eventually('web runs', running('web'))
     const [attachment] = attachmentsOf('disk')
-    expect(attachment?.spec).toMatchObject({ attacher: csiDriver, nodeName: 'a1' })
+    expect(attachment?.spec).toMatchObject({ attacher: CSI_DRIVER, nodeName: 'a1' })
     expect(attachment?.metadata.finalizers).toEqual(['external-attacher/linstor-csi-linbit-com'])
     expect(attachment?.status?.attached).toBe(true)
-    await eventually('the node says so', () => nodeOf('a1')?.status?.volumesInUse?.[0] === `kubernetes.io/csi/${csiDriver}^disk`)
+    await eventually('the node says so', () => nodeOf('a1')?.status?.volumesInUse?.[0] === `kubernetes.io/csi/${CSI_DRIVER}^disk`)
     expect(bed.host('a1').started).toMatchObject([{ name: 'web', volumes: ['disk'] }])
   })
 

@@ -14,22 +14,22 @@ import {
 } from './objects.ts'
 import { type ClusterContext, every, type Stop, stopAll, timestamp, watch } from './work-queue.ts'
 
-const monitorPeriodMs = 5_000
-const graceMs = 50_000
-const leaseNamespace = 'kube-node-lease'
+const MONITOR_PERIOD_MS = 5_000
+const GRACE_MS = 50_000
+const LEASE_NAMESPACE = 'kube-node-lease'
 
-const unreachable = 'node.kubernetes.io/unreachable'
-const notReady = 'node.kubernetes.io/not-ready'
-const unschedulable = 'node.kubernetes.io/unschedulable'
-const ownKeys = [unreachable, notReady, unschedulable]
+const UNREACHABLE = 'node.kubernetes.io/unreachable'
+const NOT_READY = 'node.kubernetes.io/not-ready'
+const UNSCHEDULABLE = 'node.kubernetes.io/unschedulable'
+const ownKeys = [UNREACHABLE, NOT_READY, UNSCHEDULABLE]
 
 /** The taints this controller wants on a node, from its Ready condition and spec.unschedulable. */
 function wantedTaints(node: Node): Taint[] {
   const ready = conditionOf(node, 'Ready')?.status
   const taints: Taint[] = []
-  if (node.spec.unschedulable === true) taints.push({ key: unschedulable, effect: 'NoSchedule' })
+  if (node.spec.unschedulable === true) taints.push({ key: UNSCHEDULABLE, effect: 'NoSchedule' })
   // A node that never had a status counts as not ready.
-  const key = ready === 'Unknown' ? unreachable : ready === 'True' ? undefined : notReady
+  const key = ready === 'Unknown' ? UNREACHABLE : ready === 'True' ? undefined : NOT_READY
   if (key !== undefined) taints.push({ key, effect: 'NoSchedule' }, { key, effect: 'NoExecute' })
   return taints
 }
@@ -127,7 +127,7 @@ export function startNodeLifecycle(context: ClusterContext): Stop {
   const stopWatch = watch(store, ['nodes', 'leases'], ({ type, plural, object }) => {
     const { name } = object.metadata
     if (plural === 'leases') {
-      if (object.metadata.namespace === leaseNamespace && type !== 'DELETED')
+      if (object.metadata.namespace === LEASE_NAMESPACE && type !== 'DELETED')
         moves.observe(name, { renewTime: (object as Lease).spec.renewTime })
       return
     }
@@ -138,9 +138,9 @@ export function startNodeLifecycle(context: ClusterContext): Stop {
   const monitor = (): void => {
     for (const node of readAll(store, 'nodes')) {
       const movedAtMs = moves.lastAtMs(node.metadata.name)
-      const isLost = movedAtMs !== undefined && clock.nowMs() - movedAtMs > graceMs * context.timeFactor
+      const isLost = movedAtMs !== undefined && clock.nowMs() - movedAtMs > GRACE_MS * context.timeFactor
       if (isLost && conditionOf(node, 'Ready')?.status !== 'Unknown') markUnknown(context, node)
     }
   }
-  return stopAll(stopWatch, every(context, monitorPeriodMs, monitor, 25), tainting.stop)
+  return stopAll(stopWatch, every(context, MONITOR_PERIOD_MS, monitor, 25), tainting.stop)
 }

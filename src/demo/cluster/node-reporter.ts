@@ -3,14 +3,14 @@ import { amend, isReady, read, type Condition } from './objects.ts'
 import type { NodeHost } from './node-host.ts'
 import { type ClusterContext, every, microTimestamp, stopAll, timestamp } from './work-queue.ts'
 
-const leasePeriodMs = 10_000
-const leaseDurationSeconds = 40
-const statusPeriodMs = 10_000
+const LEASE_PERIOD_MS = 10_000
+const LEASE_DURATION_SECONDS = 40
+const STATUS_PERIOD_MS = 10_000
 /** An unchanged status is written all the same after so long. */
-const statusReportMs = 300_000
-const leaseNamespace = 'kube-node-lease'
+const STATUS_REPORT_MS = 300_000
+const LEASE_NAMESPACE = 'kube-node-lease'
 
-const roomLabel = 'topology.kubernetes.io/zone'
+const ROOM_LABEL = 'topology.kubernetes.io/zone'
 
 const capacity = {
   cpu: '32',
@@ -47,7 +47,7 @@ export function createNodeReporter(
     if (node === undefined) return
     const inUse = volumesInUse()
     const state = JSON.stringify([inUse, host.bootId])
-    const isDue = clock.nowMs() - reportedAtMs >= statusReportMs * context.timeFactor
+    const isDue = clock.nowMs() - reportedAtMs >= STATUS_REPORT_MS * context.timeFactor
     if (!isForced && !isDue && state === reported && isReady(node)) return
     reported = state
     reportedAtMs = clock.nowMs()
@@ -96,13 +96,13 @@ export function createNodeReporter(
   const renewLease = (): void => {
     const node = read(store, 'nodes', undefined, host.name)
     if (!hasApi() || node === undefined) return
-    const spec = { holderIdentity: host.name, leaseDurationSeconds, renewTime: microTimestamp(context) }
-    const renewed = amend(store, 'leases', { namespace: leaseNamespace, name: host.name }, (lease) => {
+    const spec = { holderIdentity: host.name, leaseDurationSeconds: LEASE_DURATION_SECONDS, renewTime: microTimestamp(context) }
+    const renewed = amend(store, 'leases', { namespace: LEASE_NAMESPACE, name: host.name }, (lease) => {
       lease.spec = spec
     })
     if (renewed !== undefined) return
     const owner = { apiVersion: 'v1', kind: 'Node', name: host.name, uid: node.metadata.uid }
-    store.create('leases', { metadata: { name: host.name, namespace: leaseNamespace, ownerReferences: [owner] }, spec })
+    store.create('leases', { metadata: { name: host.name, namespace: LEASE_NAMESPACE, ownerReferences: [owner] }, spec })
   }
 
   const register = (): void => {
@@ -110,7 +110,7 @@ export function createNodeReporter(
       'kubernetes.io/hostname': host.name,
       'kubernetes.io/os': 'linux',
       'kubernetes.io/arch': 'amd64',
-      [roomLabel]: host.room,
+      [ROOM_LABEL]: host.room,
       'machine-type.node.kubevirt.io/q35': 'true',
       'cpu-vendor.node.kubevirt.io/Intel': 'true',
     }
@@ -126,8 +126,8 @@ export function createNodeReporter(
   }
 
   const stop = stopAll(
-    every(context, leasePeriodMs, renewLease, 25),
-    every(context, statusPeriodMs, () => report(false), 25),
+    every(context, LEASE_PERIOD_MS, renewLease, 25),
+    every(context, STATUS_PERIOD_MS, () => report(false), 25),
   )
   return { address, register, reportIfChanged: () => report(false), stop }
 }

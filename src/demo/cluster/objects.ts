@@ -349,9 +349,9 @@ export const isPodFinal = (pod: Pod): boolean => pod.status?.phase === 'Succeede
 export const isTerminating = (object: KubeObject): boolean => object.metadata.deletionTimestamp !== undefined
 export const isVmiFinal = (vmi: VirtualMachineInstance): boolean => vmi.status?.phase === 'Succeeded' || vmi.status?.phase === 'Failed'
 
-const outOfServiceKey = 'node.kubernetes.io/out-of-service'
+const OUT_OF_SERVICE_KEY = 'node.kubernetes.io/out-of-service'
 /** As podgc and attach-detach look at it: by key alone, whatever the value and effect (gc_controller.go, reconciler.go). */
-export const isOutOfService = (node: Node): boolean => (node.spec.taints ?? []).some(({ key }) => key === outOfServiceKey)
+export const isOutOfService = (node: Node): boolean => (node.spec.taints ?? []).some(({ key }) => key === OUT_OF_SERVICE_KEY)
 
 /** The claims of a pod that are bound to a CSI volume. */
 export function csiVolumesOf(store: Store, pod: Pod): PersistentVolume[] {

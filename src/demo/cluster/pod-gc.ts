@@ -2,8 +2,8 @@
 import { amend, isOutOfService, isPodFinal, isReady, isTerminating, locationOf, type Pod, readAll, withCondition } from './objects.ts'
 import { type ClusterContext, every, type Stop, timestamp } from './work-queue.ts'
 
-const periodMs = 20_000
-const quarantineMs = 40_000
+const PERIOD_MS = 20_000
+const QUARANTINE_MS = 40_000
 
 export function startPodGc(context: ClusterContext): Stop {
   const { store, clock } = context
@@ -32,11 +32,11 @@ export function startPodGc(context: ClusterContext): Stop {
       if (node === undefined) {
         const sinceMs = missingSince.get(nodeName) ?? clock.nowMs()
         missingSince.set(nodeName, sinceMs)
-        if (clock.nowMs() - sinceMs >= quarantineMs * context.timeFactor) end(pod, true)
+        if (clock.nowMs() - sinceMs >= QUARANTINE_MS * context.timeFactor) end(pod, true)
       } else if (isTerminating(pod) && !isReady(node) && isOutOfService(node)) {
         end(pod, false)
       }
     }
   }
-  return every(context, periodMs, collect, 25)
+  return every(context, PERIOD_MS, collect, 25)
 }

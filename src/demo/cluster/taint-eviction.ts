@@ -8,11 +8,11 @@ import { isTolerationFor, toleratesTaint } from './placement.ts'
 import { type ClusterContext, later, type Stop, stopAll, timestamp, watch } from './work-queue.ts'
 
 /** A client of 20 requests/s with a burst of 30, and three requests per pod. */
-const requestsPerSecond = 20
-const burst = 30
-const requestsPerPod = 3
+const REQUESTS_PER_SECOND = 20
+const BURST = 30
+const REQUESTS_PER_POD = 3
 /** What was seen between the taint and the delete even of the first pods in a cluster that also writes their Events. */
-const baseLatencyMs = 700
+const BASE_LATENCY_MS = 700
 
 /** How long a pod may stay: 0 = goes now, undefined = for ever, else ms (the shortest of the tolerations used). */
 export function allowedStayMs(pod: Pod, taints: readonly Taint[]): number | undefined {
@@ -29,18 +29,18 @@ export function startTaintEviction(context: ClusterContext): Stop {
   const { store } = context
   /** Pods whose stay has an end, by uid. What is decided already cannot be called back; what only waits can. */
   const leaving = new Map<string, { cancel: Stop; isDecided: boolean }>()
-  let tokens = burst
+  let tokens = BURST
   let refilledAtMs = context.clock.nowMs()
   /** Takes the requests of one pod; ms of the real components' time until the client's limiter lets them through. */
   const reserveMs = (): number => {
     const nowMs = context.clock.nowMs()
-    tokens = Math.min(burst, tokens + ((nowMs - refilledAtMs) / context.timeFactor / 1_000) * requestsPerSecond) - requestsPerPod
+    tokens = Math.min(BURST, tokens + ((nowMs - refilledAtMs) / context.timeFactor / 1_000) * REQUESTS_PER_SECOND) - REQUESTS_PER_POD
     refilledAtMs = nowMs
-    return tokens >= 0 ? 0 : (-tokens * 1_000) / requestsPerSecond
+    return tokens >= 0 ? 0 : (-tokens * 1_000) / REQUESTS_PER_SECOND
   }
 
   const evict = (uid: string, namespace: string, name: string): void => {
-    const cancel = later(context, baseLatencyMs + reserveMs(), () => {
+    const cancel = later(context, BASE_LATENCY_MS + reserveMs(), () => {
       leaving.delete(uid)
       const message = 'Taint manager: deleting due to NoExecute taint'
       const condition = { type: 'DisruptionTarget', status: 'True', reason: 'DeletionByTaintManager', message } as const

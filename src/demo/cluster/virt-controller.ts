@@ -8,9 +8,9 @@ import { enterPhase, vmiUidOf } from './virt-handler.ts'
 import { type ClusterContext, every, type Stop, stopAll, timestamp, watch } from './work-queue.ts'
 
 /** Hard coded in virt-controller's node controller. */
-const heartbeatTimeoutMs = 300_000
-const recheckMs = 60_000
-const heartbeatAnnotation = 'kubevirt.io/heartbeat'
+const HEARTBEAT_TIMEOUT_MS = 300_000
+const RECHECK_MS = 60_000
+const HEARTBEAT_ANNOTATION = 'kubevirt.io/heartbeat'
 
 export function startVirtController(context: ClusterContext): Stop {
   return stopAll(
@@ -44,7 +44,7 @@ function startNodeController(context: ClusterContext): Stop {
   const recheck = (): void => {
     for (const node of readAll(store, 'nodes')) {
       const beat = lastBeat.get(node.metadata.name)
-      if (beat === undefined || clock.nowMs() - beat.atMs < heartbeatTimeoutMs * context.timeFactor) continue
+      if (beat === undefined || clock.nowMs() - beat.atMs < HEARTBEAT_TIMEOUT_MS * context.timeFactor) continue
       amend(store, 'nodes', locationOf(node), (silent) => {
         silent.metadata.labels = { ...silent.metadata.labels, 'kubevirt.io/schedulable': 'false' }
       })
@@ -53,10 +53,10 @@ function startNodeController(context: ClusterContext): Stop {
   }
   const stopWatch = watch(store, ['nodes'], ({ type, object }) => {
     const { name } = object.metadata
-    const value = (object as Node).metadata.annotations?.[heartbeatAnnotation]
+    const value = (object as Node).metadata.annotations?.[HEARTBEAT_ANNOTATION]
     if (type === 'DELETED') lastBeat.delete(name)
     // A node without the annotation counts as responsive.
     else if (value !== undefined && lastBeat.get(name)?.value !== value) lastBeat.set(name, { value, atMs: clock.nowMs() })
   })
-  return stopAll(stopWatch, every(context, recheckMs, recheck, 25))
+  return stopAll(stopWatch, every(context, RECHECK_MS, recheck, 25))
 }

@@ -4,11 +4,11 @@ import type { NodeHost } from './node-host.ts'
 import { type ClusterContext, createWorkQueue, later, type Stop, timestamp } from './work-queue.ts'
 
 /** From the launcher's start to a running guest, unless the instance's annotation says otherwise. */
-const bootMs = 1_000
+const BOOT_MS = 1_000
 /** The time the guest of this instance takes to boot, ms of the real components' time; `never` hangs in Scheduled. */
 export const bootAnnotation = 'demo.roomfence.io/boot-ms'
-const heartbeatMs = 60_000
-const targetReadyMs = 300
+const HEARTBEAT_MS = 60_000
+const TARGET_READY_MS = 300
 
 export const vmiUidOf = (pod: Pod): string | undefined => {
   const owner = controllerOf(pod)
@@ -69,7 +69,7 @@ export function createVirtHandler(context: ClusterContext, host: NodeHost, isCon
     const migration = status?.migrationState
     if (migration?.targetNode === host.name && migration.completed !== true && migration.targetNodeAddress === undefined) {
       if (launcherOf(vmi) === undefined) return
-      if (step !== 'target') return queue.addAfter(`target ${uid}`, targetReadyMs)
+      if (step !== 'target') return queue.addAfter(`target ${uid}`, TARGET_READY_MS)
       amend(store, 'virtualmachineinstances', locationOf(vmi), (prepared) => {
         const state = prepared.status?.migrationState
         if (state?.migrationUid === migration.migrationUid) state.targetNodeAddress = host.name
@@ -80,7 +80,7 @@ export function createVirtHandler(context: ClusterContext, host: NodeHost, isCon
     if (status?.phase === 'Scheduled' && launcherOf(vmi) !== undefined) {
       const boot = vmi.metadata.annotations?.[bootAnnotation]
       if (boot === 'never') return
-      if (step !== 'boot') return queue.addAfter(`boot ${uid}`, boot === undefined ? bootMs : Number(boot))
+      if (step !== 'boot') return queue.addAfter(`boot ${uid}`, boot === undefined ? BOOT_MS : Number(boot))
       startGuest(vmi)
     }
     // A live migration is begun and then never ends: nothing here moves a guest's memory.
@@ -110,7 +110,7 @@ export function createVirtHandler(context: ClusterContext, host: NodeHost, isCon
   const heartbeat = (): void => {
     cancelHeartbeat?.()
     // JitterUntil(1.2): 60 s to 2 min 12 s apart.
-    cancelHeartbeat = later(context, heartbeatMs * (1 + 1.2 * Math.random()), heartbeat)
+    cancelHeartbeat = later(context, HEARTBEAT_MS * (1 + 1.2 * Math.random()), heartbeat)
     if (!isConnected()) return
     amend(store, 'nodes', { name: host.name }, (node) => {
       node.metadata.labels = { ...node.metadata.labels, 'kubevirt.io/schedulable': 'true' }

@@ -15,11 +15,11 @@ import {
   type VirtualMachineInstance,
   withCondition,
 } from './objects.ts'
-import { controllerLatencyMs, foregroundFinalizer, vmFinalizer } from './vmi-controller.ts'
+import { CONTROLLER_LATENCY_MS, FOREGROUND_FINALIZER, VM_FINALIZER } from './vmi-controller.ts'
 import { type ClusterContext, createWorkQueue, type Stop, stopAll, timestamp, watch } from './work-queue.ts'
 
-const firstBackoffMs = 10_000
-const longestBackoffMs = 300_000
+const FIRST_BACKOFF_MS = 10_000
+const LONGEST_BACKOFF_MS = 300_000
 
 const runStrategyOf = (vm: VirtualMachine): RunStrategy => vm.spec.runStrategy ?? (vm.spec.running === true ? 'Always' : 'Halted')
 
@@ -87,7 +87,7 @@ const hasFailedEarly = (vmi: VirtualMachineInstance): boolean =>
   isVmiFinal(vmi) && !(vmi.status?.phaseTransitionTimestamps ?? []).some(({ phase }) => phase === 'Running')
 
 export const backoffMs = (consecutiveFailures: number, jitter: number): number =>
-  Math.min(firstBackoffMs * consecutiveFailures ** 2 * (1 + jitter / 2), longestBackoffMs)
+  Math.min(FIRST_BACKOFF_MS * consecutiveFailures ** 2 * (1 + jitter / 2), LONGEST_BACKOFF_MS)
 
 export function startVmController(context: ClusterContext): Stop {
   const { store, clock } = context
@@ -116,7 +116,7 @@ export function startVmController(context: ClusterContext): Stop {
         namespace,
         labels: { ...metadata?.labels },
         annotations: { ...metadata?.annotations, 'kubevirt.io/vm-generation': String(generation ?? 1) },
-        finalizers: [vmFinalizer, foregroundFinalizer],
+        finalizers: [VM_FINALIZER, FOREGROUND_FINALIZER],
         ownerReferences: [{ apiVersion: 'kubevirt.io/v1', kind: 'VirtualMachine', name, uid, controller: true, blockOwnerDeletion: true }],
       },
       spec,
@@ -200,9 +200,9 @@ export function startVmController(context: ClusterContext): Stop {
     const { namespace, name } = splitKey(key)
     const vm = read(store, 'virtualmachines', namespace, name)
     if (vm === undefined) return
-    if (!isTerminating(vm) && !(vm.metadata.finalizers ?? []).includes(vmFinalizer)) {
+    if (!isTerminating(vm) && !(vm.metadata.finalizers ?? []).includes(VM_FINALIZER)) {
       amend(store, 'virtualmachines', locationOf(vm), (held) => {
-        held.metadata.finalizers = [...(held.metadata.finalizers ?? []), vmFinalizer]
+        held.metadata.finalizers = [...(held.metadata.finalizers ?? []), VM_FINALIZER]
       })
       // Its event brings the VM back here.
       return
@@ -222,16 +222,16 @@ export function startVmController(context: ClusterContext): Stop {
 
   const release = (vm: VirtualMachine): void => {
     amend(store, 'virtualmachines', locationOf(vm), (free) => {
-      free.metadata.finalizers = (free.metadata.finalizers ?? []).filter((finalizer) => finalizer !== vmFinalizer)
+      free.metadata.finalizers = (free.metadata.finalizers ?? []).filter((finalizer) => finalizer !== VM_FINALIZER)
     })
   }
   const releaseInstance = (vmi: VirtualMachineInstance): void => {
     amend(store, 'virtualmachineinstances', locationOf(vmi), (free) => {
-      free.metadata.finalizers = (free.metadata.finalizers ?? []).filter((finalizer) => finalizer !== vmFinalizer)
+      free.metadata.finalizers = (free.metadata.finalizers ?? []).filter((finalizer) => finalizer !== VM_FINALIZER)
     })
   }
 
-  const queue = createWorkQueue(context, 'virt-controller vm', reconcile, controllerLatencyMs)
+  const queue = createWorkQueue(context, 'virt-controller vm', reconcile, CONTROLLER_LATENCY_MS)
   const stopWatch = watch(store, ['virtualmachines', 'virtualmachineinstances'], ({ type, plural, object }) => {
     if (plural === 'virtualmachines' && type === 'DELETED') retryAt.delete(object.metadata.uid)
     queue.add(keyOf(object))

@@ -13,7 +13,7 @@ import {
   splitKey,
   type VmSet,
 } from './objects.ts'
-import { controllerLatencyMs } from './vmi-controller.ts'
+import { CONTROLLER_LATENCY_MS } from './vmi-controller.ts'
 import { type ClusterContext, createWorkQueue, type Stop, stopAll, watch } from './work-queue.ts'
 
 const isOf =
@@ -78,7 +78,7 @@ export function startVmSets(context: ClusterContext): Stop {
         const owner = read(store, plural as keyof typeof controllers, namespace, name)
         if (owner !== undefined && !isTerminating(owner)) reconcile(owner)
       },
-      controllerLatencyMs,
+      CONTROLLER_LATENCY_MS,
     ),
   }))
   const plurals = [...Object.keys(controllers), 'virtualmachineinstances', 'virtualmachines']

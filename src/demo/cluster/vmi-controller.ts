@@ -1,6 +1,6 @@
 /** Stand-in of virt-controller's VMI controller: launcher pods, phases, the Ready condition and the foreground finalizer of an instance. */
 import { syncAttachmentPods } from './hotplug.ts'
-import { launcherImage, launcherPod, claimOf } from './launcher-pod.ts'
+import { LAUNCHER_IMAGE, launcherPod, claimOf } from './launcher-pod.ts'
 import {
   amend,
   type Condition,
@@ -22,14 +22,14 @@ import {
 import { enterPhase, isLauncher, vmiUidOf } from './virt-handler.ts'
 import { type ClusterContext, createWorkQueue, later, type Stop, stopAll, timestamp, watch } from './work-queue.ts'
 
-export const foregroundFinalizer = 'kubevirt.io/foregroundDeleteVirtualMachine'
-export const vmFinalizer = 'kubevirt.io/virtualMachineControllerFinalize'
-const nodeNameLabel = 'kubevirt.io/nodeName'
+export const FOREGROUND_FINALIZER = 'kubevirt.io/foregroundDeleteVirtualMachine'
+export const VM_FINALIZER = 'kubevirt.io/virtualMachineControllerFinalize'
+const NODE_NAME_LABEL = 'kubevirt.io/nodeName'
 /** Between an event and a controller's work on it, on the quiet machine of the recordings. */
-export const controllerLatencyMs = 50
+export const CONTROLLER_LATENCY_MS = 50
 /** How much later than its marking a controller's cache learns that an object is gone: it sees the Terminating pod in between. */
-const deletionLagMs = 150
-const unpaused = 'kubevirt.io/virtual-machine-unpaused'
+const DELETION_LAG_MS = 150
+const UNPAUSED = 'kubevirt.io/virtual-machine-unpaused'
 
 /** The pod that stands for the instance: its newest on its node. Any phase will do, Terminating too (controller.go, CurrentVMIPod). */
 export function currentPod(vmi: VirtualMachineInstance, pods: readonly Pod[]): Pod | undefined {
@@ -122,7 +122,7 @@ export function startVmiController(context: ClusterContext): Stop {
 
   const markUnpaused = (pod: Pod): void => {
     if (
-      conditionOf(pod, unpaused) !== undefined ||
+      conditionOf(pod, UNPAUSED) !== undefined ||
       isTerminating(pod) ||
       pod.metadata.labels?.['kubevirt.io/migrationJobUID'] !== undefined
     )
@@ -130,7 +130,7 @@ export function startVmiController(context: ClusterContext): Stop {
     const now = timestamp(context)
     amend(store, 'pods', locationOf(pod), (marked) => {
       const message = 'the virtual machine is not paused'
-      const condition = { type: unpaused, status: 'True', reason: 'NotPaused', message, lastProbeTime: now } as const
+      const condition = { type: UNPAUSED, status: 'True', reason: 'NotPaused', message, lastProbeTime: now } as const
       marked.status = { ...marked.status, conditions: withCondition(marked.status?.conditions, condition, now) }
     })
   }
@@ -143,10 +143,10 @@ export function startVmiController(context: ClusterContext): Stop {
       if (phase !== undefined) enterPhase(changed, phase, now)
       const status = changed.status ?? {}
       changed.status = status
-      if (phase === 'Scheduling') status.launcherContainerImageVersion = launcherImage
+      if (phase === 'Scheduling') status.launcherContainerImageVersion = LAUNCHER_IMAGE
       if (phase === 'Scheduled' && pod?.spec.nodeName !== undefined) {
         status.nodeName = pod.spec.nodeName
-        changed.metadata.labels = { ...changed.metadata.labels, [nodeNameLabel]: pod.spec.nodeName }
+        changed.metadata.labels = { ...changed.metadata.labels, [NODE_NAME_LABEL]: pod.spec.nodeName }
       }
       if (status.phase !== undefined && status.phase !== 'Pending') {
         const next = readyCondition(changed, pod, now)
@@ -166,13 +166,13 @@ export function startVmiController(context: ClusterContext): Stop {
       if (wasFinal && pods.length === 0) {
         const hasOwner = vmOf(changed) !== undefined
         changed.metadata.finalizers = (changed.metadata.finalizers ?? []).filter(
-          (name) => name !== foregroundFinalizer && (hasOwner || name !== vmFinalizer),
+          (name) => name !== FOREGROUND_FINALIZER && (hasOwner || name !== VM_FINALIZER),
         )
       }
     })
     if (phase === 'Scheduled' && pod !== undefined) {
       amend(store, 'pods', locationOf(pod), (labelled) => {
-        labelled.metadata.labels = { ...labelled.metadata.labels, [nodeNameLabel]: pod.spec.nodeName ?? '' }
+        labelled.metadata.labels = { ...labelled.metadata.labels, [NODE_NAME_LABEL]: pod.spec.nodeName ?? '' }
       })
     }
   }
@@ -202,9 +202,9 @@ export function startVmiController(context: ClusterContext): Stop {
     for (const { metadata } of pods) forgetLater(metadata.uid)
     if (isTerminating(vmi)) deletePods(pods)
     else if ((vmi.status?.phase ?? 'Pending') === 'Pending' && pod === undefined) {
-      if (!(vmi.metadata.finalizers ?? []).includes(foregroundFinalizer)) {
+      if (!(vmi.metadata.finalizers ?? []).includes(FOREGROUND_FINALIZER)) {
         amend(store, 'virtualmachineinstances', locationOf(vmi), (held) => {
-          held.metadata.finalizers = [...(held.metadata.finalizers ?? []), foregroundFinalizer]
+          held.metadata.finalizers = [...(held.metadata.finalizers ?? []), FOREGROUND_FINALIZER]
         })
       }
       if (!hasActiveMigration(vmi)) createLauncher(vmi)
@@ -219,13 +219,13 @@ export function startVmiController(context: ClusterContext): Stop {
   const forgetLater = (uid: string): void => {
     const ghost = ghosts.get(uid)
     if (ghost === undefined) return
-    ghost.forget ??= later(context, deletionLagMs, () => {
+    ghost.forget ??= later(context, DELETION_LAG_MS, () => {
       ghosts.delete(uid)
       addOwnerOf(ghost.pod)
     })
   }
 
-  const queue = createWorkQueue(context, 'virt-controller vmi', reconcile, controllerLatencyMs)
+  const queue = createWorkQueue(context, 'virt-controller vmi', reconcile, CONTROLLER_LATENCY_MS)
   const addOwnerOf = (pod: Pod): void => {
     const owner = controllerOf(pod)
     if (owner?.kind === 'VirtualMachineInstance') queue.add(`${pod.metadata.namespace ?? ''}/${owner.name}`)
@@ -242,7 +242,8 @@ export function startVmiController(context: ClusterContext): Stop {
     } else if (plural === 'virtualmachines') {
       if (type === 'DELETED') queue.add(keyOf(object))
     } else if (plural === 'virtualmachineinstancemigrations') {
-      queue.add(`${object.metadata.namespace ?? ''}/${String((object['spec'] as { vmiName?: string }).vmiName)}`)
+      const { vmiName } = object['spec'] as { readonly vmiName: string }
+      queue.add(`${object.metadata.namespace ?? ''}/${vmiName}`)
     } else {
       const pod = object as Pod
       const owner = controllerOf(pod)

@@ -2,7 +2,7 @@
 import { amend, type PersistentVolume, type PersistentVolumeClaim, locationOf, read, readAll } from './objects.ts'
 import { type ClusterContext, createWorkQueue, type Stop, stopAll, watch } from './work-queue.ts'
 
-const latencyMs = 50
+const LATENCY_MS = 50
 
 export function startVolumeBinder(context: ClusterContext): Stop {
   const { store } = context
@@ -34,7 +34,7 @@ export function startVolumeBinder(context: ClusterContext): Stop {
     })
   }
 
-  const queue = createWorkQueue(context, 'volume-binder', reconcile, latencyMs)
+  const queue = createWorkQueue(context, 'volume-binder', reconcile, LATENCY_MS)
   const stopWatch = watch(store, ['persistentvolumes', 'persistentvolumeclaims'], ({ type, plural, object }) => {
     if (plural === 'persistentvolumes') {
       if (type !== 'DELETED') queue.add(object.metadata.name)

@@ -43,8 +43,8 @@ export interface WorkQueue {
   stop(): void
 }
 
-const firstRetryMs = 5
-const longestRetryMs = 1_000
+const FIRST_RETRY_MS = 5
+const LONGEST_RETRY_MS = 1_000
 
 /**
  * A queue without duplicates. A key added while it is being worked is worked again; one whose work threw is tried again with back-off.
@@ -90,7 +90,7 @@ export function createWorkQueue(
       failures.set(key, count + 1)
       if (!isStopped) {
         context.report(name, `${key}: ${error instanceof Error ? error.message : String(error)}`)
-        plan(key, Math.min(firstRetryMs * 2 ** count, longestRetryMs))
+        plan(key, Math.min(FIRST_RETRY_MS * 2 ** count, LONGEST_RETRY_MS))
       }
     } finally {
       isWorking = false

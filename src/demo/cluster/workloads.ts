@@ -21,8 +21,8 @@ import {
 import { matchesNodeSelector, toleratesTaint } from './placement.ts'
 import { type ClusterContext, createWorkQueue, type Stop, stopAll, watch } from './work-queue.ts'
 
-const latencyMs = 50
-const jobFinalizer = 'batch.kubernetes.io/job-tracking'
+const LATENCY_MS = 50
+const JOB_FINALIZER = 'batch.kubernetes.io/job-tracking'
 
 type WorkloadPlural = 'deployments' | 'replicasets' | 'statefulsets' | 'daemonsets' | 'jobs'
 
@@ -145,10 +145,10 @@ export function startWorkloads(context: ClusterContext): Stop {
       if (!isPodFinal(pod) && !(isTerminating(pod) && !waitsForPhase)) continue
       const { status = {} } = read(store, 'jobs', owner.metadata.namespace, owner.metadata.name) ?? {}
       const counted = pod.status?.phase === 'Succeeded' ? 'succeeded' : 'failed'
-      if (!(pod.metadata.finalizers ?? []).includes(jobFinalizer)) continue
+      if (!(pod.metadata.finalizers ?? []).includes(JOB_FINALIZER)) continue
       if (!isIgnored(owner, pod)) setStatus('jobs', owner, { [counted]: Number(status[counted] ?? 0) + 1 })
       amend(store, 'pods', locationOf(pod), (tracked) => {
-        tracked.metadata.finalizers = (tracked.metadata.finalizers ?? []).filter((name) => name !== jobFinalizer)
+        tracked.metadata.finalizers = (tracked.metadata.finalizers ?? []).filter((name) => name !== JOB_FINALIZER)
       })
     }
     const { status = {} } = read(store, 'jobs', owner.metadata.namespace, owner.metadata.name) ?? {}
@@ -159,7 +159,7 @@ export function startWorkloads(context: ClusterContext): Stop {
       return setStatus('jobs', owner, { active: 0, conditions: [{ type: 'Failed', status: 'True', reason: 'BackoffLimitExceeded' }] })
     }
     if (active.length === 0)
-      createPod(owner, { generateName: `${owner.metadata.name}-`, finalizers: [jobFinalizer] }, { restartPolicy: 'Never' })
+      createPod(owner, { generateName: `${owner.metadata.name}-`, finalizers: [JOB_FINALIZER] }, { restartPolicy: 'Never' })
     setStatus('jobs', owner, { active: 1 })
   }
 
@@ -187,7 +187,7 @@ export function startWorkloads(context: ClusterContext): Stop {
       const owner = read(store, plural, namespace, name)
       if (owner !== undefined && !isTerminating(owner)) reconcilers[plural](owner)
     },
-    latencyMs,
+    LATENCY_MS,
   )
   const stopWatch = watch(store, ['pods', 'nodes', ...Object.values(pluralOfKind)], ({ plural, object }) => {
     if (plural === 'nodes') {

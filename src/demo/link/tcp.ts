@@ -6,7 +6,7 @@ import type { Dice, Forwarder } from './udp.ts'
 export type StreamTarget = { readonly host: string; readonly port: number } | { readonly path: string }
 
 /** A lost segment is sent again after this long: TCP shows loss as delay. */
-const retransmitMs = 200
+const RETRANSMIT_MS = 200
 
 interface Flow {
   /** Looks at the faults again: a healed direction goes on, and an ending that waited is passed on. */
@@ -47,7 +47,7 @@ function startFlow(source: Socket, sink: Socket, faults: () => Faults, dice: Dic
       source.pause()
       return
     }
-    const delayMs = queue.length === 0 ? 0 : now.delayMs + (now.jitterMs * dice()) / 100 + (dice() < now.lossPercent ? retransmitMs : 0)
+    const delayMs = queue.length === 0 ? 0 : now.delayMs + (now.jitterMs * dice()) / 100 + (dice() < now.lossPercent ? RETRANSMIT_MS : 0)
     if (delayMs <= 0) pump()
     else timer = setTimeout(pump, delayMs)
   }

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 
 /** Marks every process of a demo node in its environment; nothing without the mark is ever killed. */
-const nodeMark = 'ROOMFENCE_DEMO_NODE'
+const NODE_MARK = 'ROOMFENCE_DEMO_NODE'
 
 const setpriv = ['/usr/bin/setpriv', '/bin/setpriv'].find((path) => existsSync(path))
 
@@ -23,7 +23,7 @@ export function startGroup(options: GroupOptions): ChildProcess {
   return spawn(program, args, {
     detached: true,
     stdio: ['pipe', options.output, options.output],
-    env: { ...process.env, ...options.environment, [nodeMark]: options.directory },
+    env: { ...process.env, ...options.environment, [NODE_MARK]: options.directory },
   })
 }
 
@@ -39,7 +39,7 @@ export function killGroup(pgid: number, signal: NodeJS.Signals = 'SIGKILL'): voi
 /** Whether the leader of a group still is a process of the node in `directory`: a number alone may long belong to somebody else. */
 export function belongsToNode(pgid: number, directory: string): boolean {
   try {
-    return readFileSync(`/proc/${pgid}/environ`, 'utf8').split('\0').includes(`${nodeMark}=${directory}`)
+    return readFileSync(`/proc/${pgid}/environ`, 'utf8').split('\0').includes(`${NODE_MARK}=${directory}`)
   } catch {
     return false
   }

@@ -9,7 +9,7 @@ import { type NodePaths, nodePaths } from './paths.ts'
 import { preparePrograms } from './programs.ts'
 
 /** The site at which the API server stands in the network. */
-export const apiSite = 'api'
+export const API_SITE = 'api'
 
 export interface RoomsOptions {
   /** Short: unix sockets live below it. */
@@ -83,7 +83,7 @@ export async function createRooms(options: RoomsOptions): Promise<Rooms> {
       network,
       resources: resources.get(name) ?? [],
       observerLog: log,
-      reachesApi: () => network.reaches({ site: room, node: name }, apiSite),
+      reachesApi: () => network.reaches({ site: room, node: name }, API_SITE),
       ...(agentCommand === undefined ? {} : { agentCommand: () => agentCommand({ name, room, paths }) }),
       ...options.node,
     })

@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { BrokenRule } from './setup.ts'
-import { witnessSite } from './setup.ts'
+import { WITNESS_SITE } from './setup.ts'
 import type { Stage } from './stage.ts'
 
 const PASSES = 8
@@ -12,7 +12,7 @@ export function meddle(stage: Stage, broken: BrokenRule | undefined): () => void
   const { demo } = stage
   const [, loser] = demo.roomNames
   // Nobody tells the loser: its permit alone would have to stop it.
-  if (broken === 'permits') demo.network.cut(loser, witnessSite)
+  if (broken === 'permits') demo.network.cut(loser, WITNESS_SITE)
   const over = new AbortController()
   if (broken === 'unlock') for (const { name, paths } of demo.rooms.nodesOf(loser)) void unlock(name, paths.drbdsetup)
   return () => over.abort()

@@ -1,8 +1,8 @@
 /** Plays a scenario file with real processes: each step at its time, each expectation as soon as it holds, and what nobody expected told at once. */
 import { monotonicMs } from '../storage/replica.ts'
 import type { ScenarioFile } from '../../scenario/file.ts'
-import { apiSite } from '../nodes/rooms.ts'
-import { PATHS, witnessSite } from './setup.ts'
+import { API_SITE } from '../nodes/rooms.ts'
+import { PATHS, WITNESS_SITE } from './setup.ts'
 import { safeToUnfence, type Scenario } from './scenarios.ts'
 import type { Stage } from './stage.ts'
 import { type Act, commandLine, type NodeExpectation, type TimedAct, translate } from './translate.ts'
@@ -31,7 +31,7 @@ async function play(stage: Stage, acts: readonly TimedAct[]): Promise<void> {
     if (waitMs > 0) await stage.pause(waitMs)
     if (act.kind !== 'expect') {
       stage.say(`*** ${text}`)
-      if (act.kind === 'cut' && isReplicationCut(act) && !stage.moments.has(partedMoment)) stage.moments.set(partedMoment, monotonicMs())
+      if (act.kind === 'cut' && isReplicationCut(act) && !stage.moments.has(PARTED_MOMENT)) stage.moments.set(PARTED_MOMENT, monotonicMs())
       if (!stage.moments.has('power loss')) stage.moments.set('power loss', monotonicMs())
       await carryOut(stage, act, ended.signal)
     } else {
@@ -127,10 +127,10 @@ function isLeftEnded({ demo }: Stage, vm: string, home: string, lost: Lost): boo
 }
 
 /** When the replicas of the two rooms were first parted while both rooms had power. */
-export const partedMoment = 'parted'
+export const PARTED_MOMENT = 'parted'
 
 const isReplicationCut = ({ from, to, path }: Extract<Act, { readonly kind: 'cut' }>): boolean =>
-  path !== PATHS[0] && ![from, to].some((site) => site === witnessSite || site === apiSite)
+  path !== PATHS[0] && ![from, to].some((site) => site === WITNESS_SITE || site === API_SITE)
 
 async function carryOut(stage: Stage, act: Exclude<Act, { kind: 'expect' }>, ended: AbortSignal): Promise<void> {
   const { network, rooms, cluster } = stage.demo
@@ -173,7 +173,7 @@ async function carryOut(stage: Stage, act: Exclude<Act, { kind: 'expect' }>, end
     case 'witness':
       return act.isUp ? stage.demo.startWitness() : stage.demo.stopWitness()
     case 'api':
-      return act.isUp ? network.restore(apiSite) : network.isolate(apiSite)
+      return act.isUp ? network.restore(API_SITE) : network.isolate(API_SITE)
     case 'unfence': {
       const nodes = act.nodes.filter((node) => stage.fenced().has(node))
       if (nodes.length === 0) return undefined

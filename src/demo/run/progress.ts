@@ -96,11 +96,12 @@ export function startProgress(demo: Demo, print: (line: string) => void): Progre
   const tell = (node: string, line: { readonly [field: string]: unknown }): void => {
     const message = typeof line['msg'] === 'string' ? line['msg'] : ''
     const event = line['event']
-    if (event === 'vm-ordered') say(`${node}: ${String(line['vm'])} ordered elsewhere (${String(line['proof'])} proof)`)
-    else if (event === 'node-tainted') say(`${node}: ${String(line['node'])} tainted ${String(line['taint'])}`)
-    else if (event === 'waiting-for-proof') say(`${node}: waiting: ${String(line['reason']).slice(0, 160)}`)
-    else if (event === 'held') say(`${node}: held: ${String(line['workload'])}: ${String(line['reason']).slice(0, 120)}`)
-    else if (event === 'finished') say(`${node}: ${String(line['fence'])} is carried out`)
+    const field = (name: string): string => String(line[name])
+    if (event === 'vm-ordered') say(`${node}: ${field('vm')} ordered elsewhere (${field('proof')} proof)`)
+    else if (event === 'node-tainted') say(`${node}: ${field('node')} tainted ${field('taint')}`)
+    else if (event === 'waiting-for-proof') say(`${node}: waiting: ${field('reason').slice(0, 160)}`)
+    else if (event === 'held') say(`${node}: held: ${field('workload')}: ${field('reason').slice(0, 120)}`)
+    else if (event === 'finished') say(`${node}: ${field('fence')} is carried out`)
     else if (typeof line['note'] === 'string' && !QUIET_NOTES.has(line['note'])) say(`${node}: ${line['note']}: ${message}`)
     else if (line['cause'] !== undefined && line['epoch'] !== undefined)
       tellChange('epoch', `${Number(line['epoch'])}`, `epoch ${Number(line['epoch'])}: ${JSON.stringify(line['cause'])}`)

@@ -1,7 +1,7 @@
 /** The demo's scenarios: what happens, and what must come of it. */
 import { monotonicMs } from '../storage/replica.ts'
-import { apiSite } from '../nodes/rooms.ts'
-import { witnessSite } from './setup.ts'
+import { API_SITE } from '../nodes/rooms.ts'
+import { WITNESS_SITE } from './setup.ts'
 import { returningVms, type Stage } from './stage.ts'
 
 export interface Scenario {
@@ -146,7 +146,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
       stage.moments.set('power loss', monotonicMs())
       stage.say('*** the link between the rooms is cut; room B cannot reach the API server either')
       stage.demo.network.cut(A, B)
-      stage.demo.network.cut(B, apiSite)
+      stage.demo.network.cut(B, API_SITE)
       if (!(await untilFenced(stage, [...nodes]))) return
       await untilBack(stage, lost, nodes)
       stage.say('*** the link is back')
@@ -175,7 +175,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
       const before = stage.instances()
       stage.say('*** the link between the rooms and the witness are lost at the same moment')
       stage.demo.network.cut(A, B)
-      for (const room of [A, B]) stage.demo.network.cut(room, witnessSite)
+      for (const room of [A, B]) stage.demo.network.cut(room, WITNESS_SITE)
       await stage.until('every VM to stand still', () => stage.writing().size === 0, COMES_BACK_MS)
       await stage.pause(4_000)
       if (stage.writing().size > 0) stage.wrong(`${[...stage.writing()].join(', ')} writes although nobody holds a majority`)
@@ -190,7 +190,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     description: 'the API server is out of reach of all nodes: nothing is fenced, nothing pauses',
     run: async (stage) => {
       stage.say('*** no node reaches the API server')
-      for (const room of [A, B]) stage.demo.network.cut(room, apiSite)
+      for (const room of [A, B]) stage.demo.network.cut(room, API_SITE)
       await untouched(stage, 10_000, 'the API server was away')
       stage.say('*** the API server is back')
       stage.demo.network.healAll()

@@ -19,7 +19,7 @@ import { createDemoObjects, demoNamespace, type DemoVm, demoVms } from '../clust
 import { type Address, createNetwork, type Network } from '../link/network.ts'
 import { freeTcpPort, freeUdpPort, loopbackAddress } from '../link/ports.ts'
 import { nodePaths } from '../nodes/paths.ts'
-import { apiSite, createRooms, type Rooms } from '../nodes/rooms.ts'
+import { API_SITE, createRooms, type Rooms } from '../nodes/rooms.ts'
 
 export type BrokenRule = 'permits' | 'unlock' | 'uid'
 
@@ -53,11 +53,11 @@ export interface Demo {
   stop(): Promise<void>
 }
 
-export const witnessSite = 'witness'
-const agentToken = 'demo-agent-token'
-const adminToken = 'demo-admin-token'
-const witnessToken = 'demo-witness-token-of-this-run'
-const namespace = 'roomfence'
+export const WITNESS_SITE = 'witness'
+const AGENT_TOKEN = 'demo-agent-token'
+const ADMIN_TOKEN = 'demo-admin-token'
+const WITNESS_TOKEN = 'demo-witness-token-of-this-run'
+const NAMESPACE = 'roomfence'
 /** The stand-ins of Kubernetes run at this share of the real components' periods. */
 const CLUSTER_TIME_FACTOR = 0.2
 /** The networks between the nodes; replication takes the second one. */
@@ -101,8 +101,8 @@ export async function setUp(options: SetupOptions): Promise<Demo> {
     authority,
     names: ['127.0.0.1'],
     tokens: {
-      [adminToken]: { name: 'admin', groups: ['system:masters'] },
-      [agentToken]: { name: `system:serviceaccount:${namespace}:roomfence`, groups: [`system:serviceaccounts:${namespace}`] },
+      [ADMIN_TOKEN]: { name: 'admin', groups: ['system:masters'] },
+      [AGENT_TOKEN]: { name: `system:serviceaccount:${NAMESPACE}:roomfence`, groups: [`system:serviceaccounts:${NAMESPACE}`] },
     },
     store: options.broken === 'uid' ? withoutUidPreconditions(store) : store,
     collectsGarbage: false,
@@ -120,7 +120,7 @@ export async function setUp(options: SetupOptions): Promise<Demo> {
   const witnessFiles = {
     tlsCertFile: file('witness.crt', certificate.certificatePem),
     tlsKeyFile: file('witness.key', certificate.keyPem),
-    tokenFile: file('witness.token', witnessToken),
+    tokenFile: file('witness.token', WITNESS_TOKEN),
   }
   const keyFile = file('heartbeat.key', randomBytes(48).toString('base64'))
   const caFile = file('ca.crt', authority.certificatePem)
@@ -159,13 +159,13 @@ export async function setUp(options: SetupOptions): Promise<Demo> {
       )
     }
     const { hostname, port } = new URL(api.url)
-    const apiAddress = await network.tcp({ from: here, to: apiSite, target: { host: hostname, port: Number(port) } })
-    const witnessAddress = await network.tcp({ from: here, to: witnessSite, target: { host, port: witnessPort } })
+    const apiAddress = await network.tcp({ from: here, to: API_SITE, target: { host: hostname, port: Number(port) } })
+    const witnessAddress = await network.tcp({ from: here, to: WITNESS_SITE, target: { host, port: witnessPort } })
     const configuration = {
       node: name,
       cluster: {
-        namespace,
-        kubeconfig: file(`${name}.kubeconfig`, api.kubeconfig(agentToken, `https://${apiAddress.host}:${apiAddress.port}`)),
+        namespace: NAMESPACE,
+        kubeconfig: file(`${name}.kubeconfig`, api.kubeconfig(AGENT_TOKEN, `https://${apiAddress.host}:${apiAddress.port}`)),
       },
       paths: PATHS.map((path) => ({ name: path, listenHost: host, listenPort: listen.get(name)?.get(path)?.port })),
       peerAddresses,
@@ -288,7 +288,7 @@ function blindDirectory(directory: string): string {
 
 /** What an administrator applies before the agents: the CRD and the rights, the same as in deploy/. */
 function layOut(store: Store): void {
-  store.create('namespaces', { metadata: { name: namespace } })
+  store.create('namespaces', { metadata: { name: NAMESPACE } })
   store.create(
     'customresourcedefinitions',
     parse(readFileSync(new URL('../../../deploy/crds/fences.roomfence.io.yaml', import.meta.url), 'utf8')),
@@ -297,16 +297,16 @@ function layOut(store: Store): void {
   store.create('clusterrolebindings', {
     metadata: { name: 'roomfence' },
     roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'roomfence' },
-    subjects: [{ kind: 'ServiceAccount', name: 'roomfence', namespace }],
+    subjects: [{ kind: 'ServiceAccount', name: 'roomfence', namespace: NAMESPACE }],
   })
   store.create('roles', {
-    metadata: { name: 'roomfence', namespace },
+    metadata: { name: 'roomfence', namespace: NAMESPACE },
     rules: [{ apiGroups: [''], resources: ['configmaps'], verbs: ['get'] }],
   })
   store.create('rolebindings', {
-    metadata: { name: 'roomfence', namespace },
+    metadata: { name: 'roomfence', namespace: NAMESPACE },
     roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: 'roomfence' },
-    subjects: [{ kind: 'ServiceAccount', name: 'roomfence', namespace }],
+    subjects: [{ kind: 'ServiceAccount', name: 'roomfence', namespace: NAMESPACE }],
   })
 }
 
@@ -329,7 +329,7 @@ async function makeGenesis(
   say: (line: string) => void,
 ): Promise<void> {
   const kubeconfig = join(directory, 'admin.kubeconfig')
-  writeFileSync(kubeconfig, api.kubeconfig(adminToken), { mode: 0o600 })
+  writeFileSync(kubeconfig, api.kubeconfig(ADMIN_TOKEN), { mode: 0o600 })
   const client = createKubeClient({ credentials: kubeconfigCredentials(kubeconfig) })
   const register = witness.hasWitness
     ? createHttpWitness({
@@ -347,7 +347,7 @@ async function makeGenesis(
         await initialise({
           client,
           witness: register,
-          namespace,
+          namespace: NAMESPACE,
           roomLabel: 'topology.kubernetes.io/zone',
           preferredRoom: 'room-a',
           say,

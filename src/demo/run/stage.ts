@@ -98,7 +98,7 @@ export function createStage(demo: Demo, progress: Progress): Stage {
       return new Promise((resolve) => {
         execFile(file, given, (error, stdout, stderr) => {
           for (const line of `${stdout}${stderr}`.split('\n')) if (line !== '') stage.say(`${node}$ ${line}`)
-          if (error) stage.wrong(`roomfence ${words.join(' ')} on ${node}: exit code ${String(error.code)}`)
+          if (error) stage.wrong(`roomfence ${words.join(' ')} on ${node}: exit code ${error.code ?? 'unknown'}`)
           resolve()
         })
       })

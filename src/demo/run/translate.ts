@@ -1,7 +1,7 @@
 /** A scenario file in the demo's own means: which link, node or server what is done to, and when. Times are multiplied by the file's scale. */
 import { type Expectation, nodesOf, type ScenarioFault, type ScenarioFile } from '../../scenario/file.ts'
-import { apiSite } from '../nodes/rooms.ts'
-import { PATHS, witnessSite } from './setup.ts'
+import { API_SITE } from '../nodes/rooms.ts'
+import { PATHS, WITNESS_SITE } from './setup.ts'
 
 export type Act =
   | { readonly kind: 'cut'; readonly from: string; readonly to: string; readonly isOneWay: boolean; readonly path: string | undefined }
@@ -48,8 +48,8 @@ export interface TimedAct {
 
 /** The demo's name of a room, a node, the witness or the API server. */
 function siteOf(place: string): string {
-  if (place === 'witness') return witnessSite
-  if (place === 'api') return apiSite
+  if (place === 'witness') return WITNESS_SITE
+  if (place === 'api') return API_SITE
   return place.length === 1 ? `room-${place}` : place
 }
 

@@ -26,14 +26,14 @@ export interface PairOptions {
 }
 
 /** The path of the network that replication takes. */
-const storagePath = 'storage'
+const STORAGE_PATH = 'storage'
 
 /** Lays the link of a resource through the network; node ids are 0 for the first replica and 1 for the second. */
 export async function pairReplicas(network: Network, options: PairOptions): Promise<{ first: ResourceConfig; second: ResourceConfig }> {
   const { first, second } = options
   const dial = await network.tcp({
-    from: { site: first.room, node: first.node, path: storagePath },
-    to: { site: second.room, node: second.node, path: storagePath },
+    from: { site: first.room, node: first.node, path: STORAGE_PATH },
+    to: { site: second.room, node: second.node, path: STORAGE_PATH },
     target: { path: second.peerSocket },
   })
   const both = {

@@ -3,8 +3,8 @@ import type { Resource } from './device.ts'
 import { claimsMayPromote, promotionScore, type ResourceState } from './state.ts'
 
 /** Records count as 4 KiB blocks. */
-const blockKib = 4
-const sizeKib = 98_264
+const BLOCK_KIB = 4
+const SIZE_KIB = 98_264
 
 const yesNo = (value: boolean): string => (value ? 'yes' : 'no')
 
@@ -42,9 +42,9 @@ function eventObjects(resource: Resource, state: ResourceState): readonly EventO
       identity: { name, volume: 0, minor },
       fields: { backing_dev: `/dev/replica${minor}`, disk: state.disk, client: 'no', quorum: 'yes' },
       statistics: {
-        size: sizeKib,
+        size: SIZE_KIB,
         read: 0,
-        written: (state.writtenRecords + state.receivedRecords) * blockKib,
+        written: (state.writtenRecords + state.receivedRecords) * BLOCK_KIB,
         'al-writes': 0,
         'bm-writes': 0,
         'upper-pending': state.pendingWrites,
@@ -58,9 +58,9 @@ function eventObjects(resource: Resource, state: ResourceState): readonly EventO
       identity: { ...peerIdentity, volume: 0 },
       fields: { replication: state.replication, 'peer-disk': state.peerDisk, 'peer-client': 'no', 'resync-suspended': 'no' },
       statistics: {
-        received: state.receivedRecords * blockKib,
-        sent: state.sentRecords * blockKib,
-        'out-of-sync': state.outOfSyncRecords * blockKib,
+        received: state.receivedRecords * BLOCK_KIB,
+        sent: state.sentRecords * BLOCK_KIB,
+        'out-of-sync': state.outOfSyncRecords * BLOCK_KIB,
         pending: state.pendingWrites,
         unacked: 0,
       },
@@ -137,9 +137,9 @@ export function statusObject(resource: Resource): unknown {
         client: false,
         open: state.openers > 0,
         quorum: true,
-        size: sizeKib,
+        size: SIZE_KIB,
         read: 0,
-        written: (state.writtenRecords + state.receivedRecords) * blockKib,
+        written: (state.writtenRecords + state.receivedRecords) * BLOCK_KIB,
         'al-writes': 0,
         'bm-writes': 0,
         'upper-pending': state.pendingWrites,
@@ -170,9 +170,9 @@ export function statusObject(resource: Resource): unknown {
             'peer-disk-state': state.peerDisk,
             'peer-client': false,
             'resync-suspended': 'no',
-            received: state.receivedRecords * blockKib,
-            sent: state.sentRecords * blockKib,
-            'out-of-sync': state.outOfSyncRecords * blockKib,
+            received: state.receivedRecords * BLOCK_KIB,
+            sent: state.sentRecords * BLOCK_KIB,
+            'out-of-sync': state.outOfSyncRecords * BLOCK_KIB,
             pending: state.pendingWrites,
             unacked: 0,
             'has-sync-details': false,

@@ -25,7 +25,7 @@ function countFor(world: World, strike: Strike, nth: number): number {
   return world.timeline.nowMs >= strike.fromMs ? count : -1
 }
 
-export function applyFault(world: World, fault: Fault, at: SimNode | null): void {
+export function applyFault(world: World, fault: Fault, at: SimNode | undefined): void {
   if (world.isRepaired && fault.kind !== 'repair') return
   if (world.log && !(fault.kind === 'unfence' && world.timeline.nowMs > world.schedule.untilMs))
     world.note(`fault ${JSON.stringify(fault)}`)

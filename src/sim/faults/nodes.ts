@@ -56,7 +56,7 @@ function changeDisk(world: World, node: SimNode, how: FaultOf<'disk'>['how']): v
 export function powerOnLast(world: World, node: SimNode): void {
   const epoch = (world.observer.latest ?? world.genesis).epoch
   const others = world.nodes.filter((other) => !other.isDeclaredDead)
-  const holds = (durable: Durable | null | undefined): boolean =>
+  const holds = (durable: Durable | undefined): boolean =>
     durable?.membership?.epoch === epoch || durable?.accepted?.membership.epoch === epoch
   const isKnown = others.some(({ disk }) => holds(disk.synced))
   const isUp = others.some(({ state }) => holds(state?.durable))

@@ -7,7 +7,11 @@ import type { SimNode, World } from '../world/world.ts'
 import { targetNodes } from './targets.ts'
 
 /** @param at where the moment was, when an adversary strikes. */
-export function askOfPeople(world: World, fault: FaultOf<'unfence' | 'brake' | 'maintenance' | 'confirm-dead'>, at: SimNode | null): void {
+export function askOfPeople(
+  world: World,
+  fault: FaultOf<'unfence' | 'brake' | 'maintenance' | 'confirm-dead'>,
+  at: SimNode | undefined,
+): void {
   switch (fault.kind) {
     case 'unfence':
       for (const node of world.nodes)
@@ -42,7 +46,7 @@ const forcedTimes = (node: SimNode): number => Math.floor((durableOf(node)?.memb
  * A person presses it at a bad moment, but is not wrong: nothing runs on those nodes, they have no power, and they had fenced nobody. They
  * get no power again before the rooms see each other (docs/protocol/operator.md).
  */
-function confirmDead(world: World, target: string, at: SimNode | null): void {
+function confirmDead(world: World, target: string, at: SimNode | undefined): void {
   const dead = targetNodes(world, target, at).filter(
     (node) => !node.isPowered && !world.copies.some((copy) => copy.node === node.index && (isLive(copy) || copy.state === 'draining')),
   )

@@ -6,7 +6,7 @@ import { restoreBackup } from '../world/witness.ts'
 import type { World } from '../world/world.ts'
 
 /** A witness restored while somebody held an accepted value, which may then be neither finished nor replaced: a person's case (docs/simulation.md). */
-export const lostAmidChoice = 'memory lost amid a choice'
+export const LOST_AMID_CHOICE = 'memory lost amid a choice'
 
 export function witnessFault(world: World, how: FaultOf<'witness'>['how']): void {
   const { witness, options } = world
@@ -26,7 +26,7 @@ export function witnessFault(world: World, how: FaultOf<'witness'>['how']): void
     )
     if (backup) world.count('witness restores')
     const isChoosing = register.accepted !== null || world.nodes.some((node) => durableOf(node)?.accepted)
-    if (backup && isChoosing) world.count(lostAmidChoice)
+    if (backup && isChoosing) world.count(LOST_AMID_CHOICE)
     witness.goodSinceMs = Infinity
     return
   }
@@ -47,7 +47,7 @@ export function apiFault(world: World, how: FaultOf<'api'>['how']): void {
     for (const [index, epoch] of api.backup.taints) api.taints.set(index, epoch)
     for (const { index } of world.nodes) noteNodeWritten(world, index)
     api.outOfService.clear()
-    api.backup = null
+    api.backup = undefined
     world.count('api rollbacks')
     return
   }

@@ -2,7 +2,7 @@
 import type { SimNode, World } from '../world/world.ts'
 
 /** Sites that a target names. */
-function sitesOf(world: World, target: string, at: SimNode | null): readonly number[] {
+function sitesOf(world: World, target: string, at: SimNode | undefined): readonly number[] {
   if (target === 'witness') return [world.witnessSite]
   if (target === 'api') return [world.apiSite]
   if (at) {
@@ -18,14 +18,14 @@ function sitesOf(world: World, target: string, at: SimNode | null): readonly num
   return world.nodes.filter((node) => node.name === target || node.room === target).map(({ index }) => index)
 }
 
-export const targetNodes = (world: World, target: string, at: SimNode | null): readonly SimNode[] =>
+export const targetNodes = (world: World, target: string, at: SimNode | undefined): readonly SimNode[] =>
   sitesOf(world, target, at).flatMap((index) => world.nodes[index] ?? [])
 
 export function eachPair(
   world: World,
   from: string,
   to: string,
-  at: SimNode | null,
+  at: SimNode | undefined,
   isOneWay: boolean,
   act: (from: number, to: number) => void,
 ): void {

@@ -42,7 +42,7 @@ function carryOutOne(world: World, node: SimNode, effect: Effect): void {
         if (isWritten) {
           node.disk.synced = effect.durable
           if (effect.durable.membership) noteRemembered(world, effect.durable.membership)
-          if (node.disk.inFlight === effect.durable) node.disk.inFlight = null
+          if (node.disk.inFlight === effect.durable) node.disk.inFlight = undefined
           world.strike('persisted', node)
           if (node.life === life) world.feed(node, { kind: 'persisted', version: effect.version })
         } else world.feed(node, { kind: 'persist-failed', reason: 'no space left on device' })
@@ -56,7 +56,6 @@ function carryOutOne(world: World, node: SimNode, effect: Effect): void {
       if (effect.level === 'pause' && node.guard === 'none') checkPause(world, node)
       return containNode(world, node, effect.level)
     case 'check-bound': {
-      const { life } = node
       const { lastFence } = effect
       world.timeline.in(world.random.between(1, 30), () => {
         if (node.life === life && reachesApi(world, node) && isAllBound(world, node)) world.feed(node, { kind: 'bound', lastFence })

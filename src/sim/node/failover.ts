@@ -119,7 +119,7 @@ function moveOne(world: World, node: SimNode, vm: number, from: number): boolean
   decideToWrite(world, node, 'ordering', {
     isAsRead: podAsRead(world, vm),
     apply: () => {
-      world.api.placement[vm] = null
+      world.api.placement[vm] = undefined
       world.count('failovers')
       world.note(`${node.name} deletes the pod of vm${vm} on ${world.nodes[from]?.name}`)
       checkOrdered(world, vm, from)

@@ -48,25 +48,25 @@ export function startKernels(world: World): void {
 
 function isFencedInTruth({ nodes, observer }: World, index: number): boolean {
   const name = nodes[index]?.name
-  return observer.latest !== null && name !== undefined && memberOf(observer.latest, name)?.standing === 'fenced'
+  return observer.latest !== undefined && name !== undefined && memberOf(observer.latest, name)?.standing === 'fenced'
 }
 
 /**
  * Without freeze mode both sides may have written. An administrator knows which room went on: the side without what was written there is thrown away, once
  * it is closed; where both have that or neither, what the side has that is not used.
  */
-function loserOf(world: World, volume: Volume): Side | null {
+function loserOf(world: World, volume: Volume): Side | 'neither' {
   if (world.options.isFreezeMode) {
     violate(world, 'lost-write', `vm${volume.vm}: split brain in freeze mode`)
-    return null
+    return 'neither'
   }
   const [a, b] = volume.sides
   const hasAll = contains(a.head, volume.binding)
   if (hasAll !== contains(b.head, volume.binding)) {
     const behind = hasAll ? b : a
-    return behind.isPrimary ? null : behind
+    return behind.isPrimary ? 'neither' : behind
   }
-  if (a.isPrimary && b.isPrimary) return null
+  if (a.isPrimary && b.isPrimary) return 'neither'
   if (a.isPrimary || b.isPrimary) return a.isPrimary ? b : a
   return world.api.placement[volume.vm] === a.node ? b : a
 }

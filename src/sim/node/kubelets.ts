@@ -23,7 +23,7 @@ export function startKubelets(world: World): void {
 function schedulePods(world: World): void {
   if (!world.api.isUp) return
   for (const volume of world.volumes) {
-    if (world.api.placement[volume.vm] !== null) continue
+    if (world.api.placement[volume.vm] !== undefined) continue
     const side = volume.sides.find((one) => {
       const node = world.nodes[one.node]
       return (

@@ -37,13 +37,13 @@ export function startAgent(world: World, node: SimNode): void {
     },
     timings: options.timings,
     brakes: simulatedBrakes,
-    durable: node.disk.synced,
+    durable: node.disk.synced ?? null,
     nowMs: localMs(world, node),
     seed: world.random.integer(1, 1e9),
   })
   noteWell(world, node)
   if (timeline.nowMs > 0) world.note(`${node.name} agent starts (boot ${node.boot}, incarnation ${node.incarnation})`)
-  if (node.disk.synced === null && node.lives === 1) world.feed(node, { kind: 'genesis', membership: world.genesis })
+  if (node.disk.synced === undefined && node.lives === 1) world.feed(node, { kind: 'genesis', membership: world.genesis })
   world.feed(node, { kind: 'watchdog', timeoutMs: options.watchdogMs })
   world.feed(node, { kind: 'contained', level: node.guard, isVerified: true })
   // The agent opens the device with its first permit; one that an earlier life opened runs on and is not petted by a mere start.
@@ -57,7 +57,7 @@ export function crashAgent(world: World, node: SimNode, backMs: number): void {
   // The kernel pets once when the process that holds the device dies (Linux, watchdog_release).
   if (node.holdsWatchdog && node.watchdogFiresAtMs !== Infinity) petWatchdog(world, node, world.options.watchdogMs ?? 0)
   node.holdsWatchdog = false
-  node.state = null
+  node.state = undefined
   node.backlog = []
   node.life += 1
   node.wellSinceMs = Infinity
@@ -69,9 +69,9 @@ export function crashAgent(world: World, node: SimNode, backMs: number): void {
 }
 
 export function resetNode(world: World, node: SimNode, reason: string): void {
-  checkReset(world, node, reason, node.state !== null && holdsPermit(node.state, localMs(world, node)))
+  checkReset(world, node, reason, node.state !== undefined && holdsPermit(node.state, localMs(world, node)))
   killCopiesAtReset(world, node)
-  node.state = null
+  node.state = undefined
   node.backlog = []
   node.life += 1
   node.boot += 1

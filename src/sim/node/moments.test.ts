@@ -1,7 +1,7 @@
 /** The adversary's moments are where their names say: what strikes there happens before anything else does. */
 import { describe, expect, it } from 'vitest'
 import { runSchedule } from '../run/run.ts'
-import { type Fault, hostileTimings, hostileWatchdogMs, type Moment, type Schedule } from '../schedule/schedule.ts'
+import { type Fault, hostileTimings, HOSTILE_WATCHDOG_MS, type Moment, type Schedule } from '../schedule/schedule.ts'
 
 const stop: Fault = { kind: 'stop', target: '@self', forMs: 600 }
 const cutOff: readonly Fault[] = ['a', 'witness'].map((to) => ({ kind: 'cut', from: 'b', to, isOneWay: false, path: null }))
@@ -17,7 +17,7 @@ function logOf(moment: Moment, fault: Fault, faults: readonly Fault[] = cutOff):
       vms: 6,
       isFreezeMode: false,
       timings: hostileTimings,
-      watchdogMs: hostileWatchdogMs,
+      watchdogMs: HOSTILE_WATCHDOG_MS,
       tickMs: 50,
       rebootMs: [1_500, 2_000],
     },

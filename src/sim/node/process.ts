@@ -28,7 +28,7 @@ export function stopToBrink(world: World, node: SimNode): void {
 export function noteWell(world: World, node: SimNode): void {
   const { nowMs } = world.timeline
   const isWell =
-    node.isPowered && node.state !== null && !node.state.process.isLeaving && node.stoppedUntilMs <= nowMs && node.disk.how === 'good'
+    node.isPowered && node.state !== undefined && !node.state.process.isLeaving && node.stoppedUntilMs <= nowMs && node.disk.how === 'good'
   if (!isWell) node.wellSinceMs = Infinity
   else if (node.wellSinceMs === Infinity) node.wellSinceMs = nowMs
 }

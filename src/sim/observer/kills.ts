@@ -9,7 +9,7 @@ import { checkNoWriterLeft } from './writers.ts'
  * when it learns of it, once in each of its lives on a disk.
  */
 function isUnderFence(world: World, node: SimNode): boolean {
-  const known = node.state?.durable.membership ?? node.disk.synced?.membership ?? null
+  const known = node.state?.durable.membership ?? node.disk.synced?.membership
   const own = known && memberOf(known, node.name)
   if (own?.standing === 'fenced') return true
   if (own && own.lastFence > (world.observer.killedFor.get(node.incarnation) ?? 0)) return true

@@ -4,7 +4,7 @@ import { runSchedule } from '../run/run.ts'
 import {
   type Fault,
   hostileTimings,
-  hostileWatchdogMs,
+  HOSTILE_WATCHDOG_MS,
   type Planned,
   type Schedule,
   type Strike,
@@ -23,7 +23,7 @@ function countsOf(options: Partial<WorldOptions>, planned: readonly Planned[], s
       vms: 4,
       isFreezeMode: false,
       timings: hostileTimings,
-      watchdogMs: hostileWatchdogMs,
+      watchdogMs: HOSTILE_WATCHDOG_MS,
       tickMs: 50,
       rebootMs: [1_500, 2_000],
       ...options,

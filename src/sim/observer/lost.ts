@@ -14,7 +14,7 @@ import {
 import type { Durable } from '../../protocol/state.ts'
 import type { SimNode, World } from '../world/world.ts'
 
-export const durableOf = ({ state, disk }: SimNode): Durable | null => state?.durable ?? disk.synced
+export const durableOf = ({ state, disk }: SimNode): Durable | undefined => state?.durable ?? disk.synced
 
 /** Whether no node remembers a newer register: by what is true, since nodes that are down have not read it yet. */
 export function isRegisterRemembered(world: World): boolean {

@@ -60,20 +60,20 @@ export function checkOutage(world: World, victim: SimNode, what: string, epoch?:
     voters.add(witnessVoter(witness.register.incarnation))
   // A witness that both sides reach has to choose one.
   const outside = new Set<string>()
-  for (const member of membership.members) {
-    const node = world.nodeByName.get(member.node)
+  for (const { node: name, incarnation } of membership.members) {
+    const node = world.nodeByName.get(name)
     if (node && !group.includes(node) && !isSettled(world.network.contactSinceMs(victim.index, node.index)))
-      outside.add(nodeVoter(member.node, member.incarnation))
+      outside.add(nodeVoter(name, incarnation))
   }
   if (membership.witness && world.options.hasWitness) outside.add(witnessVoter(membership.witness.incarnation))
   if (isMajority(votesOf(membership), (voter) => outside.has(voter))) return
   // In an epoch that is just being learned the votes before it still count.
   const { state } = victim
-  const isFresh = state !== null && readClock(victim.clock, nowMs) - state.epoch.learnedAtMs < 2 * world.options.timings.permitMs
+  const isFresh = state !== undefined && readClock(victim.clock, nowMs) - state.epoch.learnedAtMs < 2 * world.options.timings.permitMs
   if (isFresh && !isMajority(votesBeforeOf(membership), (voter) => voters.has(voter))) return
   // Its proposer died before it told: the others learned of the epoch from the register, a read later, and one more read is the witness's first ack in it.
   const justLearnedMs = world.options.timings.permitMs / 4
-  if (what === 'paused' && state !== null && readClock(victim.clock, nowMs) - state.epoch.learnedAtMs < justLearnedMs) return
+  if (what === 'paused' && state !== undefined && readClock(victim.clock, nowMs) - state.epoch.learnedAtMs < justLearnedMs) return
   // Whoever is fenced is judged by when that was made, above: the very value that fences it excuses nothing.
   if (what !== 'fenced' && isBlocked(world, membership, victim, group, voters)) return
   if (isMajority(votesOf(membership), (voter) => voters.has(voter)))
@@ -89,7 +89,7 @@ export function checkOutage(world: World, victim: SimNode, what: string, epoch?:
  * group without the victim is too few to finish it (docs/simulation.md, "Limits of the model").
  */
 function isBlocked(world: World, membership: Membership, victim: SimNode, group: readonly SimNode[], voters: ReadonlySet<string>): boolean {
-  const ofGroup = group.map(({ state }) => (state?.durable.membership?.epoch === membership.epoch ? state.durable.accepted : null))
+  const ofGroup = group.map(({ state }) => (state?.durable.membership?.epoch === membership.epoch ? state.durable.accepted : undefined))
   return [...ofGroup, world.witness.register.accepted].some((accepted) => {
     const value = accepted?.membership
     if (!value || value.epoch <= membership.epoch || memberOf(value, victim.name)?.standing !== 'fenced') return false

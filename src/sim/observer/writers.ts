@@ -8,7 +8,7 @@ import type { Copy, SimNode, World } from '../world/world.ts'
 import { violate } from './violations.ts'
 
 export function checkWriters(world: World, vm: number): void {
-  let first: Copy | null = null
+  let first: Copy | undefined
   for (const copy of world.copies) {
     if (copy.vm !== vm || !canWrite(world, copy)) continue
     if (first && first.node !== copy.node)

@@ -3,7 +3,7 @@ import { type Expectation, nodesOf, type ScenarioFile } from '../../scenario/fil
 import { isLive } from '../world/copies.ts'
 import type { World } from '../world/world.ts'
 
-/** Something to look at when its time has come: what is wrong then, null: nothing. */
+/** Something to look at when its time has come: what is wrong then, undefined: nothing. */
 export interface Checkpoint {
   readonly atMs: number
   readonly unmet: (world: World) => readonly string[]

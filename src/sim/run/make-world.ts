@@ -20,7 +20,7 @@ export function createWorld(schedule: Schedule, isTracing: boolean): World {
   const { options } = schedule
   const timeline = createTimeline()
   const random = randomFrom(options.seed)
-  const log: string[] | null = isTracing ? [] : null
+  const log: string[] | undefined = isTracing ? [] : undefined
   const counts = new Map<string, number>()
   const nodes = createNodes(options, random)
   const sites = [...nodes.map(({ name }) => name), 'witness', 'api']
@@ -82,7 +82,7 @@ const createApi = (): SimApi => ({
   taints: new Map(),
   outOfService: new Set(),
   unfenced: new Map(),
-  backup: null,
+  backup: undefined,
 })
 
 function createNodes(options: WorldOptions, random: Random): SimNode[] {
@@ -105,7 +105,7 @@ function createNodes(options: WorldOptions, random: Random): SimNode[] {
         isPowered: true,
         isDeclaredDead: false,
         hasBooted: true,
-        state: null,
+        state: undefined,
         stoppedUntilMs: -Infinity,
         backlog: [],
         deafUntilMs: -Infinity,

@@ -2,7 +2,7 @@
 import { memberOf } from '../../protocol/membership.ts'
 import { silentAfterMs } from '../../protocol/timings.ts'
 import { applyFault } from '../faults/faults.ts'
-import { lostAmidChoice } from '../faults/services.ts'
+import { LOST_AMID_CHOICE } from '../faults/services.ts'
 import { describeCause } from '../observer/epochs.ts'
 import { hasMajority, isRegisterRemembered, isUndecidable } from '../observer/lost.ts'
 import { violate } from '../observer/violations.ts'
@@ -28,7 +28,7 @@ const POLL_MS = 500
 
 export function runSchedule(schedule: Schedule, isTracing = false, checkpoints: readonly Checkpoint[] = []): Outcome {
   const world = createWorld(schedule, isTracing)
-  for (const { atMs, fault } of schedule.planned) world.timeline.at(atMs, () => applyFault(world, fault, null))
+  for (const { atMs, fault } of schedule.planned) world.timeline.at(atMs, () => applyFault(world, fault, undefined))
   const unmet: string[] = []
   for (const checkpoint of checkpoints) world.timeline.at(checkpoint.atMs, () => void unmet.push(...checkpoint.unmet(world)))
   let stallMs = 0
@@ -44,32 +44,32 @@ export function runSchedule(schedule: Schedule, isTracing = false, checkpoints: 
   }
 }
 
-/** Waits until `holds` gives null, and says how long that took; after `withinMs` what it gives is a violation, of P6 where no other property is named. */
+/** Waits until `holds` gives undefined, and says how long that took; after `withinMs` what it gives is a violation, of P6 where no other property is named. */
 function await_(
   world: World,
   withinMs: number,
   what: string,
-  holds: () => string | null,
+  holds: () => string | undefined,
   each?: () => void,
   property: Property = 'P6 it ends',
-): number | null {
+): number | undefined {
   const startMs = world.timeline.nowMs
   for (;;) {
     const reason = holds()
-    if (reason === null) return world.timeline.nowMs - startMs
+    if (reason === undefined) return world.timeline.nowMs - startMs
     if (world.timeline.nowMs - startMs >= withinMs) {
       violate(world, property, `${what}: after ${withinMs} ms ${reason}`)
-      return null
+      return undefined
     }
     each?.()
     world.timeline.runUntil(world.timeline.nowMs + POLL_MS)
-    if (world.observer.violations.length > 0) return null
+    if (world.observer.violations.length > 0) return undefined
   }
 }
 
 function afterwards(world: World): number {
   const { timings, watchdogMs, rebootMs, hasWitness } = world.options
-  applyFault(world, { kind: 'repair' }, null)
+  applyFault(world, { kind: 'repair' }, undefined)
   // Whoever was stopped does now what it had in hand: also say goodbye.
   world.timeline.runUntil(world.timeline.nowMs + POLL_MS)
   if (!hasMajority(world)) {
@@ -78,19 +78,19 @@ function afterwards(world: World): number {
   }
   const isUp = await_(world, rebootMs[1] * 3 + 15_000, 'all nodes boot', () => {
     const down = world.nodes.filter((node) => !node.state)
-    return down.length > 0 ? `${down.map(({ name }) => name).join(', ')} is not up` : null
+    return down.length > 0 ? `${down.map(({ name }) => name).join(', ')} is not up` : undefined
   })
-  if (isUp === null) return 0
+  if (isUp === undefined) return 0
   // 30 s with the default times; a witness that was restored must first lose its vote.
   const calmMs = 30_000 + timings.witnessShiftMs
-  if (world.counts.has(lostAmidChoice)) {
+  if (world.counts.has(LOST_AMID_CHOICE)) {
     world.timeline.runUntil(world.timeline.nowMs + calmMs)
-    if (unrest(world) !== null) {
+    if (unrest(world) !== undefined) {
       world.count('left to a person')
       return 0
     }
   }
-  if (await_(world, calmMs, 'after the last fault', () => (isUndecidable(world) ? null : unrest(world))) === null) return 0
+  if (await_(world, calmMs, 'after the last fault', () => (isUndecidable(world) ? undefined : unrest(world))) === undefined) return 0
   if (isUndecidable(world)) {
     // What is left to a person must be safe all the same.
     world.timeline.runUntil(world.timeline.nowMs + calmMs)
@@ -106,16 +106,16 @@ function afterwards(world: World): number {
     undefined,
     'P5 nothing forgotten',
   )
-  if (isCarriedOut === null) return 0
+  if (isCarriedOut === undefined) return 0
   const unfence = (): void => applyUnfence(world)
   // Once in any case: it takes back words that are still fresh, such as a pause.
   unfence()
   // Again, until it stays so: a fence that was proposed before the repair may be chosen after it, where disks are slow.
   do {
-    if (await_(world, 60_000 + 2 * timings.witnessShiftMs, 'every node is back', () => notBack(world), unfence) === null) return 0
+    if (await_(world, 60_000 + 2 * timings.witnessShiftMs, 'every node is back', () => notBack(world), unfence) === undefined) return 0
     // Whoever has just started must have heard the others once: a watchdog that nobody knows of is no protection.
     world.timeline.runUntil(world.timeline.nowMs + 4 * timings.heartbeatMs)
-  } while (notBack(world) !== null)
+  } while (notBack(world) !== undefined)
   return world.schedule.finale === null ? 0 : loseRoom(world, world.schedule.finale, hasWitness)
 }
 
@@ -124,7 +124,7 @@ function applyAfterRepair(world: World, fault: Fault): void {
   const counted = `fault ${fault.kind}`
   const before = world.counts.get(counted)
   world.isRepaired = false
-  applyFault(world, fault, null)
+  applyFault(world, fault, undefined)
   world.isRepaired = true
   if (before === undefined) world.counts.delete(counted)
   else world.counts.set(counted, before)
@@ -139,7 +139,7 @@ function applyUnfence(world: World): void {
   }
 }
 
-function unrest(world: World): string | null {
+function unrest(world: World): string | undefined {
   const latest = world.observer.latest ?? world.genesis
   const { register } = world.witness
   if (world.options.hasWitness && register.accepted && register.accepted.membership.epoch > register.membership.epoch)
@@ -161,10 +161,10 @@ function unrest(world: World): string | null {
     if (copy.state === 'paused' && node && memberOf(latest, node.name)?.standing !== 'fenced')
       return `vm${copy.vm} is paused on ${node.name}`
   }
-  return null
+  return undefined
 }
 
-function notCarriedOut(world: World): string | null {
+function notCarriedOut(world: World): string | undefined {
   const latest = world.observer.latest ?? world.genesis
   for (const { node, standing } of latest.members) {
     if (standing !== 'fenced') continue
@@ -177,10 +177,10 @@ function notCarriedOut(world: World): string | null {
       if (isFree) return `vm${volume.vm} is still ordered to run on ${node}`
     }
   }
-  return null
+  return undefined
 }
 
-function notBack(world: World): string | null {
+function notBack(world: World): string | undefined {
   const latest = world.observer.latest ?? world.genesis
   // A goodbye that was said before the repair: whoever dies after one is not missed.
   for (const { name, state } of world.nodes) if (state?.process.isLeaving === true) return `${name} is leaving`
@@ -227,18 +227,18 @@ function loseRoom(world: World, room: string, hasWitness: boolean): number {
   const fenceMs =
     r * (timings.detectMs + 3 * (timings.attemptMs + timings.heartbeatMs * 6) + 3 * (hasWitness ? timings.arbitrationDelayMs : 0)) + 2_000
   const confirm = (): void => applyAfterRepair(world, { kind: 'confirm-dead', target: room })
-  const isFenced = (): string | null => {
+  const isFenced = (): string | undefined => {
     const latest = world.observer.latest
-    return lost.some(({ name }) => latest && memberOf(latest, name)?.standing !== 'fenced') ? `room ${room} is not fenced` : null
+    return lost.some(({ name }) => latest && memberOf(latest, name)?.standing !== 'fenced') ? `room ${room} is not fenced` : undefined
   }
   const fenced = await_(world, fenceMs, `room ${room} is lost`, isFenced, needsPerson ? confirm : undefined)
-  if (fenced === null || watchdogMs === null) return 0
+  if (fenced === undefined || watchdogMs === null) return 0
   const orderMs = silentAfterMs(timings, watchdogMs) * r + 6_000
   const moved = await_(world, orderMs, `room ${room} is fenced`, () => {
     for (const { vm } of world.volumes)
       if (!world.copies.some((copy) => copy.vm === vm && copy.state === 'running' && world.nodes[copy.node]?.room !== room))
         return `vm${vm} does not run outside of room ${room}`
-    return null
+    return undefined
   })
-  return moved === null ? 0 : world.timeline.nowMs - startMs
+  return moved === undefined ? 0 : world.timeline.nowMs - startMs
 }

@@ -1,7 +1,7 @@
 /** A scenario file as a schedule of the simulator, with what must hold when. */
 import { defaultTimings } from '../../protocol/timings.ts'
 import { readScenario, scenarioNames } from '../../scenario/file.ts'
-import { type Fault, ordinaryWatchdogMs, type Schedule } from '../schedule/schedule.ts'
+import { type Fault, ORDINARY_WATCHDOG_MS, type Schedule } from '../schedule/schedule.ts'
 import { type Checkpoint, checkpointsOf } from './expectation.ts'
 
 export interface Scenario {
@@ -27,7 +27,7 @@ export function findScenario(name: string): Scenario | undefined {
         vms,
         isFreezeMode: freezeMode,
         timings: defaultTimings,
-        watchdogMs: watchdogMs === undefined ? ordinaryWatchdogMs : watchdogMs,
+        watchdogMs: watchdogMs === undefined ? ORDINARY_WATCHDOG_MS : watchdogMs,
         tickMs: 100,
         rebootMs: [20_000, 30_000],
       },

@@ -5,9 +5,9 @@ import { addEpisodes, strikeOf } from './episodes.ts'
 import { type Random, randomFrom } from './random.ts'
 import {
   hostileTimings,
-  hostileWatchdogMs,
+  HOSTILE_WATCHDOG_MS,
   type Moment,
-  ordinaryWatchdogMs,
+  ORDINARY_WATCHDOG_MS,
   type Planned,
   type Profile,
   type Schedule,
@@ -117,7 +117,9 @@ function worldOf(seed: number, profile: Profile, random: Random): WorldOptions {
     paths: random.chance(0.7) ? 1 : 2,
     vms: 4,
     isFreezeMode: random.chance(0.4),
-    ...(isHostile ? hostileWorld(random) : { timings: defaultTimings, watchdogMs: ordinaryWatchdogMs, rebootMs: [5_000, 40_000] as const }),
+    ...(isHostile
+      ? hostileWorld(random)
+      : { timings: defaultTimings, watchdogMs: ORDINARY_WATCHDOG_MS, rebootMs: [5_000, 40_000] as const }),
     ...(random.chance(0.04) ? { watchdogMs: null } : {}),
     tickMs: isHostile ? 50 : 100,
     preferredRoom: random.chance(0.35) ? 'b' : 'a',
@@ -130,7 +132,7 @@ function hostileWorld(random: Random): Pick<WorldOptions, 'timings' | 'watchdogM
   const ioResidueMs = random.pick([400, 400, 800])
   return {
     timings: { ...hostileTimings, killMs, ioResidueMs },
-    watchdogMs: random.pick([hostileWatchdogMs, hostileWatchdogMs, hostileWatchdogMs, 700, 2_600]),
+    watchdogMs: random.pick([HOSTILE_WATCHDOG_MS, HOSTILE_WATCHDOG_MS, HOSTILE_WATCHDOG_MS, 700, 2_600]),
     rebootMs: [1_500, 8_000],
     petsAPeriod: random.pick([5, 12]),
     areClocksAtEdge: true,

@@ -163,6 +163,6 @@ export const hostileTimings: Timings = {
   apiCallMs: 1_500,
 }
 
-export const hostileWatchdogMs = 1_200
+export const HOSTILE_WATCHDOG_MS = 1_200
 
-export const ordinaryWatchdogMs = 5_000
+export const ORDINARY_WATCHDOG_MS = 5_000

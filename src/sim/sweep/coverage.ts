@@ -23,13 +23,13 @@ export interface ScriptCoverage {
   }[]
 }
 
-const watched = /\/(src\/protocol\/[a-z-]+\.ts)$/
+const WATCHED = /\/(src\/protocol\/[a-z-]+\.ts)$/
 
 /** The blocks of the protocol's files; a module's own body is no block. */
 export function coverageOf(scripts: readonly ScriptCoverage[]): Coverage {
   let total: Coverage = {}
   for (const { url, functions } of scripts) {
-    const file = watched.exec(url)?.[1]
+    const file = WATCHED.exec(url)?.[1]
     if (file === undefined) continue
     const counts = new Map<string, number>()
     for (const { functionName, ranges } of functions)

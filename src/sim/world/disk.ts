@@ -5,14 +5,14 @@ import type { Timeline } from './timeline.ts'
 
 export interface SimDisk {
   /** What a read after a power loss gives: the last write that was fsynced. A torn one after it is told by its checksum. */
-  synced: Durable | null
+  synced: Durable | undefined
   /** The last write under way, which a crash of the process alone may leave whole. */
-  inFlight: Durable | null
+  inFlight: Durable | undefined
   how: 'good' | 'slow' | 'full'
   busyUntilMs: number
 }
 
-export const createDisk = (): SimDisk => ({ synced: null, inFlight: null, how: 'good', busyUntilMs: 0 })
+export const createDisk = (): SimDisk => ({ synced: undefined, inFlight: undefined, how: 'good', busyUntilMs: 0 })
 
 /** One write at a time, in order. `done` is called with whether it is on disk. */
 export function writeDisk(disk: SimDisk, durable: Durable, timeline: Timeline, random: Random, done: (isWritten: boolean) => void): void {
@@ -28,11 +28,11 @@ export function writeDisk(disk: SimDisk, durable: Durable, timeline: Timeline, r
 
 export function afterProcessCrash(disk: SimDisk, random: Random): void {
   if (disk.inFlight && random.chance(0.5)) disk.synced = disk.inFlight
-  disk.inFlight = null
+  disk.inFlight = undefined
   disk.busyUntilMs = 0
 }
 
 export function afterPowerLoss(disk: SimDisk): void {
-  disk.inFlight = null
+  disk.inFlight = undefined
   disk.busyUntilMs = 0
 }

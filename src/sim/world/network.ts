@@ -9,8 +9,8 @@ export interface Link {
   delayMs: number
   jitterMs: number
   duplicate: number
-  /** By kind of message: how much later it comes, null: never. */
-  filters: ReadonlyMap<Traffic, number | null>
+  /** By kind of message: how much later it comes, Infinity: never. */
+  filters: ReadonlyMap<Traffic, number>
   /** Since when it has been as good as new, Infinity: it is not. */
   goodSinceMs: number
 }
@@ -18,7 +18,7 @@ export interface Link {
 export interface Network {
   readonly sites: readonly string[]
   link(from: number, to: number, path: number): Link
-  change(from: number, to: number, path: number | null, change: Partial<Link>): void
+  change(from: number, to: number, path: number | undefined, change: Partial<Link>): void
   heal(): void
   /** `arrive` runs once for each copy that gets through, over every path. */
   travel(from: number, to: number, traffic: Traffic, arrive: () => void): void
@@ -32,7 +32,7 @@ const DELAY_MS = 0.3
 
 const JITTER_MS = 0.5
 
-const unfiltered: ReadonlyMap<Traffic, number | null> = new Map()
+const unfiltered: ReadonlyMap<Traffic, number> = new Map()
 
 export const freshLink = (): Omit<Link, 'goodSinceMs'> => ({
   isCut: false,
@@ -58,7 +58,7 @@ export function createNetwork(sites: readonly string[], nodes: number, paths: nu
     link,
     change: (from, to, path, change) => {
       for (let p = 0; p < pathsOf(from, to); p++) {
-        if (path !== null && path !== p && pathsOf(from, to) > 1) continue
+        if (path !== undefined && path !== p && pathsOf(from, to) > 1) continue
         const one = link(from, to, p)
         const wasGood = isGood(one)
         Object.assign(one, change)
@@ -79,8 +79,8 @@ export function createNetwork(sites: readonly string[], nodes: number, paths: nu
       for (let p = 0; p < count; p++) {
         const one = link(from, to, p)
         if (one.isCut || (one.loss > 0 && random.chance(one.loss))) continue
-        const lateMs = one.filters.size === 0 ? 0 : (one.filters.get(traffic) ?? (one.filters.has(traffic) ? null : 0))
-        if (lateMs === null) continue
+        const lateMs = one.filters.size === 0 ? 0 : (one.filters.get(traffic) ?? 0)
+        if (lateMs === Infinity) continue
         timeline.in(lateMs + one.delayMs + random.next() * one.jitterMs, arrive)
         if (one.duplicate > 0 && random.chance(one.duplicate)) timeline.in(one.delayMs + random.next() * 2 * (1 + one.jitterMs), arrive)
       }

@@ -22,7 +22,7 @@ export interface Observations {
   readonly violations: Violation[]
   /** Every epoch that anyone ever learned. */
   readonly chosen: Map<number, Membership>
-  latest: Membership | null
+  latest: Membership | undefined
   /** The highest epoch of which the adversary has heard. */
   announcedEpoch: number
   /** When each of them was first learned, by number. */
@@ -38,7 +38,7 @@ export interface Observations {
 export const createObservations = (): Observations => ({
   violations: [],
   chosen: new Map(),
-  latest: null,
+  latest: undefined,
   announcedEpoch: 0,
   chosenAtMs: new Map(),
   acceptedAtMs: new Map(),

@@ -6,7 +6,7 @@
 /** One write, linked to the one before it in the same history. */
 export interface Write {
   readonly depth: number
-  readonly before: Write | null
+  readonly before: Write | undefined
 }
 
 export type SideState = 'UpToDate' | 'Consistent' | 'Inconsistent'
@@ -14,7 +14,7 @@ export type SideState = 'UpToDate' | 'Consistent' | 'Inconsistent'
 /** One replica with its end of the connection. */
 export interface Side {
   readonly node: number
-  head: Write | null
+  head: Write | undefined
   state: SideState
   isPrimary: boolean
   connection: 'Connected' | 'Connecting' | 'StandAlone'
@@ -22,7 +22,7 @@ export interface Side {
   isLocked: boolean
   isSuspended: boolean
   /** Written here, not on the peer, not acknowledged. */
-  hanging: Write | null
+  hanging: Write | undefined
   /** Since when nothing came from the peer, Infinity: it does. */
   silentSinceMs: number
   syncedAtMs: number
@@ -38,25 +38,25 @@ export interface Volume {
   readonly vm: number
   readonly sides: readonly [Side, Side]
   /** The newest write that any writer was told is safe. */
-  acknowledged: Write | null
+  acknowledged: Write | undefined
   /**
    * The newest write that no start may miss, whatever the mode: acknowledged while both ends were connected, or by a survivor while the other end's node was
    * fenced. What a lost room acknowledged alone is not in it: without freeze mode that is lost by design.
    */
-  binding: Write | null
+  binding: Write | undefined
   /** During a live migration the second side may be opened as well. */
   isMigrating: boolean
 }
 
 const newSide = (node: number, isLocked: boolean): Side => ({
   node,
-  head: null,
+  head: undefined,
   state: 'UpToDate',
   isPrimary: false,
   connection: 'Connected',
   isLocked,
   isSuspended: false,
-  hanging: null,
+  hanging: undefined,
   silentSinceMs: Infinity,
   syncedAtMs: 0,
   wasUpToDate: true,
@@ -67,8 +67,8 @@ const newSide = (node: number, isLocked: boolean): Side => ({
 export const createVolume = (vm: number, nodes: readonly [number, number], isFreezeMode: boolean): Volume => ({
   vm,
   sides: [newSide(nodes[0], isFreezeMode), newSide(nodes[1], isFreezeMode)],
-  acknowledged: null,
-  binding: null,
+  acknowledged: undefined,
+  binding: undefined,
   isMigrating: false,
 })
 
@@ -77,10 +77,10 @@ export const sideOn = (volume: Volume, node: number): Side | undefined => volume
 export const otherSide = (volume: Volume, side: Side): Side => (volume.sides[0] === side ? volume.sides[1] : volume.sides[0])
 
 /** Whether everything in `older` is in `newer`. */
-export function contains(newer: Write | null, older: Write | null): boolean {
-  if (older === null) return true
+export function contains(newer: Write | undefined, older: Write | undefined): boolean {
+  if (older === undefined) return true
   let at = newer
-  while (at !== null && at.depth > older.depth) at = at.before
+  while (at !== undefined && at.depth > older.depth) at = at.before
   return at === older
 }
 
@@ -90,8 +90,8 @@ export interface StorageEvents {
   passes(a: number, b: number): boolean
   pingTimeoutMs: number
   resyncMs(): number
-  /** Which side's changes are thrown away, null: nobody's, they stay apart. */
-  splitBrain(volume: Volume): Side | null
+  /** Which side's changes are thrown away; neither: they stay apart. */
+  splitBrain(volume: Volume): Side | 'neither'
   lost(volume: Volume, side: Side): void
   frozen(volume: Volume, side: Side): void
 }
@@ -134,9 +134,9 @@ export function loseConnection(volume: Volume, side: Side, isFreezeMode: boolean
 
 /** Without a peer and without freeze mode a write is complete when it is here. */
 function settleHanging(volume: Volume, side: Side): void {
-  if (side.hanging === null) return
+  if (side.hanging === undefined) return
   side.head = side.hanging
-  side.hanging = null
+  side.hanging = undefined
   volume.acknowledged = side.head
 }
 
@@ -147,7 +147,7 @@ function reconnect(volume: Volume, events: StorageEvents): void {
   // Half a resync is no history of its own: it goes on in the same direction.
   const half = a.state === 'Inconsistent' ? a : b.state === 'Inconsistent' ? b : undefined
   const loser = half ?? (!aHasB && !bHasA ? events.splitBrain(volume) : undefined)
-  if (loser === null) return
+  if (loser === 'neither') return
   for (const side of volume.sides) {
     side.connection = 'Connected'
     side.silentSinceMs = Infinity
@@ -156,10 +156,10 @@ function reconnect(volume: Volume, events: StorageEvents): void {
   for (const side of volume.sides) {
     if (side.state === 'Consistent') side.state = 'UpToDate'
     // Seen on real DRBD: who reconnects as a frozen Primary is thawed, and its hanging writes are acknowledged.
-    if (side.hanging !== null) {
+    if (side.hanging !== undefined) {
       const isResyncTarget = side === target
       const written = side.hanging
-      side.hanging = null
+      side.hanging = undefined
       volume.acknowledged = written
       if (isResyncTarget) events.lost(volume, side)
       else {
@@ -183,7 +183,7 @@ function reconnect(volume: Volume, events: StorageEvents): void {
  * @param isPeerFenced whether the other end's node is fenced now, in truth.
  */
 export function writeOnce(volume: Volume, side: Side, isPassing: boolean, isPeerFenced = false): void {
-  if (!side.isPrimary || side.isSuspended || side.hanging !== null) return
+  if (!side.isPrimary || side.isSuspended || side.hanging !== undefined) return
   const peer = otherSide(volume, side)
   const isTarget = side.state === 'Inconsistent'
   // The newest is on the peer alone: a Primary that is being resynced writes on top of that, and without it not at all.
@@ -215,7 +215,7 @@ export function resumeIo(volume: Volume, side: Side): void {
 export function demote(side: Side): void {
   side.isPrimary = false
   side.isSuspended = false
-  side.hanging = null
+  side.hanging = undefined
 }
 
 export function disconnect(side: Side): void {

@@ -28,7 +28,7 @@ export interface SimNode {
   isDeclaredDead: boolean
   /** The boot has come as far as the agent once: before that nothing is started on this node. */
   hasBooted: boolean
-  state: State | null
+  state: State | undefined
   /** Stopped (SIGSTOP, swap, a slow hypervisor) until then, true ms. What reaches it meanwhile waits in `backlog`. */
   stoppedUntilMs: number
   backlog: (() => void)[]
@@ -90,14 +90,14 @@ export interface SimApi {
   readonly nodeVersions: number[]
   /** By VM: how many pods it has had, this one included. */
   readonly pods: number[]
-  /** By VM: the index of the node its pod is bound to, null: pending. */
-  placement: (number | null)[]
+  /** By VM: the index of the node its pod is bound to, undefined: pending. */
+  placement: (number | undefined)[]
   /** Fenced taint by node index: the epoch. */
   readonly taints: Map<number, number>
   readonly outOfService: Set<number>
   /** The epoch that un-fenced a node last, on its Node object. */
   readonly unfenced: Map<number, number>
-  backup: { readonly placement: (number | null)[]; readonly taints: readonly (readonly [number, number])[] } | null
+  backup: { readonly placement: (number | undefined)[]; readonly taints: readonly (readonly [number, number])[] } | undefined
 }
 
 export interface World {
@@ -117,7 +117,7 @@ export interface World {
   readonly observer: Observations
   readonly genesis: Membership
   readonly counts: Map<string, number>
-  readonly log: string[] | null
+  readonly log: string[] | undefined
   /** Disks that died with a membership on them. */
   disksLost: number
   /** Faults are over: nothing strikes any more. */
