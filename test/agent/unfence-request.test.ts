@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from 'vitest'
 import { unfenceRequest, unfenceWord } from '../../src/agent/requests/annotations.ts'
-import { askOnNode } from '../../src/agent/unfence-request.ts'
+import { askOnNode } from '../../src/agent/unfence/node-request.ts'
 import { createLog } from '../../src/observe/log.ts'
 import { nodeId } from '../../src/protocol/ids.ts'
 import { createFailoverBed, type FailoverBed } from '../failover/bed.ts'

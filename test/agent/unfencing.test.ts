@@ -1,6 +1,6 @@
 /** The coordinator's un-fence: from the checks to the epoch that a majority chooses, and on when it is learned. */
 import { afterEach, expect, test } from 'vitest'
-import { createUnfencing } from '../../src/agent/unfencing.ts'
+import { createUnfencing } from '../../src/agent/unfence/unfencing.ts'
 import type { Configuration } from '../../src/config/schema.ts'
 import { createLog } from '../../src/observe/log.ts'
 import { contactOf } from '../../src/protocol/contact.ts'

@@ -34,20 +34,8 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   'src/agent/state': ['src/protocol', 'src/disk', 'src/observe', 'src/kubernetes', 'src/drbd', 'src/evidence'],
   'src/agent/storage': ['src/protocol', 'src/disk', 'src/observe', 'src/drbd', 'src/evidence', 'src/agent/state'],
   'src/agent/guard': ['src/protocol', 'src/config', 'src/disk', 'src/observe', 'src/kubernetes', 'src/drbd', 'src/containment'],
-  'src/agent/agent-report.ts': ['src/protocol', 'src/evidence', ...FAILOVER],
-  'src/agent/unfencing.ts': [
-    'src/protocol',
-    'src/config',
-    'src/observe',
-    'src/kubernetes',
-    'src/evidence',
-    ...FAILOVER,
-    'src/agent/agent-report.ts',
-    'src/agent/unfence-leftovers.ts',
-  ],
-  'src/agent/unfence-leftovers.ts': ['src/protocol', 'src/config', 'src/observe', 'src/kubernetes', ...FAILOVER],
-  'src/agent/unfence-request.ts': ['src/protocol', 'src/observe', 'src/kubernetes', ...FAILOVER],
-  'src/agent/requests': ['src/protocol', 'src/config', 'src/observe', 'src/kubernetes', ...FAILOVER, 'src/agent/unfence-request.ts'],
+  'src/agent/unfence': ['src/protocol', 'src/config', 'src/observe', 'src/kubernetes', 'src/evidence', ...FAILOVER],
+  'src/agent/requests': ['src/protocol', 'src/config', 'src/observe', 'src/kubernetes', ...FAILOVER, 'src/agent/unfence'],
   'src/agent/fences': [
     'src/protocol',
     'src/config',
@@ -57,7 +45,7 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
     ...FAILOVER,
     'src/agent/storage',
     'src/agent/requests',
-    'src/agent/unfencing.ts',
+    'src/agent/unfence',
   ],
   'src/agent': [
     'src/protocol',
@@ -75,9 +63,7 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
     'src/agent/guard',
     'src/agent/requests',
     'src/agent/fences',
-    'src/agent/unfencing.ts',
-    'src/agent/unfence-request.ts',
-    'src/agent/agent-report.ts',
+    'src/agent/unfence',
   ],
   // The simulator is a second shell around what decides: the protocol, the planners of DRBD and of the failover. It sees no adapter.
   // What is above it is what a schedule says, then the world as it is, what is true of it, what lives in it, what goes wrong, and a run of all that.

@@ -14,7 +14,7 @@ import type { State } from '../../protocol/state.ts'
 import { confirmationOnNode, lookEveryMs, together, unfenceOnNode } from '../requests/annotations.ts'
 import { answerFencedConfirmation, evidenceOfLife, replyTo } from '../requests/replies.ts'
 import type { RequestOf } from '../requests/request.ts'
-import type { Unfencing } from '../unfencing.ts'
+import type { Unfencing } from '../unfence/unfencing.ts'
 import type { Carrying } from './carrying.ts'
 
 export interface LookOptions {

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
-import { storageEntry as end } from '../evidence/fixtures/storage-entry.ts'
-import type { StorageEntry } from '../evidence/storage-report.ts'
-import { agent, first, heartbeat } from '../protocol/fixtures/states.ts'
-import { nodeId } from '../protocol/ids.ts'
+import { storageEntry as end } from '../../evidence/fixtures/storage-entry.ts'
+import type { StorageEntry } from '../../evidence/storage-report.ts'
+import { agent, first, heartbeat } from '../../protocol/fixtures/states.ts'
+import { nodeId } from '../../protocol/ids.ts'
 import { agentReport } from './agent-report.ts'
 
 const b1 = nodeId('b1')

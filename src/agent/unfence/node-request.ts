@@ -1,8 +1,8 @@
 /** An un-fence that was asked for on the control socket: written on the Node, where the coordinator looks for it and answers. */
-import { writeRequest } from '../failover/unfence/annotations.ts'
-import type { KubeClient } from '../kubernetes/client.ts'
-import type { Log } from '../observe/log.ts'
-import type { NodeId } from '../protocol/ids.ts'
+import { writeRequest } from '../../failover/unfence/annotations.ts'
+import type { KubeClient } from '../../kubernetes/client.ts'
+import type { Log } from '../../observe/log.ts'
+import type { NodeId } from '../../protocol/ids.ts'
 
 /** Once: whoever asks says it again. */
 export async function askOnNode(

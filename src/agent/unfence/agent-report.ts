@@ -1,9 +1,9 @@
 /** What a node's own agent says now, for the checks of an un-fence. Pure reading. */
-import type { StorageEntry } from '../evidence/storage-report.ts'
-import type { AgentReport } from '../failover/unfence/checks.ts'
-import type { NodeId } from '../protocol/ids.ts'
-import { memberOf } from '../protocol/membership.ts'
-import type { State } from '../protocol/state.ts'
+import type { StorageEntry } from '../../evidence/storage-report.ts'
+import type { AgentReport } from '../../failover/unfence/checks.ts'
+import type { NodeId } from '../../protocol/ids.ts'
+import { memberOf } from '../../protocol/membership.ts'
+import type { State } from '../../protocol/state.ts'
 
 /**
  * Undefined while the node is not heard in its present incarnation: what an earlier one said is no word of this one.

@@ -1,16 +1,16 @@
 /** Un-fencing on the cluster, which the coordinator does, from a request to the end (src/failover/unfence). Adapter shell. */
-import type { Configuration } from '../config/schema.ts'
-import type { StorageEntry } from '../evidence/storage-report.ts'
-import { fenceId } from '../failover/fence/names.ts'
-import type { FailoverClock } from '../failover/run/clock.ts'
-import { type ChosenEpoch, startUnfence, type UnfenceResult } from '../failover/unfence/unfence.ts'
-import type { KubeClient } from '../kubernetes/client.ts'
-import type { Log } from '../observe/log.ts'
-import type { NodeId } from '../protocol/ids.ts'
-import { memberOf } from '../protocol/membership.ts'
-import type { State } from '../protocol/state.ts'
+import type { Configuration } from '../../config/schema.ts'
+import type { StorageEntry } from '../../evidence/storage-report.ts'
+import { fenceId } from '../../failover/fence/names.ts'
+import type { FailoverClock } from '../../failover/run/clock.ts'
+import { type ChosenEpoch, startUnfence, type UnfenceResult } from '../../failover/unfence/unfence.ts'
+import type { KubeClient } from '../../kubernetes/client.ts'
+import type { Log } from '../../observe/log.ts'
+import type { NodeId } from '../../protocol/ids.ts'
+import { memberOf } from '../../protocol/membership.ts'
+import type { State } from '../../protocol/state.ts'
 import { agentReport } from './agent-report.ts'
-import { createLeftovers } from './unfence-leftovers.ts'
+import { createLeftovers } from './leftovers.ts'
 
 export interface UnfencingOptions {
   readonly configuration: Configuration

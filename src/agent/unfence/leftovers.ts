@@ -1,12 +1,12 @@
 /** When the coordinator looks for taints of ours that no fence has any more: what an un-fence that was not finished left to do. Adapter shell. */
-import type { Configuration } from '../config/schema.ts'
-import { fenceId } from '../failover/fence/names.ts'
-import type { FailoverClock } from '../failover/run/clock.ts'
-import { type LeftOver, takeAwayLeftovers } from '../failover/unfence/leftovers.ts'
-import type { KubeClient } from '../kubernetes/client.ts'
-import type { Log } from '../observe/log.ts'
-import type { NodeId } from '../protocol/ids.ts'
-import type { State } from '../protocol/state.ts'
+import type { Configuration } from '../../config/schema.ts'
+import { fenceId } from '../../failover/fence/names.ts'
+import type { FailoverClock } from '../../failover/run/clock.ts'
+import { type LeftOver, takeAwayLeftovers } from '../../failover/unfence/leftovers.ts'
+import type { KubeClient } from '../../kubernetes/client.ts'
+import type { Log } from '../../observe/log.ts'
+import type { NodeId } from '../../protocol/ids.ts'
+import type { State } from '../../protocol/state.ts'
 
 export interface Leftovers {
   /** Asked often: looks now and then, and soon after `expect`. */
