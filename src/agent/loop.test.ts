@@ -13,7 +13,7 @@ test('what was learned is told when it is on disk, and after that, that it was w
         said.push('persist')
         written = resolve
       }),
-    onPersisted: () => said.push(`persisted, version ${loop.state().persistedVersion}`),
+    onPersisted: () => said.push(`persisted, version ${loop.state().disk.persistedVersion}`),
     send: () => undefined,
     askWitness: ({ id }) => Promise.resolve({ kind: 'failed', id, reason: 'none' }),
     contain: () => undefined,
@@ -26,7 +26,7 @@ test('what was learned is told when it is on disk, and after that, that it was w
   said.length = 0
   loop.feed({ kind: 'genesis', membership: first })
   expect(said).toEqual(['persist'])
-  const version = loop.state().durableVersion
+  const version = loop.state().disk.version
   written()
   await new Promise((resolve) => setImmediate(resolve))
   expect(said).toEqual(['persist', 'epoch 0', `persisted, version ${version}`])

@@ -163,10 +163,10 @@ test('a fence is carried out when it is learned, and its un-fence ends it, thoug
 test('a fence that is learned while the state is being written is carried out once it is written', async () => {
   bed = await createFailoverBed()
   const state = startCoordinator(first, [], false)
-  state.durableVersion = state.persistedVersion + 1
+  state.disk.version = state.disk.persistedVersion + 1
   learn(state, fencing(first, 'b1', 'b2'))
   expect(fences.underWay()).toEqual([])
-  state.persistedVersion = state.durableVersion
+  state.disk.persistedVersion = state.disk.version
   fences.review()
   expect(fences.underWay()).toEqual(['fence-1'])
 })
