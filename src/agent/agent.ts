@@ -159,12 +159,12 @@ async function stopInOrder(
   { loop, storage, guard, fences, capacity }: Parts,
   { probe, pulse, servers }: Running & { readonly servers: Servers },
 ): Promise<void> {
-  log.info('stopping: the others are told')
+  log.info('stopping: consent is sent to the others')
   loop.feed({ kind: 'leaving' })
   const isLeft = await guard.leave(LEAVE_WITHIN_MS)
   const statement = statementOf(loop.state())
   for (const { node } of loop.state().durable.membership?.members ?? [])
-    if (node !== self.node) transport.send(node, { kind: 'goodbye', statement })
+    if (node !== self.node) transport.send(node, { kind: 'consent', statement })
   stopping.abort()
   for (const part of [pulse, probe, fences, capacity, guard]) part.stop()
   await sleep(LAST_PACKETS_MS)

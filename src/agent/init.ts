@@ -6,7 +6,7 @@ import { nodeView, paths } from '../kubernetes/resources.ts'
 import { clusterId, nodeId, room } from '../protocol/ids.ts'
 import { genesis, type GenesisNode, type Membership } from '../protocol/membership.ts'
 import type { WitnessClient } from '../witness/register.ts'
-import { agentAnnotation, genesisName, genesisPath, parseWord, readGenesis } from './state/membership-source.ts'
+import { agentAnnotation, genesisName, genesisPath, parseIdentity, readGenesis } from './state/membership-source.ts'
 
 export interface InitOptions {
   readonly client: KubeClient
@@ -86,7 +86,7 @@ async function readyNodes({ client, roomLabel, nodes: only }: InitOptions): Prom
   const ready: GenesisNode[] = []
   for (const { name, labels, annotations } of wanted) {
     const inRoom = labels[roomLabel]
-    const word = parseWord(annotations[agentAnnotation])
+    const word = parseIdentity(annotations[agentAnnotation])
     if (inRoom === undefined) problems.push(`${name}: it has no label ${roomLabel}`)
     else if (typeof word === 'string') problems.push(`${name}: ${word}`)
     else ready.push({ node: nodeId(name), room: room(inRoom), ...word })

@@ -71,7 +71,7 @@ async function isAllBound(alive: readonly string[], { client, self, stopping, lo
   return pods.length === 0
 }
 
-const warned: ReadonlySet<NoteCode> = new Set<NoteCode>(['conflict', 'told-fenced', 'permit-lost', 'fence-chosen'])
+const warned: ReadonlySet<NoteCode> = new Set<NoteCode>(['conflict', 'own-fence', 'permit-lost', 'fence-chosen'])
 
 function tellNote(code: NoteCode, text: string, nodes: readonly NodeId[], { log, metrics }: Surroundings): void {
   if (code === 'veto') metrics.vetoes.inc()

@@ -45,14 +45,14 @@ export function createLoop(first: State, adapters: LoopAdapters): Loop {
       for (let next = queue.shift(); next; next = queue.shift()) {
         const result = step(state, next, adapters.nowMs())
         state = result.state
-        for (const effect of result.effects) carryOut(effect)
+        for (const effect of result.effects) execute(effect)
       }
     } finally {
       isStepping = false
     }
   }
 
-  const carryOut = (effect: Effect): void => {
+  const execute = (effect: Effect): void => {
     switch (effect.kind) {
       case 'persist': {
         const { version } = effect

@@ -5,7 +5,7 @@ import type { Metrics } from '../observe/metrics.ts'
 import { coordinator } from '../protocol/contact.ts'
 import { digestOf, fencedNodes, votesOf } from '../protocol/membership.ts'
 import { nodeProof } from '../protocol/proof.ts'
-import { holdsPermit, mayRunUntilMs } from '../protocol/running.ts'
+import { hasPermit, mayRunUntilMs } from '../protocol/running.ts'
 import type { State } from '../protocol/state.ts'
 import { isWitnessInReach } from '../protocol/witness-view.ts'
 
@@ -72,7 +72,7 @@ export function statusOf(
 /** Why this node is not ready, or null. */
 export function unreadyReason(state: State, nowMs: number): string | null {
   if (!state.durable.membership) return 'no membership yet: run roomfence init'
-  return holdsPermit(state, nowMs) ? null : 'this node has no permit: its workloads are contained'
+  return hasPermit(state, nowMs) ? null : 'this node has no permit: its workloads are contained'
 }
 
 export function updateMetrics(

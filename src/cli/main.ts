@@ -109,7 +109,7 @@ const named = ({ room = [], node = [], by }: Asked) => ({ rooms: room, nodes: no
 
 asking(
   'confirm-dead',
-  'give your word that nodes are off and stay off: it proves their fence, and where votes are missing the nodes that are left go on by it',
+  'confirm that nodes are off and stay off: it proves their fence, and where votes are missing the nodes that are left go on by it',
   (asked) => ({ kind: 'confirm-dead', ...named(asked) }),
   true,
 )
@@ -120,8 +120,8 @@ asking(
   true,
   'override all checks but the kill; it is recorded',
 )
-asking('pause', 'pause all fencing, until resumed', ({ by }) => ({ kind: 'pause-fencing', isPaused: true, by }), false)
-asking('resume', 'let fencing go on', ({ by }) => ({ kind: 'pause-fencing', isPaused: false, by }), false)
+asking('suspend', 'suspend all fencing, until resumed', ({ by }) => ({ kind: 'suspend-fencing', isSuspended: true, by }), false)
+asking('resume', 'let fencing go on', ({ by }) => ({ kind: 'suspend-fencing', isSuspended: false, by }), false)
 asking(
   'maintenance',
   'nodes that you will work on: neither dead nor alive, and without a vote. Drain them first',

@@ -7,54 +7,54 @@ type Timings = Configuration['timings']
 
 interface TimingRule {
   readonly field: keyof Timings
-  readonly holds: (timings: Timings) => boolean
+  readonly isKept: (timings: Timings) => boolean
   readonly allowed: (timings: Timings) => string
 }
 
 const TIMING_RULES: readonly TimingRule[] = [
   {
     field: 'permitMs',
-    holds: (t) => t.permitMs >= 4 * t.heartbeatMs,
+    isKept: (t) => t.permitMs >= 4 * t.heartbeatMs,
     allowed: (t) => `at least 4 * timings.heartbeatMs = ${4 * t.heartbeatMs}: a few lost heartbeats must not pause a node`,
   },
   {
     field: 'detectMs',
-    holds: (t) => t.detectMs >= 3 * t.heartbeatMs,
+    isKept: (t) => t.detectMs >= 3 * t.heartbeatMs,
     allowed: (t) => `at least 3 * timings.heartbeatMs = ${3 * t.heartbeatMs}: one or two lost heartbeats are no silence`,
   },
   {
     field: 'detectMs',
-    holds: (t) => t.detectMs < t.permitMs,
+    isKept: (t) => t.detectMs < t.permitMs,
     allowed: (t) => `less than timings.permitMs = ${t.permitMs}: the room that is cut off must be suspected before its permit ends anyway`,
   },
   {
     field: 'detectNodeMs',
-    holds: (t) => t.detectNodeMs >= t.detectMs,
+    isKept: (t) => t.detectNodeMs >= t.detectMs,
     allowed: (t) => `at least timings.detectMs = ${t.detectMs}: a single node is suspected later than a room`,
   },
   {
     field: 'arbitrationDelayMs',
-    holds: (t) => t.arbitrationDelayMs < t.permitMs,
+    isKept: (t) => t.arbitrationDelayMs < t.permitMs,
     allowed: (t) => `less than timings.permitMs = ${t.permitMs}: who waits longer has no permit left to ask with`,
   },
   {
     field: 'lingerMs',
-    holds: (t) => t.lingerMs >= 2 * t.heartbeatMs,
+    isKept: (t) => t.lingerMs >= 2 * t.heartbeatMs,
     allowed: (t) => `at least 2 * timings.heartbeatMs = ${2 * t.heartbeatMs}: a change that is just being made is not unfinished`,
   },
   {
     field: 'lateMs',
-    holds: (t) => t.lateMs < t.detectMs,
+    isKept: (t) => t.lateMs < t.detectMs,
     allowed: (t) => `less than timings.detectMs = ${t.detectMs}: an agent that slept through the silence must notice`,
   },
   {
     field: 'witnessRecentMs',
-    holds: (t) => t.witnessRecentMs < t.witnessShiftMs,
+    isKept: (t) => t.witnessRecentMs < t.witnessShiftMs,
     allowed: (t) => `less than timings.witnessShiftMs = ${t.witnessShiftMs}: else a vote shift is always vetoed`,
   },
   {
     field: 'witnessRecentMs',
-    holds: (t) => t.witnessRecentMs >= 2 * t.witnessReadMs,
+    isKept: (t) => t.witnessRecentMs >= 2 * t.witnessReadMs,
     allowed: (t) => `at least 2 * timings.witnessReadMs = ${2 * t.witnessReadMs}: one lost read must not move votes`,
   },
 ]
@@ -68,7 +68,7 @@ function repeated(values: readonly string[]): readonly number[] {
 /** Problems between fields that are each right by themselves. */
 export function brokenRules(configuration: Configuration): readonly Problem[] {
   const { timings, witness, paths, peerAddresses, containment, keys, node } = configuration
-  const problems: Problem[] = TIMING_RULES.filter((rule) => !rule.holds(timings)).map((rule) => ({
+  const problems: Problem[] = TIMING_RULES.filter((rule) => !rule.isKept(timings)).map((rule) => ({
     path: `timings.${rule.field}`,
     seen: String(timings[rule.field]),
     allowed: rule.allowed(timings),

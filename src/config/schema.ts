@@ -94,7 +94,7 @@ const timings = group(
     ioResidueMs: milliseconds(1000, 'I/O that may still be under way after a node was reset (R).', 0),
     apiCallMs: milliseconds(
       15_000,
-      'How long one call to the API server may take: then this agent and the server give it up. A node that is let back waits twice as long beside the permit.',
+      'How long one call to the API server may take: then this agent and the server give it up. Quarantine after an un-fence waits twice as long beside the permit.',
       100,
     ),
     restartGraceMs: milliseconds(2000, 'An agent restarted in the same boot has so long to get a permit before it pauses what runs.', 0),
@@ -268,7 +268,7 @@ const failover = group(
     maxFencedShare: share(0.5, 'At most this share of the cluster’s nodes is ever fenced, all fences together.', 0.01, 1),
     maxFencedShareOfRoom: share(0.5, 'At most this share of a room’s nodes is fenced one by one while the room lives.', 0.01, 1),
   },
-  'Carrying a fence out on the cluster.',
+  'Executing a fence on the cluster.',
 )
 
 const LABEL = /^(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?\/)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/

@@ -11,7 +11,7 @@ import { isAfterParting } from './run/excuse.ts'
 import { PARTED_MOMENT, playable } from './run/play.ts'
 import { type Scenario, scenarios } from './run/scenarios.ts'
 import { type BrokenRule, type Demo, setUp } from './run/setup.ts'
-import { createStage, expectedVms, type Stage } from './run/stage.ts'
+import { createControls, expectedVms, type Controls } from './run/stage.ts'
 import { timeline } from './run/timeline.ts'
 import { untouchedIn } from './run/translate.ts'
 
@@ -85,7 +85,7 @@ export async function runDemo(command: DemoCommand, print: (line: string) => voi
       say,
     })
     const progress = startProgress(running, say)
-    const stage = createStage(running, progress)
+    const stage = createControls(running, progress)
     try {
       await warmUp(stage)
       if (stage.wrongs.length === 0) {
@@ -120,7 +120,7 @@ export async function runDemo(command: DemoCommand, print: (line: string) => voi
 }
 
 /** With a rule broken on purpose the run ends when the observer has seen it, or after a while in which it saw nothing. */
-async function untilFound({ demo: played }: Stage): Promise<void> {
+async function untilFound({ demo: played }: Controls): Promise<void> {
   for (let tries = 0; tries < BROKEN_FOR_S; tries++) {
     await sleep(1_000)
     const healthyNodes = new Set(played.rooms.nodesOf(played.roomNames[0]).map(({ name }) => name))
@@ -190,13 +190,13 @@ function untouchedNodes(scenario: string, played: Demo): readonly string[] {
   return []
 }
 
-async function warmUp(stage: Stage): Promise<void> {
+async function warmUp(stage: Controls): Promise<void> {
   const expected = expectedVms(stage)
   await stage.until(`${expected.length} VMs to write`, () => expected.every((vm) => stage.writing().has(vm)), 60_000)
   const isQuiet = (): boolean =>
     [...stage.progress.statuses().values()].filter(({ permitRemainingSeconds }) => permitRemainingSeconds > 0).length ===
     stage.demo.observePorts.size
-  await stage.until('every node to hold a permit', isQuiet, 30_000)
-  stage.say(`${expected.length} VMs write, every node holds a permit`)
+  await stage.until('every node to have a permit', isQuiet, 30_000)
+  stage.say(`${expected.length} VMs write, every node has a permit`)
   await stage.pause(2_500)
 }

@@ -8,7 +8,7 @@ import * as fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { DurableError } from './durable-error.ts'
 import { type Disk, openDurableStore } from './durable-store.ts'
-import { decodeRecord, encodeRecord } from './record.ts'
+import { decodeStateFile, encodeStateFile } from './record.ts'
 
 interface State {
   readonly promised: number
@@ -61,14 +61,14 @@ describe('a durable store', () => {
 
   test('keeps the generation before, for people', async () => {
     await saved(1, 2)
-    expect(decodeRecord(readFileSync(join(directory, 'agent.previous')))).toMatchObject({ generation: 1, value: { promised: 1 } })
+    expect(decodeStateFile(readFileSync(join(directory, 'agent.previous')))).toMatchObject({ generation: 1, value: { promised: 1 } })
   })
 
   test('carries out saves in the order they were asked for', async () => {
     const store = await openHere()
     await Promise.all(Array.from({ length: 20 }, (_, promised) => store.save({ promised })))
     await store.close()
-    expect(decodeRecord(readFileSync(stateFile()))).toMatchObject({ generation: 20, value: { promised: 19 } })
+    expect(decodeStateFile(readFileSync(stateFile()))).toMatchObject({ generation: 20, value: { promised: 19 } })
   })
 
   test('that lost its file says lost, never empty', async () => {
@@ -107,13 +107,13 @@ describe('a durable store', () => {
 
   test('whose content its reader refuses says invalid', async () => {
     await saved(1)
-    writeFileSync(stateFile(), encodeRecord(2, { promised: 'much' }))
+    writeFileSync(stateFile(), encodeStateFile(2, { promised: 'much' }))
     expect(await codeOf(openHere())).toBe('invalid')
   })
 
   test('ignores a value that was only being written when power went', async () => {
     await saved(1)
-    writeFileSync(join(directory, 'agent.new'), encodeRecord(2, { promised: 2 }).subarray(0, 40))
+    writeFileSync(join(directory, 'agent.new'), encodeStateFile(2, { promised: 2 }).subarray(0, 40))
     const store = await openHere()
     expect(store.loaded).toMatchObject({ value: { promised: 1 } })
     await store.close()
@@ -188,7 +188,7 @@ describe('a disk that fails', () => {
       const store = await openHere(failing(step, 'EIO'))
       const before = store.loaded.kind === 'value' ? store.loaded.value.promised : -1
       const code = await codeOf(store.save({ promised: before + 1 }))
-      expect([before, before + 1]).toContain((decodeRecord(readFileSync(stateFile())) as { value: State }).value.promised)
+      expect([before, before + 1]).toContain((decodeStateFile(readFileSync(stateFile())) as { value: State }).value.promised)
       if (code === 'none') {
         expect(step).toBeGreaterThan(8)
         await store.close()
@@ -229,18 +229,18 @@ describe('a disk that fails', () => {
 
 describe('a record', () => {
   test('with any bit flipped is not sound', () => {
-    const whole = encodeRecord(12, { promised: 5, text: 'µ' })
+    const whole = encodeStateFile(12, { promised: 5, text: 'µ' })
     for (let bit = 0; bit < whole.length * 8; bit++) {
       const flipped = Buffer.from(whole)
       flipped.writeUInt8(flipped.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3)
-      expect(decodeRecord(flipped).isSound).toBe(false)
+      expect(decodeStateFile(flipped).isSound).toBe(false)
     }
   })
 
   test('comes back as it was written', () => {
     fc.assert(
       fc.property(fc.nat(), fc.jsonValue(), (generation, value) => {
-        expect(decodeRecord(encodeRecord(generation, value))).toEqual({
+        expect(decodeStateFile(encodeStateFile(generation, value))).toEqual({
           isSound: true,
           generation,
           value: JSON.parse(JSON.stringify(value)),
@@ -252,7 +252,7 @@ describe('a record', () => {
   test('is told from any other bytes', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
-        expect(decodeRecord(Buffer.from(bytes)).isSound).toBe(false)
+        expect(decodeStateFile(Buffer.from(bytes)).isSound).toBe(false)
       }),
     )
   })

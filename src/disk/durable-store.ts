@@ -10,7 +10,7 @@ import { access, type FileHandle, link, mkdir, open, readFile, rename, rm } from
 import { join } from 'node:path'
 import { type DirectoryLock, lockDirectory } from './directory-lock.ts'
 import { DurableError, errnoOf, refusedBySystem } from './durable-error.ts'
-import { decodeRecord, encodeRecord } from './record.ts'
+import { decodeStateFile, encodeStateFile } from './record.ts'
 
 /** `empty`: this directory never held a value. */
 export type Loaded<T> = { readonly kind: 'empty' } | { readonly kind: 'value'; readonly value: T; readonly generation: number }
@@ -80,7 +80,7 @@ async function loadFrom<T>(files: Files, parse: (value: unknown) => T): Promise<
         throw new DurableError('lost', files.state, `it is gone, but ${trace} shows that it was there`, BACKUP_IS_NO_WAY)
     return { kind: 'empty' }
   }
-  const record = decodeRecord(bytes)
+  const record = decodeStateFile(bytes)
   if (!record.isSound) throw new DurableError('corrupt', files.state, record.seen, BACKUP_IS_NO_WAY)
   try {
     return { kind: 'value', value: parse(record.value), generation: record.generation }
@@ -147,7 +147,7 @@ function openedStore<T>(directory: string, files: Files, loaded: Loaded<T>, lock
   }
 
   async function write(value: T): Promise<void> {
-    const bytes = encodeRecord(generation + 1, value)
+    const bytes = encodeStateFile(generation + 1, value)
     try {
       await writeSynced(files.aside, bytes, disk)
       await keepPrevious()

@@ -13,18 +13,18 @@ const FORMAT = '1'
 const checksum = (generation: number, body: Buffer): string =>
   createHash('sha256').update(`${generation} ${body.length}\n`).update(body).digest('hex')
 
-export function encodeRecord(generation: number, value: unknown): Buffer {
+export function encodeStateFile(generation: number, value: unknown): Buffer {
   const body = Buffer.from(JSON.stringify(value), 'utf8')
   return Buffer.concat([Buffer.from(`${MAGIC} ${FORMAT} ${generation} ${body.length} ${checksum(generation, body)}\n`), body])
 }
 
-export type DecodedRecord =
+export type DecodedStateFile =
   | { readonly isSound: true; readonly generation: number; readonly value: unknown }
   | { readonly isSound: false; readonly seen: string }
 
 /** Total: any bytes at all are a record or a word on what is wrong with them. */
-export function decodeRecord(bytes: Buffer): DecodedRecord {
-  const torn = (seen: string): DecodedRecord => ({ isSound: false, seen })
+export function decodeStateFile(bytes: Buffer): DecodedStateFile {
+  const torn = (seen: string): DecodedStateFile => ({ isSound: false, seen })
   if (bytes.length === 0) return torn('the file is empty')
   const end = bytes.subarray(0, 200).indexOf(0x0a)
   if (end < 0) return torn('its header line is missing')

@@ -45,5 +45,5 @@ export type NextStep<Command extends DrbdCommand = DrbdCommand> =
   /** Nothing to do now; plan again when something changes, or at `untilMs`. */
   | { readonly kind: 'wait'; readonly reason: string; readonly untilMs?: number }
   /** Will not become right by itself. */
-  | { readonly kind: 'held'; readonly reason: string; readonly nextStep: string }
+  | { readonly kind: 'blocked'; readonly reason: string; readonly nextStep: string }
   | { readonly kind: 'done'; readonly outcome: string }

@@ -17,7 +17,7 @@ export interface FollowerOptions {
 /** @returns what ends it for good. */
 export function followEvents(options: FollowerOptions): () => void {
   let isStopped = false
-  let pauseMs = options.restartAfterMs
+  let restartInMs = options.restartAfterMs
   let timer: NodeJS.Timeout | undefined
   let child: ChildProcess | undefined
 
@@ -38,8 +38,8 @@ export function followEvents(options: FollowerOptions): () => void {
       options.onProblem(reason)
       // It dies silently when it was not read fast enough: any exit means that the state is unknown.
       options.onChange()
-      timer = setTimeout(start, pauseMs)
-      pauseMs = Math.min(pauseMs * 2, options.restartAtMostMs)
+      timer = setTimeout(start, restartInMs)
+      restartInMs = Math.min(restartInMs * 2, options.restartAtMostMs)
     }
     one.once('error', (error) => end(`events2 could not be run: ${error.message}`))
     one.once('close', (exitCode, signal) => end(`events2 ended (${exitCode ?? signal})`))
@@ -54,7 +54,7 @@ export function followEvents(options: FollowerOptions): () => void {
         // A line without end would otherwise fill the memory.
         if (rest.length > 64 * 1024) parseEvent(rest)
         if (!state.isComplete) return
-        pauseMs = options.restartAfterMs
+        restartInMs = options.restartAfterMs
         if (!before.isComplete) options.onProblem(undefined)
         if (state.hasSkipped || isOtherState(before, state)) options.onChange()
         state = { ...state, hasSkipped: false }

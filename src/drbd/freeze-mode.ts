@@ -19,7 +19,7 @@ export interface FreezeJudgement {
    * This is the statement that is made to the other end, in the present epoch: whoever is Primary *here* is frozen in the same moment in which
    * it loses any replica across the rooms. It is the other end's proof (`storage`), never one's own.
    */
-  readonly holds: boolean
+  readonly isOn: boolean
   /** Why it does not hold; each names what was seen and what is needed. Empty when it holds. */
   readonly reasons: readonly string[]
   /** What does not endanger the data but costs time or needs a person on the way back. */
@@ -45,7 +45,7 @@ export function judgeFreezeMode({ resource, shown, ownRoom, peerRoom, usermodeHe
     if (!resource.connections.some((one) => one.peer === peer))
       reasons.push(`the connection to ${peer} is configured but not in the status`)
   }
-  return { resource: resource.name, holds: reasons.length === 0, reasons, warnings: warningsOf(shown, replicas) }
+  return { resource: resource.name, isOn: reasons.length === 0, reasons, warnings: warningsOf(shown, replicas) }
 }
 
 /** The options in force on the connection; undefined where `show` does not have it. */

@@ -85,7 +85,7 @@ describe('freeze mode', () => {
     expect(reasons({ shown: { ...input.shown, connections: [] } })).toMatch(/options .* are not known/)
     expect(reasons({ ownRoom: 'b' })).toMatch(/no connection to a replica in another room/)
     expect(judgeFreezeMode({ ...input, peerRoom: () => undefined }).reasons.join()).toMatch(/room of peer node-b1 is unknown/)
-    expect(judgeFreezeMode({ ...input, shown: undefined, usermodeHelper: undefined }).holds).toBe(false)
+    expect(judgeFreezeMode({ ...input, shown: undefined, usermodeHelper: undefined }).isOn).toBe(false)
   })
 
   test('asks nothing of a connection within the room or to a diskless peer', () => {
@@ -98,7 +98,7 @@ describe('freeze mode', () => {
 
   test('is not what real DRBD has by default', () => {
     const [shown] = parseShow(readFileSync(join(import.meta.dirname, 'fixtures', 'show-defaults.txt'), 'utf8'))
-    expect(judgeFreezeMode({ ...input, shown }).holds).toBe(false)
+    expect(judgeFreezeMode({ ...input, shown }).isOn).toBe(false)
   })
 })
 
@@ -129,10 +129,10 @@ describe('a survivor', () => {
     const stale = new Map([['node-a1', { wasUpToDate: false, readAtMs: 1 }]])
     const alone = withConnections(survivorSecondary, { connectionState: 'StandAlone' })
     expect(planSurvivor(viewOf(alone, { memory: stale }))).toMatchObject({
-      kind: 'held',
+      kind: 'blocked',
       reason: expect.stringMatching(/stale/),
     })
-    expect(planSurvivor(viewOf(alone, { memory: new Map() }))).toMatchObject({ kind: 'held' })
+    expect(planSurvivor(viewOf(alone, { memory: new Map() }))).toMatchObject({ kind: 'blocked' })
     const dipped = { ...alone, volumes: alone.volumes.map((one) => ({ ...one, diskState: 'Consistent' as const })) }
     expect(planSurvivor(viewOf(dipped)).kind).toBe('wait')
   })
@@ -155,7 +155,7 @@ describe('a survivor', () => {
       ...frozenPrimary,
       connections: [...withConnections(frozenPrimary, { connectionState: 'StandAlone' }).connections, other],
     }
-    expect(planSurvivor(viewOf(resource, { fenced: new Set(['node-b1']) }))).toMatchObject({ kind: 'held' })
+    expect(planSurvivor(viewOf(resource, { fenced: new Set(['node-b1']) }))).toMatchObject({ kind: 'blocked' })
   })
 
   test('reconnects only after the loser is confirmed Secondary, and locks again at once', () => {

@@ -76,7 +76,7 @@ function planTakeover(view: SurvivorView, lost: readonly Connection[]): NextStep
   const blocking = resource.connections.find((connection) => isMissingReplica(view, connection))
   if (blocking !== undefined) {
     return {
-      kind: 'held',
+      kind: 'blocked',
       reason: `the replica on ${blocking.peer} is not connected and not fenced: going on here would leave it behind without its knowing`,
       nextStep: `bring ${blocking.peer} back, or have it fenced`,
     }
@@ -96,7 +96,7 @@ function planThaw(resource: Resource): NextStep {
       Boolean,
     )
     return {
-      kind: 'held',
+      kind: 'blocked',
       reason: `I/O stays suspended for ${why.join(', ')}: not for fencing, so not roomfence's to resume`,
       nextStep: `look at drbdsetup status ${resource.name}; set quorum off where roomfence arbitrates`,
     }
@@ -129,12 +129,12 @@ function doubtAboutData(view: SurvivorView, lost: readonly Connection[]): NextSt
     const isTieBreaker = peerVolumes.length > 0 && peerVolumes.every(({ isPeerClient }) => isPeerClient)
     if (known?.wasUpToDate === true || (isTieBreaker && known === undefined)) continue
     return {
-      kind: 'held',
+      kind: 'blocked',
       reason:
         known === undefined
           ? `nobody remembers that this replica was UpToDate while ${peer} was connected`
           : `this replica was not UpToDate when ${peer} was last connected: it says UpToDate now, but may be stale`,
-      nextStep: 'a person decides: bring the lost room back, or confirm that this replica is to be used',
+      nextStep: 'an operator decides: bring the lost room back, or confirm that this replica is to be used',
     }
   }
   return undefined
@@ -146,7 +146,7 @@ function doubtOfDisk({ volume, diskState }: Volume): NextStep {
     return { kind: 'wait', reason: `volume ${volume} is Consistent: settling after the loss, or restarted while the peer was away` }
   }
   return {
-    kind: 'held',
+    kind: 'blocked',
     reason: `volume ${volume} is ${diskState} here, but must be UpToDate`,
     nextStep: 'bring the lost room back: the newest data is there',
   }

@@ -24,7 +24,7 @@ export const TYPE_OF: { readonly [K in WireKind]: number } = {
   heartbeat: 1,
   ack: 2,
   want: 3,
-  goodbye: 4,
+  consent: 4,
   'ask-doors': 5,
   doors: 6,
   learn: 7,
@@ -129,10 +129,10 @@ function writeEntry(out: Writer, entry: StorageEntry): void {
     flagsOf(
       entry.ownUpToDate,
       entry.isPrimary,
-      entry.isSuspendedFencing,
+      entry.isFrozen,
       entry.isConnected,
       entry.peerUpToDate,
-      entry.freezeHolds,
+      entry.hasFreezeMode,
       entry.isUnlocked,
       entry.isCutByForce,
       entry.isClient,
@@ -149,10 +149,10 @@ function readEntry(from: Reader): StorageEntry {
     peer,
     ownUpToDate: flag(0),
     isPrimary: flag(1),
-    isSuspendedFencing: flag(2),
+    isFrozen: flag(2),
     isConnected: flag(3),
     peerUpToDate: flag(4),
-    freezeHolds: flag(5),
+    hasFreezeMode: flag(5),
     isUnlocked: flag(6),
     isCutByForce: flag(7),
     isClient: flag(8),
@@ -216,7 +216,7 @@ export function encodeMessage(message: WireMessage): Buffer {
     case 'ask-doors':
       out.count(message.epoch)
       break
-    case 'goodbye':
+    case 'consent':
       writeStatement(out, message.statement)
       break
     case 'doors':
@@ -259,7 +259,7 @@ function decodeBinary(kind: Exclude<WireKind, JsonKind>, from: Reader): WireMess
     case 'want':
     case 'ask-doors':
       return { kind, epoch: readEpoch(from) }
-    case 'goodbye':
+    case 'consent':
       return { kind, statement: readStatement(from) }
     case 'doors':
       return { kind, epoch: readEpoch(from), doors: readDoors(from) }

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { judge, MOST_RETIRED, NEW_SESSION, type Session, withSaid, WINDOW } from './session.ts'
+import { judge, MOST_RETIRED, NEW_SESSION, type Session, withStatement, WINDOW } from './session.ts'
 import { NO_NONCE, type Nonce } from './wire.ts'
 
 const nonce = (number: number) => (number + 1).toString(16).padStart(16, '0') as Nonce
@@ -68,21 +68,21 @@ describe('a session', () => {
 
 describe('what a peer says of itself', () => {
   const says = (counter: number, message: unknown, life = 1) =>
-    ({ senderNonce: nonce(life), counter, message }) as Parameters<typeof withSaid>[1]
+    ({ senderNonce: nonce(life), counter, message }) as Parameters<typeof withStatement>[1]
   const heartbeat = (counter: number, sequence: number, life = 1) => says(counter, { kind: 'heartbeat', sequence }, life)
 
   test('is not taken back by a heartbeat that was longer on its way, nor by one from before a goodbye', () => {
-    const first = withSaid(undefined, heartbeat(7, 3))
-    expect(withSaid(first, heartbeat(5, 2))).toBeUndefined()
-    const said = withSaid(first, says(9, { kind: 'goodbye' }))
-    expect(withSaid(said, heartbeat(8, 4))).toBeUndefined()
-    expect(withSaid(said, heartbeat(10, 4))).toBeDefined()
+    const first = withStatement(undefined, heartbeat(7, 3))
+    expect(withStatement(first, heartbeat(5, 2))).toBeUndefined()
+    const said = withStatement(first, says(9, { kind: 'consent' }))
+    expect(withStatement(said, heartbeat(8, 4))).toBeUndefined()
+    expect(withStatement(said, heartbeat(10, 4))).toBeDefined()
   })
 
   test('comes on every path, and anew in another life', () => {
-    const said = withSaid(undefined, heartbeat(7, 3))
-    expect(withSaid(said, heartbeat(6, 3))).toBeDefined()
-    expect(withSaid(said, heartbeat(1, 1, 2))).toBeDefined()
-    expect(withSaid(said, says(2, { kind: 'ack' }))).toBeDefined()
+    const said = withStatement(undefined, heartbeat(7, 3))
+    expect(withStatement(said, heartbeat(6, 3))).toBeDefined()
+    expect(withStatement(said, heartbeat(1, 1, 2))).toBeDefined()
+    expect(withStatement(said, says(2, { kind: 'ack' }))).toBeDefined()
   })
 })

@@ -19,24 +19,24 @@ export interface Session {
 }
 
 /** The latest that a peer said of itself in one life: sequence of its newest heartbeat, and the counter of its goodbye. */
-export interface Said {
+export interface LatestStatements {
   readonly life: Nonce
   readonly sequence: number
-  readonly goodbyeCounter: number
+  readonly consentCounter: number
 }
 
 /**
  * What is known of a peer's words with one packet more; undefined where a later one came before it. On its way for long, a heartbeat would take back what
  * was said since: that the watchdog is closed, say (docs/protocol/proofs.md).
  */
-export function withSaid(
-  said: Said | undefined,
+export function withStatement(
+  latest: LatestStatements | undefined,
   { senderNonce: life, counter, message }: Pick<Packet, 'senderNonce' | 'counter' | 'message'>,
-): Said | undefined {
-  const known = said?.life === life ? said : { life, sequence: 0, goodbyeCounter: 0 }
-  if (message.kind === 'goodbye') return { ...known, goodbyeCounter: Math.max(known.goodbyeCounter, counter) }
+): LatestStatements | undefined {
+  const known = latest?.life === life ? latest : { life, sequence: 0, consentCounter: 0 }
+  if (message.kind === 'consent') return { ...known, consentCounter: Math.max(known.consentCounter, counter) }
   if (message.kind !== 'heartbeat') return known
-  if (message.sequence < known.sequence || counter < known.goodbyeCounter) return undefined
+  if (message.sequence < known.sequence || counter < known.consentCounter) return undefined
   return { ...known, sequence: message.sequence }
 }
 

@@ -7,8 +7,8 @@ import { ENTRIES_A_PAGE, NO_REPORTS, pagesOf, reportOf, type StorageEntry, type 
 const a1 = nodeId('a1')
 const sender = { node: a1, incarnation: incarnation('i1'), life: 'x' }
 
-const entryOf = (index: number, freezeHolds = true): StorageEntry => storageEntry('b1', { resource: `pvc-${index}`, freezeHolds })
-const entries = (count: number, freezeHolds = true) => Array.from({ length: count }, (_, index) => entryOf(index, freezeHolds))
+const entryOf = (index: number, hasFreezeMode = true): StorageEntry => storageEntry('b1', { resource: `pvc-${index}`, hasFreezeMode: hasFreezeMode })
+const entries = (count: number, hasFreezeMode = true) => Array.from({ length: count }, (_, index) => entryOf(index, hasFreezeMode))
 
 const entriesNow = (reports: StorageReports, nowMs = 0, maxAgeMs = 1000) =>
   reportOf(reports, a1, incarnation('i1'), epoch(4), nowMs, maxAgeMs)?.entries
@@ -48,7 +48,7 @@ describe('a storage report', () => {
 
   test('that was taken back does not come again with a late page', () => {
     const withdrawn = withReport(withReport(NO_REPORTS, 1, entries(1)), 2, entries(1, false))
-    expect(entriesNow(withReport(withdrawn, 1, entries(1)))?.[0]?.freezeHolds).toBe(false)
+    expect(entriesNow(withReport(withdrawn, 1, entries(1)))?.[0]?.hasFreezeMode).toBe(false)
   })
 
   test('stays while the next is still coming in', () => {

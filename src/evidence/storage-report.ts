@@ -11,11 +11,11 @@ export interface StorageEntry {
   readonly isClient: boolean
   readonly isPrimary: boolean
   /** I/O is suspended because the peer is lost: a frozen Primary. */
-  readonly isSuspendedFencing: boolean
+  readonly isFrozen: boolean
   readonly isConnected: boolean
   readonly peerUpToDate: boolean
   /** `fencing resource-and-stonith` and all that goes with it is confirmed at this end. */
-  readonly freezeHolds: boolean
+  readonly hasFreezeMode: boolean
   /** roomfence has withdrawn the freeze at this end. */
   readonly isUnlocked: boolean
   /** `disconnect --force` was done and verified. */

@@ -9,7 +9,7 @@ import type { Address } from '../protocol/membership.ts'
 import type { Join, Message } from '../protocol/messages.ts'
 import type { KeyRing } from './keys.ts'
 import { createSender, type Peer, type Sender, type UnsentReason } from './sender.ts'
-import { judge, NEW_SESSION, type Said, type Session, withSaid } from './session.ts'
+import { judge, NEW_SESSION, type LatestStatements, type Session, withStatement } from './session.ts'
 import type { StorageReport } from './storage-report.ts'
 import { decodePacket, NO_NONCE, type Nonce, type Packet, type PacketRefusal } from './wire.ts'
 
@@ -146,7 +146,7 @@ interface Receiver {
 /** Takes what is verified and new of a peer, and tells nobody of the rest. */
 function createReceiver({ node, onStranger }: TransportOptions, sender: Sender, refuse: Refuse): Receiver {
   const sessions = new Map<NodeId, Session>()
-  const said = new Map<NodeId, Said>()
+  const said = new Map<NodeId, LatestStatements>()
   let listener: (received: Received) => void = () => undefined
   let received = 0
   return {
@@ -172,9 +172,9 @@ function createReceiver({ node, onStranger }: TransportOptions, sender: Sender, 
         if (verdict.isNewLife) sender.sendHello(from, path, packet.senderNonce)
         return
       }
-      const saidNow = withSaid(said.get(from), packet)
-      if (!saidNow) return refuse('overtaken', from, path)
-      said.set(from, saidNow)
+      const latestNow = withStatement(said.get(from), packet)
+      if (!latestNow) return refuse('overtaken', from, path)
+      said.set(from, latestNow)
       received += 1
       listener({ from, incarnation: packet.incarnation, life: packet.senderNonce, path, message, atMs })
     },

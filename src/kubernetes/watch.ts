@@ -138,7 +138,7 @@ interface Relisting {
 async function keepCurrent<T>(options: CollectionOptions<T>, items: Items<T>, stopping: AbortSignal, relisting: Relisting): Promise<void> {
   const { path, onEnding } = options
   let resourceVersion: string | undefined
-  let pauseMs = FIRST_PAUSE_MS
+  let retryMs = FIRST_PAUSE_MS
   while (!stopping.aborted) {
     try {
       if (relisting.signal().aborted) {
@@ -152,8 +152,8 @@ async function keepCurrent<T>(options: CollectionOptions<T>, items: Items<T>, st
       resourceVersion = await watchOnce(options, items.take, resourceVersion, AbortSignal.any([stopping, relisting.signal()]))
       onEnding?.('closed', undefined)
       // A server that closes at once must not be asked in a tight loop.
-      if (performance.now() - startedMs > 1_000) pauseMs = FIRST_PAUSE_MS
-      else await pause(pauseMs, stopping)
+      if (performance.now() - startedMs > 1_000) retryMs = FIRST_PAUSE_MS
+      else await sleep(retryMs, stopping)
     } catch (error) {
       if (stopping.aborted) return
       if (relisting.signal().aborted) continue
@@ -165,11 +165,11 @@ async function keepCurrent<T>(options: CollectionOptions<T>, items: Items<T>, st
       onEnding?.(ending, typed)
       if (ending === 'absent') items.listed(undefined)
       if (ending !== 'broken' && ending !== 'throttled') resourceVersion = undefined
-      await pause(
-        ending === 'absent' ? LONGEST_PAUSE_MS : (typed.retryAfterMs ?? (ending === 'expired' ? 0 : pauseMs)),
+      await sleep(
+        ending === 'absent' ? LONGEST_PAUSE_MS : (typed.retryAfterMs ?? (ending === 'expired' ? 0 : retryMs)),
         AbortSignal.any([stopping, relisting.signal()]),
       )
-      pauseMs = relisting.signal().aborted ? FIRST_PAUSE_MS : Math.min(LONGEST_PAUSE_MS, pauseMs * 2)
+      retryMs = relisting.signal().aborted ? FIRST_PAUSE_MS : Math.min(LONGEST_PAUSE_MS, retryMs * 2)
     }
   }
 }
@@ -304,7 +304,7 @@ function watchError(path: string, line: WatchLine): KubeError {
 }
 
 /** Resolves early when stopped. */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
+export function sleep(ms: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted || ms <= 0) return Promise.resolve()
   return new Promise((resolve) => {
     const done = (): void => {

@@ -113,11 +113,11 @@ describe('a voter', () => {
 
 describe('what a voter says of a fenced node', () => {
   const out = nextEpoch(first, { witness: { incarnation: 'w0', isVoting: false }, cause: { kind: 'vote-shift', witness: 'out' } })
-  const fencedAfter = (between: Membership, saidIn: readonly Membership[], isMissed = false) => {
+  const fencedAfter = (between: Membership, statedIn: readonly Membership[], isMissed = false) => {
     const made = agent('a2', { durable: { membership: first } })
     for (const membership of [first, between]) {
       if (membership === between && !isMissed) made.hear('a1', { kind: 'learn', membership }, 1_100)
-      if (saidIn.includes(membership)) made.hear('b1', heartbeat(membership, 1, { watchdogMs: 5_000 }), 1_200)
+      if (statedIn.includes(membership)) made.hear('b1', heartbeat(membership, 1, { watchdogMs: 5_000 }), 1_200)
     }
     made.hear('a1', { kind: 'learn', membership: fencing(between, 'b1') }, 1_300)
     return doorStatements(made.state, 9_000).map(({ node, watchdogMs }) => [node, watchdogMs])

@@ -100,12 +100,12 @@ export function doorStatements(state: State, nowMs: number): readonly DoorStatem
     const fence = state.epoch.fences.get(node)
     // What it said of its watchdog while other votes counted it may have taken back before a majority of those; a withdrawal before a majority of the votes
     // that fenced it has a voter in common with the fence.
-    const saidInTime = contact.epoch >= (fence?.votesSinceEpoch ?? epochBeforeFence(membership, node))
+    const statedInTime = contact.epoch >= (fence?.votesSinceEpoch ?? epochBeforeFence(membership, node))
     return {
       node,
       ackedAgoMs: nowMs - Math.max(contact.ackedAtMs, state.process.startedAtMs),
       installedAgoMs: nowMs - (fence?.floorMs ?? nowMs),
-      watchdogMs: saidInTime ? (contact.statement?.watchdogMs ?? null) : null,
+      watchdogMs: statedInTime ? (contact.statement?.watchdogMs ?? null) : null,
     }
   })
 }

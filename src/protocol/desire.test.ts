@@ -72,7 +72,7 @@ describe('an accepted value that lingers', () => {
     expect(proposal?.[0]).toBeGreaterThan(3_000)
   })
 
-  it('is finished too where only the witness holds it', () => {
+  it('is finished too where only the witness has it', () => {
     const prepare = (made: Agent): void => {
       made.state.process.witness.register = {
         incarnation: 'w0',
@@ -104,7 +104,7 @@ describe('an un-fence', () => {
   it('is not kept for later: its checks were of the moment in which it was asked for', () => {
     const heard = { a2: {}, b1: { killedEpoch: fence.epoch } }
     const longAgo = (made: Agent): void =>
-      void made.state.requests.unfence.set(nodeId('b1'), { nodes: [nodeId('b1')], by: 'ada', askedAtMs: -60_000 })
+      void made.state.requests.unfence.set(nodeId('b1'), { nodes: [nodeId('b1')], by: 'ada', requestedAtMs: -60_000 })
     expect(causes('a1', { membership: fence, heard, prepare: longAgo })).toEqual([])
   })
 

@@ -14,7 +14,7 @@ import {
 import { contactOf, isHeard, isMember, rankOf, type Suspects, suspects } from './contact.ts'
 import { note, type Outbox } from './outbox.ts'
 import { isSeatSeen, propose } from './proposer.ts'
-import { holdsPermit } from './running.ts'
+import { hasPermit } from './running.ts'
 import type { State } from './state.ts'
 import { vetoOf } from './veto.ts'
 import { hearsEveryRoom, isWitnessInReach } from './witness-view.ts'
@@ -26,7 +26,7 @@ const STAGGER_HEARTBEATS = 0.8
 const FRESH_FOR_ATTEMPTS = 8
 
 /** Starts at most one attempt: first what is half finished, then a fence, then what people and nodes ask for. */
-export function pursue(state: State, out: Outbox, nowMs: number): void {
+export function proposeNext(state: State, out: Outbox, nowMs: number): void {
   const membership = state.durable.membership
   if (!membership || state.epoch.attempt || nowMs < state.process.nextAttemptAtMs || state.epoch.hasConflict) return
   if (memberOf(membership, state.self.node)?.standing === 'fenced') return
@@ -39,7 +39,7 @@ export function pursue(state: State, out: Outbox, nowMs: number): void {
       propose(state, out, membership, accepted.membership, true, nowMs)
     return
   }
-  const forced = wantsForced(state, membership, nowMs)
+  const forced = forcedProposal(state, membership, nowMs)
   if (forced) return proposeOnce(state, out, membership, forced, nowMs)
   if (!state.epoch.isInstalled) return
   const half = lingering(state, nowMs)
@@ -48,24 +48,24 @@ export function pursue(state: State, out: Outbox, nowMs: number): void {
       propose(state, out, membership, nextEpoch(membership, { cause: { kind: 'no-op' } }), true, nowMs)
     return
   }
-  if (!holdsPermit(state, nowMs) || nowMs - state.process.awakeSinceMs < state.timings.heartbeatMs) return
+  if (!hasPermit(state, nowMs) || nowMs - state.process.awakeSinceMs < state.timings.heartbeatMs) return
   const silent = suspects(state, membership, nowMs)
-  tellOfHeld(state, out, membership, silent)
-  const wanted = desire(state, membership, silent, nowMs)
-  if (!wanted) {
-    state.process.desireKey = ''
+  noteSuppressed(state, out, membership, silent)
+  const proposal = nextProposal(state, membership, silent, nowMs)
+  if (!proposal) {
+    state.process.proposalKey = ''
     return
   }
-  proposeOnce(state, out, membership, wanted, nowMs)
+  proposeOnce(state, out, membership, proposal, nowMs)
 }
 
 /** What a person or a brake keeps from being fenced is told: who forgot it must find it in the log. */
-function tellOfHeld(state: State, out: Outbox, now: Membership, { nodes: silent, rooms }: Suspects): void {
-  const isPaused = now.fencingPausedBy !== null
-  const nodes = isPaused ? silent : silent.filter((node) => !isWithinBrake(state, now, silent, rooms, node))
+function noteSuppressed(state: State, out: Outbox, now: Membership, { nodes: silent, rooms }: Suspects): void {
+  const isSuspended = now.fencingPausedBy !== null
+  const nodes = isSuspended ? silent : silent.filter((node) => !isWithinBrake(state, now, silent, rooms, node))
   if (nodes.length === 0) return
-  const why = isPaused
-    ? `fencing is paused by ${now.fencingPausedBy}: roomfence resume`
+  const why = isSuspended
+    ? `fencing is suspended by ${now.fencingPausedBy}: roomfence resume`
     : `with them more than the share of ${state.brakes.maxFencedShareOfRoom} of a room that lives would be fenced: failover.maxFencedShareOfRoom`
   const text = `${nodes.join(', ')} silent, but ${why}`
   if (text === state.process.lastVeto) return
@@ -73,18 +73,18 @@ function tellOfHeld(state: State, out: Outbox, now: Membership, { nodes: silent,
   note(out, 'veto', text, nodes)
 }
 
-function proposeOnce(state: State, out: Outbox, membership: Membership, wanted: Membership, nowMs: number): void {
-  if (!isTurn(state, membership, `${wanted.cause.kind}:${JSON.stringify(wanted.cause)}`, nowMs)) return
+function proposeOnce(state: State, out: Outbox, membership: Membership, proposal: Membership, nowMs: number): void {
+  if (!isTurn(state, membership, `${proposal.cause.kind}:${JSON.stringify(proposal.cause)}`, nowMs)) return
   // One's own reasons against it count first: an agent that would not vote for it has nothing to ask the others.
-  const veto = vetoOf(state, membership, wanted, nowMs)
+  const veto = vetoOf(state, membership, proposal, nowMs)
   if (veto !== null) {
     state.process.nextAttemptAtMs = nowMs + 2 * state.timings.heartbeatMs
     if (veto !== state.process.lastVeto)
-      note(out, state.brakes.isDryRun ? 'would-propose' : 'veto', `epoch ${wanted.epoch} (${wanted.cause.kind}): ${veto}`)
+      note(out, state.brakes.isDryRun ? 'would-propose' : 'veto', `epoch ${proposal.epoch} (${proposal.cause.kind}): ${veto}`)
     state.process.lastVeto = veto
     return
   }
-  propose(state, out, membership, wanted, false, nowMs)
+  propose(state, out, membership, proposal, false, nowMs)
 }
 
 /** An accepted value, here or in the witness, that nobody learned for a while. */
@@ -94,27 +94,27 @@ function lingering(state: State, nowMs: number): boolean {
 }
 
 function isTurn(state: State, membership: Membership, key: string, nowMs: number): boolean {
-  if (state.process.desireKey !== key) {
-    state.process.desireKey = key
-    state.process.desireSinceMs = nowMs
+  if (state.process.proposalKey !== key) {
+    state.process.proposalKey = key
+    state.process.proposalSinceMs = nowMs
   }
-  return nowMs - state.process.desireSinceMs >= rankOf(state, membership, nowMs) * STAGGER_HEARTBEATS * state.timings.heartbeatMs
+  return nowMs - state.process.proposalSinceMs >= rankOf(state, membership, nowMs) * STAGGER_HEARTBEATS * state.timings.heartbeatMs
 }
 
-function desire(state: State, now: Membership, silent: Suspects, nowMs: number): Membership | null {
+function nextProposal(state: State, now: Membership, silent: Suspects, nowMs: number): Membership | null {
   return (
-    wantsPause(state, now, nowMs) ??
-    wantsFence(state, now, silent) ??
-    wantsUnfence(state, now, nowMs) ??
-    wantsMaintenance(state, now, nowMs) ??
+    suspensionProposal(state, now, nowMs) ??
+    fenceProposal(state, now, silent) ??
+    unfenceProposal(state, now, nowMs) ??
+    maintenanceProposal(state, now, nowMs) ??
     // Before the witness: the vote of an incarnation that is gone may be the one that its return lacks.
-    wantsJoin(state, now, nowMs) ??
-    wantsWitness(state, now, nowMs) ??
-    wantsVotes(state, now, nowMs)
+    joinProposal(state, now, nowMs) ??
+    witnessProposal(state, now, nowMs) ??
+    votesProposal(state, now, nowMs)
   )
 }
 
-function wantsFence(state: State, now: Membership, { nodes: silent, rooms }: Suspects): Membership | null {
+function fenceProposal(state: State, now: Membership, { nodes: silent, rooms }: Suspects): Membership | null {
   if (now.fencingPausedBy !== null) return null
   const nodes = silent.filter((node) => isWithinBrake(state, now, silent, rooms, node))
   if (nodes.length === 0) return null
@@ -126,13 +126,13 @@ function wantsFence(state: State, now: Membership, { nodes: silent, rooms }: Sus
  * The epoch that a person's word stands in for the missing votes of. Only without a permit: who has a majority fences as always. Neither the
  * epoch before need be installed nor its other votes agree.
  */
-function wantsForced(state: State, now: Membership, nowMs: number): Membership | null {
-  if (state.requests.confirmedDead.size === 0 || holdsPermit(state, nowMs)) return null
+function forcedProposal(state: State, now: Membership, nowMs: number): Membership | null {
+  if (state.requests.confirmedDead.size === 0 || hasPermit(state, nowMs)) return null
   const nodes: NodeId[] = []
   let by = ''
   for (const { node, standing } of now.members) {
     const word = state.requests.confirmedDead.get(node)
-    if (!word || standing === 'fenced' || !isFresh(state, word.saidAtMs, nowMs)) continue
+    if (!word || standing === 'fenced' || !isFresh(state, word.requestedAtMs, nowMs)) continue
     nodes.push(node)
     by = word.by
   }
@@ -142,19 +142,19 @@ function wantsForced(state: State, now: Membership, nowMs: number): Membership |
 
 const isFresh = ({ timings }: State, saidAtMs: number, nowMs: number): boolean => nowMs - saidAtMs <= FRESH_FOR_ATTEMPTS * timings.attemptMs
 
-function wantsPause(state: State, now: Membership, nowMs: number): Membership | null {
-  const word = state.requests.pauseAsked
-  if (!word || !isFresh(state, word.saidAtMs, nowMs) || word.isPaused === (now.fencingPausedBy !== null)) return null
-  const { isPaused, by } = word
-  return nextEpoch(now, { fencingPausedBy: isPaused ? by : null, cause: { kind: isPaused ? 'pause-fencing' : 'resume-fencing', by } })
+function suspensionProposal(state: State, now: Membership, nowMs: number): Membership | null {
+  const word = state.requests.suspension
+  if (!word || !isFresh(state, word.requestedAtMs, nowMs) || word.isSuspended === (now.fencingPausedBy !== null)) return null
+  const { isSuspended, by } = word
+  return nextEpoch(now, { fencingPausedBy: isSuspended ? by : null, cause: { kind: isSuspended ? 'pause-fencing' : 'resume-fencing', by } })
 }
 
 /** One direction and one person's word at a time; the rest follows in the next epoch. */
-function wantsMaintenance(state: State, now: Membership, nowMs: number): Membership | null {
-  if (state.requests.maintenanceAsked.size === 0) return null
+function maintenanceProposal(state: State, now: Membership, nowMs: number): Membership | null {
+  if (state.requests.maintenance.size === 0) return null
   const open = now.members.flatMap(({ node, isInMaintenance }) => {
-    const word = state.requests.maintenanceAsked.get(node)
-    return word && isFresh(state, word.saidAtMs, nowMs) && word.isOn !== isInMaintenance ? [{ node, word }] : []
+    const word = state.requests.maintenance.get(node)
+    return word && isFresh(state, word.requestedAtMs, nowMs) && word.isOn !== isInMaintenance ? [{ node, word }] : []
   })
   const [first] = open
   if (!first) return null
@@ -173,7 +173,7 @@ function isWithinBrake(state: State, now: Membership, silent: readonly NodeId[],
   return fenced + place + 1 <= state.brakes.maxFencedShareOfRoom * members.length
 }
 
-function wantsUnfence(state: State, now: Membership, nowMs: number): Membership | null {
+function unfenceProposal(state: State, now: Membership, nowMs: number): Membership | null {
   const nodes: NodeId[] = []
   let by = ''
   for (const [node, request] of state.requests.unfence) {
@@ -181,7 +181,7 @@ function wantsUnfence(state: State, now: Membership, nowMs: number): Membership 
     const { statement, incarnation } = contactOf(state, node)
     if (member?.standing !== 'fenced' || !isHeard(state, node, nowMs) || incarnation !== member.incarnation) continue
     // Its checks were of that moment: a request that could not be carried out then is made again, not kept for later.
-    if (!isFresh(state, request.askedAtMs, nowMs)) continue
+    if (!isFresh(state, request.requestedAtMs, nowMs)) continue
     if (!statement || statement.killedEpoch < member.lastFence) continue
     nodes.push(node)
     by = request.by
@@ -191,7 +191,7 @@ function wantsUnfence(state: State, now: Membership, nowMs: number): Membership 
     : nextEpoch(now, { members: withStanding(now, nodes, 'observing'), cause: { kind: 'unfence', nodes, by } })
 }
 
-function wantsWitness(state: State, now: Membership, nowMs: number): Membership | null {
+function witnessProposal(state: State, now: Membership, nowMs: number): Membership | null {
   const seat = now.witness
   if (!seat) return null
   const { witnessShiftMs, witnessReturnMs } = state.timings
@@ -212,7 +212,7 @@ function wantsWitness(state: State, now: Membership, nowMs: number): Membership 
 }
 
 /** Nodes that run without a vote get it when every unfenced node of their room is heard and in sync for a while. */
-function wantsVotes(state: State, now: Membership, nowMs: number): Membership | null {
+function votesProposal(state: State, now: Membership, nowMs: number): Membership | null {
   const isSettled = ({ node, incarnation }: Member): boolean => {
     if (node === state.self.node) return state.process.isInSync
     const contact = contactOf(state, node)
@@ -231,7 +231,7 @@ function wantsVotes(state: State, now: Membership, nowMs: number): Membership | 
 }
 
 /** A new node, or one that lost its disk and is another incarnation now. A fenced one stays fenced. */
-function wantsJoin(state: State, now: Membership, nowMs: number): Membership | null {
+function joinProposal(state: State, now: Membership, nowMs: number): Membership | null {
   for (const [node, join] of state.process.joins) {
     if (nowMs - join.atMs > state.timings.detectMs) continue
     const before = memberOf(now, node)

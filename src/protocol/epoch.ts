@@ -45,7 +45,7 @@ export interface FenceView {
   /** When this node first knew of a register value that closes the witness's door to the node. */
   witnessDoorAtMs: number | undefined
   /** Who confirmed that the node is dead. */
-  humanProof: string | undefined
+  confirmedBy: string | undefined
 }
 
 export interface EpochState {
@@ -101,5 +101,5 @@ export function newEpoch({ nowMs, isInstalled, hasAccepted, carriedUntilMs, vote
 }
 
 export function newFence(floorMs: number, votesSinceEpoch?: number): FenceView {
-  return { votesSinceEpoch, floorMs, doors: new Map(), witnessDoorAtMs: undefined, humanProof: undefined }
+  return { votesSinceEpoch, floorMs, doors: new Map(), witnessDoorAtMs: undefined, confirmedBy: undefined }
 }

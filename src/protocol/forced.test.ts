@@ -5,7 +5,7 @@ import { nodeId } from './ids.ts'
 import { digestOf, FORCED_STEP, forcedEpoch, isDecidedBy, memberOf, nextEpoch, nodeVoter, type VoterKey } from './membership.ts'
 import { nodeProof } from './proof.ts'
 import { onWitnessAnswer } from './proposer.ts'
-import { holdsPermit } from './running.ts'
+import { hasPermit } from './running.ts'
 import { isForced } from './membership.ts'
 import type { Effect } from './state.ts'
 
@@ -56,9 +56,9 @@ describe('a forced epoch', () => {
     expect(memberOf(after, nodeId('b2'))).toMatchObject({ standing: 'fenced', lastFence: after.epoch })
     const made = agent('b1', { durable: { membership: after } })
     made.hear('b2', heartbeat(before, 1, { killedEpoch: before.epoch }), 100)
-    expect(nodeProof(made.state, nodeId('b2'), 100).isHeld).toBe(false)
+    expect(nodeProof(made.state, nodeId('b2'), 100).isProved).toBe(false)
     expect(nodeProof(made.state, nodeId('a1'), LATER)).toMatchObject({
-      isHeld: true,
+      isProved: true,
       kind: 'human',
       text: 'ada confirmed a1 dead in a forced epoch',
     })
@@ -72,9 +72,9 @@ describe('a forced epoch', () => {
     expect(prepare).toMatchObject({ proposal: { epoch: forced.epoch, cause: { kind: 'forced', nodes: roomA, by: 'ada' } } })
   })
 
-  it('is not proposed for a word that was said long ago, nor by who holds a permit', () => {
+  it('is not proposed for a word that was said long ago, nor by who has a permit', () => {
     const old = listening('b1')
-    old.state.requests.confirmedDead.set(nodeId('a1'), { by: 'ada', saidAtMs: LATER - 60_000 })
+    old.state.requests.confirmedDead.set(nodeId('a1'), { by: 'ada', requestedAtMs: LATER - 60_000 })
     expect(sent(ticking(old, LATER + 100, LATER + 5_000), 'prepare')).toEqual([])
     const able = listening('b1')
     able.state.epoch.carriedUntilMs = LATER + 60_000
@@ -107,7 +107,7 @@ describe('a forced epoch that was proposed', () => {
       'refusal',
     )
     expect(refusal).toMatchObject({
-      reason: { code: 'veto', text: 'a forced epoch fences the nodes that a person named, and changes nothing else' },
+      reason: { code: 'veto', text: 'a forced epoch fences the nodes that an operator named, and changes nothing else' },
     })
   })
 
@@ -126,12 +126,12 @@ describe('a forced epoch that was proposed', () => {
 
   it('proves nothing of a node that shows life again, until that says that it killed', () => {
     const made = agent('b1', { durable: { membership: forced } })
-    expect(nodeProof(made.state, nodeId('a1'), 100).isHeld, 'before it has listened itself').toBe(false)
-    expect(nodeProof(made.state, nodeId('a1'), LATER)).toMatchObject({ isHeld: true, kind: 'human' })
+    expect(nodeProof(made.state, nodeId('a1'), 100).isProved, 'before it has listened itself').toBe(false)
+    expect(nodeProof(made.state, nodeId('a1'), LATER)).toMatchObject({ isProved: true, kind: 'human' })
     made.hear('a1', heartbeat(first), LATER)
-    expect(nodeProof(made.state, nodeId('a1'), LATER + 100).isHeld).toBe(false)
+    expect(nodeProof(made.state, nodeId('a1'), LATER + 100).isProved).toBe(false)
     made.hear('a1', heartbeat(forced, 2, { killedEpoch: forced.epoch }), LATER + 200)
-    expect(nodeProof(made.state, nodeId('a1'), LATER + 300)).toMatchObject({ isHeld: true, kind: 'killed' })
+    expect(nodeProof(made.state, nodeId('a1'), LATER + 300)).toMatchObject({ isProved: true, kind: 'killed' })
   })
 
   it('is installed when its own voters have learned it, and then gives permits', () => {
@@ -140,7 +140,7 @@ describe('a forced epoch that was proposed', () => {
     made.give({ kind: 'tick' }, 200)
     expect(made.state.epoch.isInstalled).toBe(true)
     made.hear('b2', { kind: 'ack', sequence: made.state.process.sequence, epoch: forced.epoch, digest: digestOf(forced) }, 300)
-    expect(holdsPermit(made.state, 300)).toBe(true)
+    expect(hasPermit(made.state, 300)).toBe(true)
     expect(memberOf(unfencing(forced, 'a1'), nodeId('a1'))?.standing).toBe('observing')
   })
 })

@@ -106,7 +106,7 @@ function votesSince(state: State, before: Membership | null, membership: Members
 export function declareConflict(state: State, out: Outbox, other: Membership): void {
   if (state.epoch.hasConflict) return
   state.epoch.hasConflict = true
-  note(out, 'conflict', `two memberships of epoch ${other.epoch}: this node contains itself until a person picks one`)
+  note(out, 'conflict', `two memberships of epoch ${other.epoch}: this node contains itself until an operator picks one`)
 }
 
 /** Who is known to have learned the present epoch, or a higher one. */

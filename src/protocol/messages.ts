@@ -127,8 +127,8 @@ export interface Doors {
 }
 
 /** The agent stops on purpose. Not a sign of life, and not of death. */
-export interface Goodbye {
-  readonly kind: 'goodbye'
+export interface Consent {
+  readonly kind: 'consent'
   readonly statement: Statement
 }
 
@@ -151,7 +151,7 @@ export type Message =
   | AcceptedAnswer
   | AskDoors
   | Doors
-  | Goodbye
+  | Consent
   | Join
 
 /** The witness's register: a linearizable value, no logic (docs/protocol/choosing.md, "The witness"). */

@@ -8,7 +8,7 @@ export type Outbox = Effect[]
 
 /** Sends wait for the disk: a promise, a vote or an epoch that a crash could forget must not have been told. */
 function emit(state: State, out: Outbox, effect: Effect): void {
-  if (state.disk.persistedVersion < state.disk.version) state.disk.held.push({ version: state.disk.version, effect })
+  if (state.disk.persistedVersion < state.disk.version) state.disk.unsent.push({ version: state.disk.version, effect })
   else out.push(effect)
 }
 
@@ -37,7 +37,7 @@ export function persistFailed(state: State, reason: string): void {
 
 /** A disk that failed is tried again where something waits for it. */
 export function retryPersist(state: State, out: Outbox): void {
-  if (state.disk.failure === null || state.disk.held.length === 0) return
+  if (state.disk.failure === null || state.disk.unsent.length === 0) return
   state.disk.failure = null
   changeDurable(state, out, {})
 }
@@ -47,10 +47,10 @@ export function persisted(state: State, out: Outbox, version: number): void {
   // A slow write that was older than one that failed says nothing of that one.
   if (state.disk.persistedVersion >= state.disk.version) state.disk.failure = null
   let released = 0
-  for (const { version: needed, effect } of state.disk.held) {
+  for (const { version: needed, effect } of state.disk.unsent) {
     if (needed > state.disk.persistedVersion) break
     out.push(effect)
     released += 1
   }
-  state.disk.held.splice(0, released)
+  state.disk.unsent.splice(0, released)
 }

@@ -53,15 +53,15 @@ const vetoOn = (membership: Membership, proposal: Membership): unknown => {
 describe('fencing', () => {
   it('is paused and resumed by an epoch that says who', () => {
     const peers = ['a2', 'b1', 'b2']
-    const [pause] = after(able('a1', first, peers), { kind: 'pause-fencing', isPaused: true, by: 'ada' }, 3_000, peers)
+    const [pause] = after(able('a1', first, peers), { kind: 'suspend-fencing', isSuspended: true, by: 'ada' }, 3_000, peers)
     expect(pause).toMatchObject({ fencingPausedBy: 'ada', cause: { kind: 'pause-fencing', by: 'ada' } })
-    const [resume] = after(able('a1', paused, peers), { kind: 'pause-fencing', isPaused: false, by: 'bob' }, 3_000, peers)
+    const [resume] = after(able('a1', paused, peers), { kind: 'suspend-fencing', isSuspended: false, by: 'bob' }, 3_000, peers)
     expect(resume).toMatchObject({ fencingPausedBy: null, cause: { kind: 'resume-fencing', by: 'bob' } })
-    expect(after(able('a1', paused, peers), { kind: 'pause-fencing', isPaused: true, by: 'ada' }, 3_000, peers)).toEqual([])
+    expect(after(able('a1', paused, peers), { kind: 'suspend-fencing', isSuspended: true, by: 'ada' }, 3_000, peers)).toEqual([])
   })
 
   it('while it is paused is vetoed, with who paused it, but for a forced epoch', () => {
-    expect(vetoOn(paused, fencing(paused, 'b1', 'b2'))).toBe('fencing is paused by ada: roomfence resume')
+    expect(vetoOn(paused, fencing(paused, 'b1', 'b2'))).toBe('fencing is suspended by ada: roomfence resume')
     expect(vetoOn(paused, forcedEpoch(paused, [b1, nodeId('b2')], 'ada'))).toBeUndefined()
     expect(vetoOn(first, fencing(first, 'b1', 'b2'))).toBeUndefined()
   })
@@ -121,7 +121,7 @@ describe('a node in maintenance', () => {
 
   it('is a word that is acted on for a while only', () => {
     const made = able('a1', first, ['a2', 'b1', 'b2'])
-    made.state.requests.maintenanceAsked.set(a2, { isOn: true, by: 'ada', saidAtMs: LATER - 60_000 })
+    made.state.requests.maintenance.set(a2, { isOn: true, by: 'ada', requestedAtMs: LATER - 60_000 })
     expect(after(made, { kind: 'tick' }, 3_000, ['a2', 'b1', 'b2'])).toEqual([])
   })
 })

@@ -33,8 +33,8 @@ describe('a permit', () => {
       fc.property(weights, fc.integer({ min: -1, max: 101 }), (list, nowMs) => {
         const all = new Map(list.map(([weight], i) => [voter(`v${i}`), weight]))
         const grants = new Map(list.flatMap(([, untilMs], i) => (untilMs === null ? [] : [[voter(`v${i}`), untilMs] as const])))
-        const holdsNow = isMajority(all, (key) => (grants.get(key) ?? -Infinity) > nowMs)
-        expect(permitUntilMs(all, grants) > nowMs).toBe(holdsNow)
+        const hasPermitNow = isMajority(all, (key) => (grants.get(key) ?? -Infinity) > nowMs)
+        expect(permitUntilMs(all, grants) > nowMs).toBe(hasPermitNow)
       }),
     )
   })

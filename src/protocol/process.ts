@@ -71,14 +71,14 @@ export interface ProcessState {
 
   // What it would have the others agree to.
   nextAttemptAtMs: number
-  desireKey: string
-  desireSinceMs: number
+  proposalKey: string
+  proposalSinceMs: number
   lastVeto: string | null
 
   // What may run here.
   hasHadPermit: boolean
   /** Since when a node that was let back has the acks of a majority again, and after which fence. */
-  letBack: { readonly lastFence: number; readonly ackedAtMs: number; askedAtMs: number } | null
+  quarantine: { readonly lastFence: number; readonly ackedAtMs: number; askedAtMs: number } | null
   desired: ContainmentLevel
   desiredSinceMs: number
   contained: { readonly level: ContainmentLevel; readonly isVerified: boolean }
@@ -113,11 +113,11 @@ export function newProcess({ nowMs, isFreshBoot, seed }: ProcessStart): ProcessS
     withdrawal: null,
     isLeaving: false,
     nextAttemptAtMs: nowMs,
-    desireKey: '',
-    desireSinceMs: nowMs,
+    proposalKey: '',
+    proposalSinceMs: nowMs,
     lastVeto: null,
     hasHadPermit: false,
-    letBack: null,
+    quarantine: null,
     desired: isFreshBoot ? 'pause' : 'none',
     desiredSinceMs: nowMs,
     contained: { level: 'none', isVerified: false },

@@ -19,7 +19,7 @@ const doorsOfRegister = (made: ReturnType<typeof agent>, atMs: number) => {
 }
 const readyAtMs = (made: ReturnType<typeof agent>, nowMs: number): number | null => {
   const proof = nodeProof(made.state, b1, nowMs)
-  return proof.isHeld ? -Infinity : proof.readyAtMs
+  return proof.isProved ? -Infinity : proof.readyAtMs
 }
 
 describe('who only learned of a fence', () => {
@@ -54,15 +54,15 @@ describe('who only learned of a fence', () => {
     doorsOfRegister(made, 1_100)
     for (const from of ['a1', 'a2']) made.hear(from, doors(fence, 0, 0), 1_200)
     made.give({ kind: 'confirm-dead', nodes: [b2], by: 'ada' }, 1_300)
-    expect(nodeProof(made.state, b1, 60_000).isHeld).toBe(true)
-    expect(nodeProof(made.state, b2, 8_000)).toMatchObject({ isHeld: true, kind: 'human' })
+    expect(nodeProof(made.state, b1, 60_000).isProved).toBe(true)
+    expect(nodeProof(made.state, b2, 8_000)).toMatchObject({ isProved: true, kind: 'human' })
 
     const again = fencing(unfencing(fence, 'b1', 'b2'), 'b1', 'b2')
     made.hear('a2', { kind: 'learn', membership: again }, 60_000)
-    expect(nodeProof(made.state, b1, 61_000).isHeld).toBe(false)
-    expect(nodeProof(made.state, b2, 61_000).isHeld).toBe(false)
+    expect(nodeProof(made.state, b1, 61_000).isProved).toBe(false)
+    expect(nodeProof(made.state, b2, 61_000).isProved).toBe(false)
     made.hear('b1', heartbeat(fence, 1, { killedEpoch: fence.epoch }), 61_000)
     expect(made.state.process.contacts.get(b1)?.incarnation).toBe(lifeOf(b1))
-    expect(nodeProof(made.state, b1, 61_000).isHeld).toBe(false)
+    expect(nodeProof(made.state, b1, 61_000).isProved).toBe(false)
   })
 })

@@ -22,7 +22,7 @@ function judging(doors: Readonly<Record<string, { agoMs: number; watchdogMs?: nu
 }
 const readyAtMs = (made: ReturnType<typeof agent>): number | null => {
   const proof = nodeProof(made.state, b1, -Infinity)
-  return proof.isHeld ? null : proof.readyAtMs
+  return proof.isProved ? null : proof.readyAtMs
 }
 
 describe('a timed proof', () => {
@@ -69,7 +69,7 @@ describe('a timed proof', () => {
 
   it('is not to be had where no majority knows of a watchdog, and says what else would do', () => {
     const made = judging({ a1: { agoMs: 9_000, watchdogMs: null }, a2: { agoMs: 9_000, watchdogMs: null } })
-    expect(nodeProof(made.state, b1, NOW)).toMatchObject({ isHeld: false, readyAtMs: null })
+    expect(nodeProof(made.state, b1, NOW)).toMatchObject({ isProved: false, readyAtMs: null })
     expect(nodeProof(made.state, b1, NOW)).toMatchObject({ reason: expect.stringContaining('roomfence.io/confirm-dead=fence-1') })
   })
 
@@ -89,19 +89,19 @@ describe("a node's own word", () => {
   }
 
   it('of its kill under this fence or a later one is a proof, from its present incarnation alone', () => {
-    expect(said(fence.epoch)).toMatchObject({ isHeld: true, kind: 'killed' })
-    expect(said(fence.epoch + 3)).toMatchObject({ isHeld: true, kind: 'killed' })
-    expect(said(fence.epoch - 1)).toMatchObject({ isHeld: false })
-    expect(said(fence.epoch, incarnation('b1-2'))).toMatchObject({ isHeld: false })
+    expect(said(fence.epoch)).toMatchObject({ isProved: true, kind: 'killed' })
+    expect(said(fence.epoch + 3)).toMatchObject({ isProved: true, kind: 'killed' })
+    expect(said(fence.epoch - 1)).toMatchObject({ isProved: false })
+    expect(said(fence.epoch, incarnation('b1-2'))).toMatchObject({ isProved: false })
   })
 
   it('of another boot is none', () => {
-    expect(said(-1, lifeOf(b1), 'boot2')).toMatchObject({ isHeld: false })
+    expect(said(-1, lifeOf(b1), 'boot2')).toMatchObject({ isProved: false })
   })
 })
 
 it('nothing proves a node that is not fenced, not even a person', () => {
   const made = agent('a1')
   made.give({ kind: 'confirm-dead', nodes: [b1], by: 'ada' }, NOW)
-  expect(nodeProof(made.state, b1, NOW)).toMatchObject({ isHeld: false, reason: 'b1 is not in a committed fence' })
+  expect(nodeProof(made.state, b1, NOW)).toMatchObject({ isProved: false, reason: 'b1 is not in a committed fence' })
 })

@@ -7,8 +7,8 @@ import type { State } from './state.ts'
 import { silentAfterMs } from './timings.ts'
 
 export type NodeProof =
-  | { readonly isHeld: true; readonly kind: 'timed' | 'killed' | 'human'; readonly sinceMs: number; readonly text: string }
-  | { readonly isHeld: false; readonly reason: string; readonly readyAtMs: number | null }
+  | { readonly isProved: true; readonly kind: 'timed' | 'killed' | 'human'; readonly sinceMs: number; readonly text: string }
+  | { readonly isProved: false; readonly reason: string; readonly readyAtMs: number | null }
 
 /** Notes a voter's answer on this node's clock. The answer was under way for a while: counting from its arrival only adds safety. */
 export function addDoors(state: State, voter: VoterKey, doors: readonly DoorStatement[], nowMs: number): void {
@@ -37,21 +37,21 @@ const worse = (a: number | null, b: number | null): number | null => (a === null
 export function nodeProof(state: State, node: NodeId, nowMs: number): NodeProof {
   const membership = state.durable.membership
   const member = membership && memberOf(membership, node)
-  if (!member || member.standing !== 'fenced') return { isHeld: false, reason: `${node} is not in a committed fence`, readyAtMs: null }
+  if (!member || member.standing !== 'fenced') return { isProved: false, reason: `${node} is not in a committed fence`, readyAtMs: null }
   const contact = contactOf(state, node)
   // Whoever shows life again since the word was given has to say itself that it killed: a forced epoch may be finished late.
   // And who has not listened for so long itself cannot say that nothing was heard.
   if (node !== state.self.node && nowMs - Math.max(lastLifeMs(contact), state.process.awakeSinceMs) >= state.timings.detectMs) {
-    const human = state.epoch.fences.get(node)?.humanProof
-    if (human !== undefined) return { isHeld: true, kind: 'human', sinceMs: nowMs, text: `${human} confirmed ${node} dead` }
+    const human = state.epoch.fences.get(node)?.confirmedBy
+    if (human !== undefined) return { isProved: true, kind: 'human', sinceMs: nowMs, text: `${human} confirmed ${node} dead` }
     const confirmed = membership.fenceVotes.find(({ epoch }) => epoch === member.lastFence)?.confirmed
     if (confirmed?.nodes.includes(node))
-      return { isHeld: true, kind: 'human', sinceMs: nowMs, text: `${confirmed.by} confirmed ${node} dead in a forced epoch` }
+      return { isProved: true, kind: 'human', sinceMs: nowMs, text: `${confirmed.by} confirmed ${node} dead in a forced epoch` }
   }
   const { statement } = contact
   if (statement && contact.incarnation === member.incarnation && statement.killedEpoch >= member.lastFence)
     return {
-      isHeld: true,
+      isProved: true,
       kind: 'killed',
       sinceMs: contact.heardAtMs,
       text: `${node} says that it killed its workloads under epoch ${statement.killedEpoch}`,
@@ -63,7 +63,7 @@ export function nodeProof(state: State, node: NodeId, nowMs: number): NodeProof 
 function timedProof(state: State, node: NodeId, fenceEpoch: number, nowMs: number): NodeProof {
   const votes = state.durable.membership?.fenceVotes.find(({ epoch }) => epoch === fenceEpoch)?.votes
   const fence = state.epoch.fences.get(node)
-  if (!votes || !fence) return { isHeld: false, reason: `the votes before epoch ${fenceEpoch} are not known here`, readyAtMs: null }
+  if (!votes || !fence) return { isProved: false, reason: `the votes before epoch ${fenceEpoch} are not known here`, readyAtMs: null }
   const weights = weightsOf(votes)
   const closed: { voter: VoterKey; ackedAtMs: number; watchdogMs: number }[] = []
   let unprotected = 0
@@ -89,22 +89,22 @@ function timedProof(state: State, node: NodeId, fenceEpoch: number, nowMs: numbe
     const readyAtMs = ackedAtMs + silentAfterMs(state.timings, watchdogMs)
     if (nowMs >= readyAtMs)
       return {
-        isHeld: true,
+        isProved: true,
         kind: 'timed',
         sinceMs: readyAtMs,
         text: `${node} was last acked ${Math.round(nowMs - ackedAtMs)} ms ago and its watchdog fires after ${watchdogMs} ms`,
       }
     return {
-      isHeld: false,
+      isProved: false,
       reason: `waiting until the permit of ${node} and its watchdog (${watchdogMs} ms) have certainly run out`,
       readyAtMs,
     }
   }
   const reason =
     unprotected > 0
-      ? `${node} has no working watchdog that a majority knows of: its fence waits for another proof (freeze mode, power off, its own word, or a person: kubectl annotate node ${node} roomfence.io/confirm-dead=fence-${fenceEpoch},YOUR-NAME)`
+      ? `${node} has no working watchdog that a majority knows of: its fence waits for another proof (freeze mode, its own statement that it killed, or an operator: kubectl annotate node ${node} roomfence.io/confirm-dead=fence-${fenceEpoch},YOUR-NAME)`
       : `collecting from the voters when they last acked ${node}`
-  return { isHeld: false, reason, readyAtMs: null }
+  return { isProved: false, reason, readyAtMs: null }
 }
 
 /** Whether more answers of voters are wanted for a timed proof of any fenced node. */

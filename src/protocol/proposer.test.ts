@@ -140,6 +140,6 @@ describe('a proposer that has read the register', () => {
     const statement = { node: nodeId('b1'), ackedAgoMs: 9_000, installedAgoMs: 9_000, watchdogMs: 5_000 }
     const epoch = made.state.durable.membership?.epoch ?? first.epoch
     for (const from of ['a1', 'a2']) made.hear(from, { kind: 'doors', epoch, doors: [statement] }, nowMs)
-    expect(nodeProof(made.state, nodeId('b1'), nowMs + silentAfterMs(made.state.timings, 5_000) + 1).isHeld).toBe(true)
+    expect(nodeProof(made.state, nodeId('b1'), nowMs + silentAfterMs(made.state.timings, 5_000) + 1).isProved).toBe(true)
   })
 })

@@ -273,21 +273,21 @@ function swap(state: State, out: Outbox, now: Membership, attempt: Attempt, regi
   const accepted = register.accepted
   // What it holds may have been chosen: it is not exchanged for a value of an epoch before it.
   if (accepted && accepted.membership.epoch > attempt.proposal.epoch)
-    return end(state, out, attempt, 'the witness holds a forced value, which comes first', nowMs)
+    return end(state, out, attempt, 'the witness has a forced value, which comes first', nowMs)
   if (accepted && accepted.membership.epoch === attempt.proposal.epoch) {
     if (compareBallots(accepted.ballot, attempt.ballot) >= 0) {
       raiseRound(state, out, accepted.ballot.round)
-      return end(state, out, attempt, 'the witness holds a higher ballot', nowMs)
+      return end(state, out, attempt, 'the witness has a higher ballot', nowMs)
     }
     if (attempt.ruledOut === 'ifWitnessHoldsNone')
-      return end(state, out, attempt, 'the witness holds a value, too: what was found may have been chosen', nowMs)
+      return end(state, out, attempt, 'the witness has a value, too: what was found may have been chosen', nowMs)
     if (attempt.ruledOut === 'no') adopt(attempt, accepted.ballot, accepted.membership)
     if (memberOf(attempt.value, state.self.node)?.standing === 'fenced')
       return end(
         state,
         out,
         attempt,
-        'the witness holds a value that fences this node: others finish it',
+        'the witness has a value that fences this node: others finish it',
         nowMs,
         OTHERS_FINISH_LINGERS * state.timings.lingerMs,
       )
@@ -296,7 +296,7 @@ function swap(state: State, out: Outbox, now: Membership, attempt: Attempt, regi
   // Whom it fences may have promised, but never accepts it: to be accepted by too few makes it undecidable.
   const never = fencedVoters(attempt.value)
   const has = (voter: VoterKey): boolean => voter === witness || (attempt.promises.has(voter) && !never.has(voter))
-  if (!isDecidedBy(now, attempt.value, has)) return end(state, out, attempt, 'no majority for the value that the witness holds', nowMs)
+  if (!isDecidedBy(now, attempt.value, has)) return end(state, out, attempt, 'no majority for the value that the witness has', nowMs)
   attempt.phase = 'witness-swap'
   attempt.phaseAtMs = nowMs
   attempt.witnessRequestId = requestId(state, nowMs)

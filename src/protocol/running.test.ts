@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { agent, type Agent, type AgentOptions, fencing, first, heartbeat, unfencing } from './fixtures/states.ts'
 import { digestOf, type Membership } from './membership.ts'
-import { holdsPermit, mayCloseWatchdog, mayPet, mayRunUntilMs } from './running.ts'
+import { hasPermit, mayCloseWatchdog, mayPet, mayRunUntilMs } from './running.ts'
 import type { Effect } from './state.ts'
-import { defaultTimings, lastOrderElsewhereMs } from './timings.ts'
+import { defaultTimings, quarantineMs } from './timings.ts'
 
 const fenced = fencing(first, 'b1', 'b2')
 
@@ -79,7 +79,7 @@ describe('a node with a fence of its own', () => {
   it('that learns its fence is killed, whatever acks it holds, and says so once that is verified', () => {
     const made = running()
     expect(contained(made.hear('a1', { kind: 'learn', membership: fenced }, 4_050))).toEqual(['kill'])
-    expect(holdsPermit(made.state, 4_050)).toBe(false)
+    expect(hasPermit(made.state, 4_050)).toBe(false)
     made.give({ kind: 'contained', level: 'kill', isVerified: false }, 4_100)
     expect(made.state.durable.killedEpoch).toBe(-1)
     made.give({ kind: 'contained', level: 'kill', isVerified: true }, 4_200)
@@ -90,16 +90,16 @@ describe('a node with a fence of its own', () => {
     const made = running()
     expect(contained(made.hear('a1', { kind: 'learn', membership: unfencing(fenced, 'b1', 'b2') }, 4_050))).toEqual(['kill'])
     acked(made, 4_100, 4_500, ['a1', 'a2'])
-    expect(holdsPermit(made.state, 4_500)).toBe(false)
+    expect(hasPermit(made.state, 4_500)).toBe(false)
     made.give({ kind: 'contained', level: 'kill', isVerified: true }, 4_600)
     acked(made, 4_700, 50_000, ['a1', 'a2'])
-    expect(holdsPermit(made.state, 50_000)).toBe(true)
+    expect(hasPermit(made.state, 50_000)).toBe(true)
   })
 })
 
 describe('a node that is let back', () => {
   const back = unfencing(fenced, 'b1', 'b2')
-  const waitMs = lastOrderElsewhereMs(defaultTimings)
+  const waitMs = quarantineMs(defaultTimings)
   const killed = (options: AgentOptions = {}): Agent => {
     const made = agent('b1', { durable: { membership: fenced, killedEpoch: fenced.epoch }, ...options })
     made.give({ kind: 'contained', level: 'kill', isVerified: true }, 50)
@@ -110,9 +110,9 @@ describe('a node that is let back', () => {
   it('waits until whoever does not know of it has no permit left, and then runs', () => {
     const made = killed()
     acked(made, 200, waitMs + 100, ['a1', 'a2'])
-    expect([holdsPermit(made.state, waitMs + 100), made.state.process.desired]).toEqual([false, 'pause'])
+    expect([hasPermit(made.state, waitMs + 100), made.state.process.desired]).toEqual([false, 'pause'])
     acked(made, waitMs + 200, waitMs + 500, ['a1', 'a2'])
-    expect([holdsPermit(made.state, waitMs + 500), made.state.process.desired]).toEqual([true, 'none'])
+    expect([hasPermit(made.state, waitMs + 500), made.state.process.desired]).toEqual([true, 'none'])
     expect(made.state.durable.freedEpoch).toBe(fenced.epoch)
   })
 
@@ -121,31 +121,31 @@ describe('a node that is let back', () => {
     made.isCutFromApi = true
     made.give({ kind: 'bound', lastFence: fenced.epoch }, 150)
     acked(made, 200, waitMs + 3_000, ['a1', 'a2'])
-    expect([holdsPermit(made.state, waitMs + 3_000), made.state.process.desired]).toEqual([false, 'pause'])
+    expect([hasPermit(made.state, waitMs + 3_000), made.state.process.desired]).toEqual([false, 'pause'])
     const asked = made.effects.filter(({ kind }) => kind === 'check-bound')
     expect(asked.length).toBeGreaterThan(1)
     made.give({ kind: 'bound', lastFence: fenced.epoch - 1 }, waitMs + 3_000)
     expect(made.state.process.desired).toBe('pause')
     made.give({ kind: 'bound', lastFence: fenced.epoch }, waitMs + 3_000)
-    expect([holdsPermit(made.state, waitMs + 3_000), made.state.process.desired]).toEqual([true, 'none'])
+    expect([hasPermit(made.state, waitMs + 3_000), made.state.process.desired]).toEqual([true, 'none'])
   })
 
   it('counts from its first majority of acks: until then others may still be acked in the epoch before', () => {
     const made = killed()
     ticking(made, 200, 10_000)
     acked(made, 10_100, waitMs + 10_000, ['a1', 'a2'])
-    expect(holdsPermit(made.state, waitMs + 10_000)).toBe(false)
+    expect(hasPermit(made.state, waitMs + 10_000)).toBe(false)
     acked(made, waitMs + 10_100, waitMs + 10_400, ['a1', 'a2'])
-    expect(holdsPermit(made.state, waitMs + 10_400)).toBe(true)
+    expect(hasPermit(made.state, waitMs + 10_400)).toBe(true)
   })
 
   it('and whose agent is restarted meanwhile stays paused and waits anew', () => {
     const made = agent('b1', { durable: { membership: back, killedEpoch: fenced.epoch } })
     acked(made, 100, waitMs, ['a1', 'a2'])
-    expect([holdsPermit(made.state, waitMs), made.state.process.desired]).toEqual([false, 'pause'])
+    expect([hasPermit(made.state, waitMs), made.state.process.desired]).toEqual([false, 'pause'])
     const over = agent('b1', { durable: { membership: back, killedEpoch: fenced.epoch, freedEpoch: fenced.epoch } })
     acked(over, 100, 1_000, ['a1', 'a2'])
-    expect(holdsPermit(over.state, 1_000)).toBe(true)
+    expect(hasPermit(over.state, 1_000)).toBe(true)
   })
 
   it('waits again after the next fence', () => {
@@ -156,9 +156,9 @@ describe('a node that is let back', () => {
     made.give({ kind: 'contained', level: 'kill', isVerified: true }, waitMs + 700)
     made.hear('a1', { kind: 'learn', membership: unfencing(again, 'b1') }, waitMs + 800)
     acked(made, waitMs + 900, 2 * waitMs + 700, ['a1', 'a2'])
-    expect(holdsPermit(made.state, 2 * waitMs + 700)).toBe(false)
+    expect(hasPermit(made.state, 2 * waitMs + 700)).toBe(false)
     acked(made, 2 * waitMs + 800, 2 * waitMs + 1_200, ['a1', 'a2'])
-    expect(holdsPermit(made.state, 2 * waitMs + 1_200)).toBe(true)
+    expect(hasPermit(made.state, 2 * waitMs + 1_200)).toBe(true)
   })
 })
 

@@ -4,11 +4,11 @@ import { changeDurable, contain, note, type Outbox } from './outbox.ts'
 import { permitUntilMs } from './permit.ts'
 import type { ContainmentLevel } from './process.ts'
 import type { State } from './state.ts'
-import { lastOrderElsewhereMs } from './timings.ts'
+import { quarantineMs } from './timings.ts'
 
 /** Until when this node may run, monotonic ms; `-Infinity`: it may not. */
 export function mayRunUntilMs(state: State): number {
-  return mustWaitOut(state) ? -Infinity : grantedUntilMs(state)
+  return isInQuarantine(state) ? -Infinity : grantedUntilMs(state)
 }
 
 function grantedUntilMs(state: State): number {
@@ -19,7 +19,7 @@ function grantedUntilMs(state: State): number {
   return Math.max(permitUntilMs(votesOf(membership), state.epoch.grants), state.epoch.carriedUntilMs)
 }
 
-export const holdsPermit = (state: State, nowMs: number): boolean => mayRunUntilMs(state) > nowMs
+export const hasPermit = (state: State, nowMs: number): boolean => mayRunUntilMs(state) > nowMs
 
 /** Fenced now, or fenced in an epoch that it skipped and has not killed for. */
 export function mustKill(state: State): boolean {
@@ -33,7 +33,7 @@ export function mustKill(state: State): boolean {
  * Let back, but not yet for so long that everyone who does not know of it has lost its permit, and what it last ordered is done: such an agent
  * still takes this node's word of its kill for a proof, and carries the fence out.
  */
-function mustWaitOut(state: State): boolean {
+function isInQuarantine(state: State): boolean {
   const membership = state.durable.membership
   const member = membership && memberOf(membership, state.self.node)
   return !!member && member.standing !== 'fenced' && member.lastFence > 0 && member.lastFence > state.durable.freedEpoch
@@ -43,39 +43,39 @@ function mustWaitOut(state: State): boolean {
  * Counts from the first majority of acks, not from the learning: only then has a majority learned the un-fence, and nobody who has not can be
  * acked by one any more.
  */
-function waitOutOthers(state: State, out: Outbox, nowMs: number): void {
+function reviewQuarantine(state: State, out: Outbox, nowMs: number): void {
   const membership = state.durable.membership
   const member = membership && memberOf(membership, state.self.node)
-  if (!member || !mustWaitOut(state) || grantedUntilMs(state) <= nowMs) return
-  if (state.process.letBack?.lastFence !== member.lastFence) {
-    state.process.letBack = { lastFence: member.lastFence, ackedAtMs: nowMs, askedAtMs: -Infinity }
-    const seconds = (lastOrderElsewhereMs(state.timings) / 1_000).toFixed(1)
-    note(out, 'let-back', `waits ${seconds} s until whatever is still done for its fence has certainly ended`, [member.node])
+  if (!member || !isInQuarantine(state) || grantedUntilMs(state) <= nowMs) return
+  if (state.process.quarantine?.lastFence !== member.lastFence) {
+    state.process.quarantine = { lastFence: member.lastFence, ackedAtMs: nowMs, askedAtMs: -Infinity }
+    const seconds = (quarantineMs(state.timings) / 1_000).toFixed(1)
+    note(out, 'quarantine', `in quarantine for ${seconds} s, until whatever is still done for its fence has certainly ended`, [member.node])
   }
   const { timings } = state
-  const { letBack } = state.process
-  if (nowMs - letBack.ackedAtMs < lastOrderElsewhereMs(timings) || nowMs - letBack.askedAtMs < 2 * timings.heartbeatMs) return
+  const { quarantine: quarantine } = state.process
+  if (nowMs - quarantine.ackedAtMs < quarantineMs(timings) || nowMs - quarantine.askedAtMs < 2 * timings.heartbeatMs) return
   // What was deleted here meanwhile may run elsewhere by now, and a kubelet that was cut off from the API server starts it again all the same.
-  if (letBack.askedAtMs === -Infinity)
-    note(out, 'let-back', 'the wait is over; it runs again when the API server says that what is alive here belongs here', [member.node])
-  letBack.askedAtMs = nowMs
-  out.push({ kind: 'check-bound', lastFence: letBack.lastFence })
+  if (quarantine.askedAtMs === -Infinity)
+    note(out, 'quarantine', 'the quarantine is over; it runs again when the API server says that what is alive here belongs here', [member.node])
+  quarantine.askedAtMs = nowMs
+  out.push({ kind: 'check-bound', lastFence: quarantine.lastFence })
 }
 
 /** Looked up after the wait, so that nothing which was done for the fence comes later. */
 export function onBound(state: State, out: Outbox, lastFence: number, nowMs: number): void {
-  if (state.process.letBack?.lastFence !== lastFence || state.process.letBack.askedAtMs === -Infinity || !mustWaitOut(state)) return
+  if (state.process.quarantine?.lastFence !== lastFence || state.process.quarantine.askedAtMs === -Infinity || !isInQuarantine(state)) return
   changeDurable(state, out, { freedEpoch: lastFence })
   reviewContainment(state, out, nowMs)
 }
 
-function desiredLevel(state: State, nowMs: number): ContainmentLevel {
+function targetLevel(state: State, nowMs: number): ContainmentLevel {
   if (mustKill(state)) return 'kill'
   if (!state.durable.membership) return state.process.isFreshBoot ? 'pause' : 'none'
   // A room that was declared dead and boots may have all the acks of its old epoch before it hears of the forced one.
   if (state.process.isFreshBoot && !state.process.hasHadPermit && nowMs - state.process.startedAtMs < state.timings.detectMs) return 'pause'
-  if (holdsPermit(state, nowMs)) return 'none'
-  if (mustWaitOut(state)) return 'pause'
+  if (hasPermit(state, nowMs)) return 'none'
+  if (isInQuarantine(state)) return 'pause'
   // An agent that was restarted on a running node finds workloads whose permit it cannot know: it asks before it pauses, and does not pet.
   // Once contained it stays so until a permit: an un-fence within the grace must not free it.
   const isStarting =
@@ -89,9 +89,9 @@ function desiredLevel(state: State, nowMs: number): ContainmentLevel {
 
 /** Brings containment in line with the permit. Called at every tick and after whatever may have changed it. */
 export function reviewContainment(state: State, out: Outbox, nowMs: number): void {
-  waitOutOthers(state, out, nowMs)
-  const level = desiredLevel(state, nowMs)
-  if (level === 'none' && !state.process.hasHadPermit && holdsPermit(state, nowMs)) {
+  reviewQuarantine(state, out, nowMs)
+  const level = targetLevel(state, nowMs)
+  if (level === 'none' && !state.process.hasHadPermit && hasPermit(state, nowMs)) {
     state.process.hasHadPermit = true
     if (state.durable.bootId !== state.self.bootId) changeDurable(state, out, { bootId: state.self.bootId })
     // The process before this one may have paused what runs here, and died.
@@ -106,7 +106,7 @@ export function reviewContainment(state: State, out: Outbox, nowMs: number): voi
     // A node that is un-fenced goes through a pause until its first acks: it had no permit to lose.
     if (level === 'pause' && before === 'none') note(out, 'permit-lost', 'the grants still valid are no majority: workloads are paused')
     if (level === 'kill')
-      note(out, 'told-fenced', `fenced in epoch ${state.durable.membership?.epoch}: workloads are killed`, [state.self.node])
+      note(out, 'own-fence', `fenced in epoch ${state.durable.membership?.epoch}: workloads are killed`, [state.self.node])
     if (level === 'none' && before !== 'none') note(out, 'permit-regained', 'a majority acked: workloads go on')
     return
   }
@@ -131,7 +131,7 @@ function noteKilled(state: State, out: Outbox): void {
  * pause nobody pets.
  */
 export function mayPet(state: State, nowMs: number): boolean {
-  if (state.process.desired === 'none') return holdsPermit(state, nowMs)
+  if (state.process.desired === 'none') return hasPermit(state, nowMs)
   return state.process.contained.level === state.process.desired && state.process.contained.isVerified
 }
 

@@ -22,7 +22,7 @@ const writers: Readonly<Record<string, Readonly<Record<string, readonly string[]
     version: ['outbox'],
     persistedVersion: ['outbox'],
     failure: ['outbox'],
-    held: ['outbox'],
+    unsent: ['outbox'],
   },
   process: {
     random: ['proposer'],
@@ -37,11 +37,11 @@ const writers: Readonly<Record<string, Readonly<Record<string, readonly string[]
     withdrawal: ['step'],
     isLeaving: ['step'],
     nextAttemptAtMs: ['acceptor', 'desire', 'proposer'],
-    desireKey: ['desire'],
-    desireSinceMs: ['desire'],
+    proposalKey: ['desire'],
+    proposalSinceMs: ['desire'],
     lastVeto: ['desire', 'proposer'],
     hasHadPermit: ['running'],
-    letBack: ['running'],
+    quarantine: ['running'],
     desired: ['running'],
     desiredSinceMs: ['running'],
     contained: ['running', 'step'],
@@ -107,8 +107,8 @@ const writers: Readonly<Record<string, Readonly<Record<string, readonly string[]
   requests: {
     unfence: ['learning', 'step'],
     confirmedDead: ['learning', 'step'],
-    pauseAsked: ['step'],
-    maintenanceAsked: ['step'],
+    suspension: ['step'],
+    maintenance: ['step'],
   },
 }
 

@@ -49,15 +49,15 @@ export interface Durable {
 }
 
 /** What a person said, and when this agent heard it: acted on for a while, or said again. */
-export interface Word {
+export interface RequestOrigin {
   readonly by: string
-  readonly saidAtMs: number
+  readonly requestedAtMs: number
 }
 
 export interface UnfenceRequest {
   readonly nodes: readonly NodeId[]
   readonly by: string
-  readonly askedAtMs: number
+  readonly requestedAtMs: number
 }
 
 /** What of `durable` is on disk, and what waits for it. */
@@ -66,16 +66,16 @@ export interface DiskState {
   version: number
   persistedVersion: number
   failure: string | null
-  readonly held: { readonly version: number; readonly effect: Effect }[]
+  readonly unsent: { readonly version: number; readonly effect: Effect }[]
 }
 
 /** What people asked for and no epoch has answered yet. */
 export interface Requests {
   readonly unfence: Map<NodeId, UnfenceRequest>
   /** Nodes that a person declared dead, which this node cannot fence for want of votes (docs/protocol/operator.md). */
-  readonly confirmedDead: Map<NodeId, Word>
-  pauseAsked: (Word & { readonly isPaused: boolean }) | null
-  readonly maintenanceAsked: Map<NodeId, Word & { readonly isOn: boolean }>
+  readonly confirmedDead: Map<NodeId, RequestOrigin>
+  suspension: (RequestOrigin & { readonly isSuspended: boolean }) | null
+  readonly maintenance: Map<NodeId, RequestOrigin & { readonly isOn: boolean }>
 }
 
 /** Grouped by life time. Which file writes which field is a table of its own (state-writers.test.ts). */
@@ -110,7 +110,7 @@ export type Input =
   | { readonly kind: 'unfence'; readonly nodes: readonly NodeId[]; readonly by: string }
   /** A person's word: proof for those that are fenced; for others, where votes are missing, the demand for a forced epoch. */
   | { readonly kind: 'confirm-dead'; readonly nodes: readonly NodeId[]; readonly by: string }
-  | { readonly kind: 'pause-fencing'; readonly isPaused: boolean; readonly by: string }
+  | { readonly kind: 'suspend-fencing'; readonly isSuspended: boolean; readonly by: string }
   | { readonly kind: 'maintenance'; readonly nodes: readonly NodeId[]; readonly isOn: boolean; readonly by: string }
   | { readonly kind: 'leaving' }
   /** A membership from outside the protocol's messages: genesis, read once by an agent whose disk is empty. */
@@ -126,8 +126,8 @@ export type NoteCode =
   | 'ruled-out'
   | 'permit-lost'
   | 'permit-regained'
-  | 'let-back'
-  | 'told-fenced'
+  | 'quarantine'
+  | 'own-fence'
   | 'conflict'
   | 'late'
   | 'would-propose'
@@ -182,10 +182,10 @@ export function start({ self, timings, brakes, durable, nowMs, seed }: StartOpti
       witnessSeen: null,
       bootId: self.bootId,
     },
-    disk: { version: 0, persistedVersion: 0, failure: null, held: [] },
+    disk: { version: 0, persistedVersion: 0, failure: null, unsent: [] },
     process: newProcess({ nowMs, isFreshBoot, seed }),
     epoch: epochOnDisk(durable, nowMs),
-    requests: { unfence: new Map(), confirmedDead: new Map(), pauseAsked: null, maintenanceAsked: new Map() },
+    requests: { unfence: new Map(), confirmedDead: new Map(), suspension: null, maintenance: new Map() },
   }
 }
 

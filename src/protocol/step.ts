@@ -4,7 +4,7 @@ import { digestOf, memberOf, type Membership, nodeVoter, votesOf } from './membe
 import type { Ack, Heartbeat, Message, Statement } from './messages.ts'
 import { doorStatements, isDoorOpen, onAccept, onPrepare } from './acceptor.ts'
 import { contactOf, isMember } from './contact.ts'
-import { pursue } from './desire.ts'
+import { proposeNext } from './desire.ts'
 import { declareConflict, learn, noteInstalled, teach } from './learning.ts'
 import { note, type Outbox, persisted, persistFailed, retryPersist, send } from './outbox.ts'
 import { addGrant } from './permit.ts'
@@ -55,21 +55,21 @@ export function step(state: State, input: Input, nowMs: number): Step {
       onBound(state, out, input.lastFence, nowMs)
       break
     case 'unfence':
-      for (const node of input.nodes) state.requests.unfence.set(node, { nodes: input.nodes, by: input.by, askedAtMs: nowMs })
+      for (const node of input.nodes) state.requests.unfence.set(node, { nodes: input.nodes, by: input.by, requestedAtMs: nowMs })
       break
     case 'confirm-dead':
       // Only of nodes that are fenced now: said of a living one it would hold for the next fence.
       for (const node of input.nodes) {
         const fence = state.epoch.fences.get(node)
-        if (fence) fence.humanProof = input.by
-        else state.requests.confirmedDead.set(node, { by: input.by, saidAtMs: nowMs })
+        if (fence) fence.confirmedBy = input.by
+        else state.requests.confirmedDead.set(node, { by: input.by, requestedAtMs: nowMs })
       }
       break
-    case 'pause-fencing':
-      state.requests.pauseAsked = { isPaused: input.isPaused, by: input.by, saidAtMs: nowMs }
+    case 'suspend-fencing':
+      state.requests.suspension = { isSuspended: input.isSuspended, by: input.by, requestedAtMs: nowMs }
       break
     case 'maintenance':
-      for (const node of input.nodes) state.requests.maintenanceAsked.set(node, { isOn: input.isOn, by: input.by, saidAtMs: nowMs })
+      for (const node of input.nodes) state.requests.maintenance.set(node, { isOn: input.isOn, by: input.by, requestedAtMs: nowMs })
       break
     case 'leaving':
       state.process.isLeaving = true
@@ -97,7 +97,7 @@ function onTick(state: State, out: Outbox, nowMs: number): void {
   pollWitness(state, out, nowMs)
   teachWitness(state, out, nowMs)
   advance(state, out, nowMs)
-  if (!state.process.isLeaving) pursue(state, out, nowMs)
+  if (!state.process.isLeaving) proposeNext(state, out, nowMs)
   askDoors(state, out, nowMs)
   retryPersist(state, out)
 }
@@ -169,7 +169,7 @@ function onMessage(state: State, out: Outbox, from: NodeId, incarnation: Incarna
       contact.digest = ''
       contact.inSyncSinceMs = Infinity
     }
-    if (message.kind !== 'goodbye') contact.heardAtMs = nowMs
+    if (message.kind !== 'consent') contact.heardAtMs = nowMs
   }
   const voter = nodeVoter(from, incarnation)
   switch (message.kind) {
@@ -205,7 +205,7 @@ function onMessage(state: State, out: Outbox, from: NodeId, incarnation: Incarna
       if (membership && message.epoch >= membership.epoch) addDoors(state, voter, message.doors, nowMs)
       return
     }
-    case 'goodbye':
+    case 'consent':
       contact.statement = message.statement
       return
     case 'join':

@@ -63,7 +63,7 @@ export const defaultTimings: Timings = {
  * What was ordered on a permit that was extended last before this moment has certainly been done or given up after so long, on another node's clock: the
  * permit, a call that is on its way to the API server, or whose process is stopped right before it is sent, and the server's own time for it.
  */
-export const lastOrderElsewhereMs = ({ clockRateError: r, permitMs, apiCallMs }: Timings): number =>
+export const quarantineMs = ({ clockRateError: r, permitMs, apiCallMs }: Timings): number =>
   ((1 + r) / (1 - r)) * (permitMs + 2 * apiCallMs)
 
 /**

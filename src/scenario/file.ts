@@ -37,7 +37,7 @@ const fault = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('api'), how: z.enum(['down', 'up', 'rollback']) }),
   z.strictObject({ kind: z.literal('unfence'), target }),
   z.strictObject({ kind: z.literal('confirm-dead'), target }),
-  z.strictObject({ kind: z.literal('brake'), isPaused: z.boolean() }),
+  z.strictObject({ kind: z.literal('suspension'), isSuspended: z.boolean() }),
   z.strictObject({ kind: z.literal('maintenance'), target, isOn: z.boolean() }),
   z.strictObject({ kind: z.literal('leave'), target, backMs: z.number().positive() }),
   z.strictObject({ kind: z.literal('migrate'), vm: z.number().int().min(0) }),

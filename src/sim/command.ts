@@ -8,7 +8,7 @@ import { generate } from './schedule/generate.ts'
 import { scenarioNames } from '../scenario/file.ts'
 import { addToPart, type Part, readParts, report, resumeParts, startPart, summarise, writeParts } from './sweep/parts.ts'
 import { runPool } from './sweep/pool.ts'
-import { startTelling } from './sweep/progress.ts'
+import { startProgress } from './sweep/progress.ts'
 import { runSchedule } from './run/run.ts'
 import { findScenario } from './run/scenarios.ts'
 import type { Profile } from './schedule/schedule.ts'
@@ -125,7 +125,7 @@ async function runMany({ profile, firstSeed, seeds, workers, isMeasuring, resume
     if (current.total.seeds >= seeds) print(`${resume} has ${current.total.seeds} schedules of this part already`)
   }
   const left = Math.max(0, seeds - current.total.seeds)
-  const telling = startTelling(left)
+  const telling = startProgress(left)
   await runPool({
     profile,
     commit,

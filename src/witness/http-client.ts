@@ -24,7 +24,7 @@ class UnexpectedStatus extends Error {
 
 const NEXT_STEP: { readonly [status: number]: string } = {
   401: 'the token is not the one in the witness’s tokenFile',
-  404: 'the witness holds no register yet: run roomfence init',
+  404: 'the witness has no register yet: run roomfence init',
   503: 'the witness is overloaded or its disk failed: see its log',
   507: 'the witness’s disk is full',
 }

@@ -42,7 +42,7 @@ export async function openKeptRegister(directory: string, clock: () => number): 
   let waiting = 0
   let last: Promise<unknown> = Promise.resolve()
 
-  async function carryOut(expected: number | 'none', proposed: Omit<Register, 'version'>): Promise<WriteResult> {
+  async function write(expected: number | 'none', proposed: Omit<Register, 'version'>): Promise<WriteResult> {
     if (failure) return { kind: 'failed', error: failure }
     if (current === undefined) {
       if (expected !== 'none') return { kind: 'none' }
@@ -72,7 +72,7 @@ export async function openKeptRegister(directory: string, clock: () => number): 
     async write(expected, proposed) {
       if (waiting >= MOST_WAITING) return { kind: 'busy' }
       waiting += 1
-      const result = last.then(() => carryOut(expected, proposed))
+      const result = last.then(() => write(expected, proposed))
       last = result.catch(() => undefined)
       try {
         return await result

@@ -52,14 +52,14 @@ test("goes on by a person's word on its control socket, without API server and w
   expect((await fetch(`http://127.0.0.1:${agent.observePort}/readyz`)).status).toBe(503)
 
   expect(await confirm('a1')).toBe(0)
-  expect(said.at(0)).toContain('a forced epoch is asked for, on the word of ada: it fences a1')
-  expect(said.at(-1)).toBe(`epoch ${FORCED_STEP}: a1 fenced on the word of ada`)
+  expect(said.at(0)).toContain('a forced epoch is requested, by the confirmation of ada: it fences a1')
+  expect(said.at(-1)).toBe(`epoch ${FORCED_STEP}: a1 fenced by the confirmation of ada`)
   expect((await fetch(`http://127.0.0.1:${agent.observePort}/readyz`)).status).toBe(200)
   const status = (await (await fetch(`http://127.0.0.1:${agent.observePort}/status`)).json()) as { proofs: unknown }
-  expect(status.proofs).toMatchObject([{ node: 'a1', isHeld: true, kind: 'human' }])
+  expect(status.proofs).toMatchObject([{ node: 'a1', isProved: true, kind: 'human' }])
 
-  const fencing = async (isPaused: boolean) =>
-    ask({ config: file, request: { kind: 'pause-fencing', isPaused, by: 'bob' }, waitMs: 30_000, say: () => {} })
+  const fencing = async (isSuspended: boolean) =>
+    ask({ config: file, request: { kind: 'suspend-fencing', isSuspended, by: 'bob' }, waitMs: 30_000, say: () => {} })
   const statusOf = async () =>
     (await (await fetch(`http://127.0.0.1:${agent.observePort}/status`)).json()) as { fencingPausedBy: string | null; members: unknown }
   expect(await fencing(true)).toBe(0)

@@ -1,7 +1,7 @@
 /** The lines of the failover against a real control plane with real virt-controller and virt-api: one for all of them. `-t <stage>` plays one alone. */
 import { afterAll, describe } from 'vitest'
 import { stages } from '../lines/all.ts'
-import { playStages } from '../lines/lines.ts'
+import { playScenes } from '../lines/lines.ts'
 import { openRealWorld } from '../lines/real-world.ts'
 import type { ClusterKind, World } from '../lines/world.ts'
 import { isClusterSkipped } from './presence.ts'
@@ -20,7 +20,7 @@ describe.skipIf(isClusterSkipped())('on a real control plane with real KubeVirt 
       if (closed.cluster !== undefined) await closed.close()
     },
   }
-  playStages('real', stages, worlds, (stage, playedMs, cleanedMs) => {
+  playScenes('real', stages, worlds, (stage, playedMs, cleanedMs) => {
     times.push(`  ${stage.padEnd(24)} ${seconds(playedMs)} ${seconds(cleanedMs)}`)
   })
 })

@@ -1,7 +1,7 @@
 /** deploy/ on the embedded API server: accepted, and its rights are enough for what the agent and init ask for, and for no more. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { initialise } from '../../src/agent/init.ts'
-import { agentAnnotation, publishWord, readGenesis, readRoom } from '../../src/agent/state/membership-source.ts'
+import { agentAnnotation, publishIdentity, readGenesis, readRoom } from '../../src/agent/state/membership-source.ts'
 import { type ApiServer, startApiServer } from '../../src/demo/apiserver/server.ts'
 import { createKubeClient, type KubeClient } from '../../src/kubernetes/client.ts'
 import type { Credentials } from '../../src/kubernetes/credentials.ts'
@@ -62,7 +62,7 @@ describe('the rights in deploy/', () => {
     await agent.probe()
     expect(await readRoom(agent, nodeId('a1'), 'topology.kubernetes.io/zone')).toBe('room-a')
     for (const name of ['a1', 'b1'])
-      await publishWord(agent, nodeId(name), {
+      await publishIdentity(agent, nodeId(name), {
         incarnation: incarnation(`i-${name}`),
         addresses: [{ path: 'node', host: '127.0.0.1', port: 1 }],
       })

@@ -4,7 +4,7 @@ import { parse } from 'yaml'
 import { type ApiServer, startApiServer } from '../../src/demo/apiserver/server.ts'
 import { createTestbed, eventually, type Testbed } from '../../src/demo/cluster/testbed.ts'
 import { createKubeClient, type KubeClient } from '../../src/kubernetes/client.ts'
-import { pause } from '../../src/kubernetes/watch.ts'
+import { sleep } from '../../src/kubernetes/watch.ts'
 import { clusterId, epoch, nodeId, room } from '../../src/protocol/ids.ts'
 import type { FailoverInput } from '../../src/failover/run/carrying.ts'
 import { type Failover, startFailover } from '../../src/failover/run/failover.ts'
@@ -12,7 +12,7 @@ import { startUnfence, type UnfenceInput } from '../../src/failover/unfence/unfe
 import { defaultFailoverConfig } from './examples.ts'
 import type { FailoverClock } from '../../src/failover/run/clock.ts'
 import type { FailoverEvent } from '../../src/failover/run/progress.ts'
-import type { FenceOrder } from '../../src/failover/fence/order.ts'
+import type { CommittedFence } from '../../src/failover/fence/order.ts'
 import type { Proofs } from '../../src/failover/fence/proofs.ts'
 
 export interface FailoverBed extends Testbed {
@@ -26,15 +26,15 @@ export interface FailoverBed extends Testbed {
 export const testClock: FailoverClock = {
   nowMs: () => performance.now(),
   isoTime: () => new Date().toISOString(),
-  sleep: pause,
+  sleep: sleep,
 }
 
 export const allProved: Proofs = {
-  node: () => ({ held: true, proof: { kind: 'killed' } }),
-  workload: () => ({ held: true, proof: { kind: 'storage' } }),
+  node: () => ({ isProved: true, proof: { kind: 'killed' } }),
+  workload: () => ({ isProved: true, proof: { kind: 'storage' } }),
 }
 
-export const roomB: FenceOrder = {
+export const roomB: CommittedFence = {
   id: 'fence-7',
   epoch: epoch(7),
   clusterId: clusterId('test'),

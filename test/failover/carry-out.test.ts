@@ -1,6 +1,6 @@
 /** The carrier's own promises, step by step, on the embedded API server. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { type CarryOutOptions, createCarrier } from '../../src/failover/run/carry-out.ts'
+import { type ExecutorOptions, createExecutor } from '../../src/failover/run/carry-out.ts'
 import { type Concurrency, createConcurrency } from '../../src/failover/run/concurrency.ts'
 import type { StepOutcome } from '../../src/failover/run/outcome.ts'
 import { exampleRecord } from './examples.ts'
@@ -26,7 +26,7 @@ afterEach(async () => {
   await bed.close()
 })
 
-const options = (): CarryOutOptions => ({
+const options = (): ExecutorOptions => ({
   client: bed.client,
   config: { ...testConfig, apiCallMs: 2_000 },
   clock: testClock,
@@ -39,9 +39,9 @@ const options = (): CarryOutOptions => ({
   },
   onFailed: () => {},
 })
-const carrier = (more: Partial<CarryOutOptions> = {}) => {
+const carrier = (more: Partial<ExecutorOptions> = {}) => {
   concurrency = createConcurrency(testConfig.maxConcurrency)
-  return createCarrier({ ...options(), ...more }, concurrency)
+  return createExecutor({ ...options(), ...more }, concurrency)
 }
 const taint = (node: string): Step => ({ kind: 'taint', key: `taint ${node}`, node, taint: fencedTaint(7), why: '' })
 const podOn = (name: string) =>
@@ -95,7 +95,7 @@ describe('the carrier', () => {
   test('clears in turns of a few seconds: the rest waits for the next plan, the next steps of VMs do not wait for the rest', async () => {
     let nowMs = 0
     // every look at the clock takes 200 ms, and a call two looks at least
-    const slow = createCarrier({
+    const slow = createExecutor({
       ...options(),
       clock: { ...testClock, nowMs: () => (nowMs += 200) },
       config: { ...testConfig, maxConcurrency: 1 },
@@ -125,7 +125,7 @@ describe('the carrier', () => {
 
   test('clears for longer in a turn where it takes long to get from one turn to the next', async () => {
     let nowMs = 0
-    const slow = createCarrier({
+    const slow = createExecutor({
       ...options(),
       clock: { ...testClock, nowMs: () => (nowMs += 200) },
       config: { ...testConfig, maxConcurrency: 1 },
@@ -286,7 +286,7 @@ describe('the carrier', () => {
       },
     })
     // On a busy machine the round must not be cut for its length.
-    const one = createCarrier({ ...options(), clock: { ...testClock, nowMs: () => 0 } })
+    const one = createExecutor({ ...options(), clock: { ...testClock, nowMs: () => 0 } })
     const round = await one.run([{ name: 'pods', barrier: false, steps: [...stuck, free].map(clear) }])
     expect(round.isApiAway).toBe(false)
     expect(round.failed).toHaveLength(12)
@@ -306,7 +306,7 @@ describe('the carrier', () => {
         return isStuck
       },
     })
-    const one = createCarrier({ ...options(), clock: { ...testClock, nowMs: () => testClock.nowMs() + lateMs } })
+    const one = createExecutor({ ...options(), clock: { ...testClock, nowMs: () => testClock.nowMs() + lateMs } })
     const stuck = Array.from({ length: 20 }, (_, index) => clear(podOn(`stuck-${String(index)}`)))
     const stages = [
       { name: 'VM wave 1', barrier: false, steps: stuck },

@@ -2,7 +2,7 @@
 import type { PersistentVolumeView, PodView, VirtualMachineInstanceView, VirtualMachineView } from '../../src/kubernetes/resources.ts'
 import { clusterId, epoch, nodeId, room } from '../../src/protocol/ids.ts'
 import { emptyFenceStatus, type RecordedWorkload } from '../../src/failover/fence/fence.ts'
-import type { FenceOrder } from '../../src/failover/fence/order.ts'
+import type { CommittedFence } from '../../src/failover/fence/order.ts'
 import type { FailoverConfig } from '../../src/failover/plan/config.ts'
 import type { PlanInput } from '../../src/failover/plan/plan-input.ts'
 import type { Snapshot } from '../../src/failover/plan/snapshot.ts'
@@ -37,7 +37,7 @@ export const defaultFailoverConfig: FailoverConfig = {
   events: true,
 }
 
-export const exampleOrder: FenceOrder = {
+export const exampleFence: CommittedFence = {
   id: 'fence-7',
   epoch: epoch(7),
   clusterId: clusterId('test'),
@@ -175,8 +175,8 @@ export function exampleInput(
   const byName = <T extends { readonly name: string }>(items: readonly T[]): ReadonlyMap<string, T> =>
     new Map(items.map((item) => [`apps/${item.name}`, item]))
   return {
-    order: exampleOrder,
-    proofs: { node: () => ({ held: true, proof: { kind: 'killed' } }), workload: () => ({ held: true, proof: { kind: 'storage' } }) },
+    order: exampleFence,
+    proofs: { node: () => ({ isProved: true, proof: { kind: 'killed' } }), workload: () => ({ isProved: true, proof: { kind: 'storage' } }) },
     dataGate: () => ({ open: true }),
     config: defaultFailoverConfig,
     nowMs: 0,

@@ -264,9 +264,9 @@ describe('what waits, is held or is left alone', () => {
     let isProved = false
     const failover = bed.start({
       proofs: {
-        node: () => ({ held: false, reason: 'no watchdog' }),
+        node: () => ({ isProved: false, reason: 'no watchdog' }),
         workload: () =>
-          isProved ? { held: true, proof: { kind: 'storage' } } : { held: false, reason: 'survivor replica not yet disconnected' },
+          isProved ? { isProved: true, proof: { kind: 'storage' } } : { isProved: false, reason: 'survivor replica not yet disconnected' },
       },
     })
     await eventually('told of the wait', () => bed.events.some((event) => event.kind === 'waiting-for-proof'))

@@ -39,7 +39,7 @@ describe('a Manual VM that its fenced node killed before the failover looked', (
   test('is started at home by the un-fence when it was held', async () => {
     const before = await killedAtHome()
     const failover = bed.start({ dataGate: () => ({ open: false, reason: 'no survivor has an UpToDate replica' }) })
-    await eventually('it is held', () => bed.events.some(({ kind }) => kind === 'held'))
+    await eventually('it is held', () => bed.events.some(({ kind }) => kind === 'blocked'))
     failover.stop()
     await failover.done
     expect(instance('manual')?.metadata.uid).toBe(before)

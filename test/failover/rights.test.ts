@@ -79,7 +79,7 @@ test('with them the un-fence starts a Manual VM that was held', async () => {
   await eventually('it runs', () => phase() === 'Running')
   bed.powerOff('room-b')
   const failover = bed.start({ dataGate: () => ({ open: false, reason: 'stale' }) })
-  await eventually('it is held', () => bed.events.some(({ kind }) => kind === 'held'))
+  await eventually('it is held', () => bed.events.some(({ kind }) => kind === 'blocked'))
   failover.stop()
   await failover.done
   for (const host of bed.room('room-b')) {

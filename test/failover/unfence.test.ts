@@ -105,7 +105,7 @@ describe('un-fencing a room', () => {
     const failover = bed.start({
       dataGate: (volumes) => (volumes.some((one) => one.handle === handle) ? { open: false, reason: 'no good replica' } : { open: true }),
     })
-    await eventually('one runs elsewhere, kept is held', () => runsOn('one', 'a') && bed.events.some(({ kind }) => kind === 'held'))
+    await eventually('one runs elsewhere, kept is held', () => runsOn('one', 'a') && bed.events.some(({ kind }) => kind === 'blocked'))
     const attachmentsOf = () => bed.store.list('volumeattachments').filter(({ spec }) => (spec as { nodeName: string }).nodeName === 'b1')
     await eventually('only the attachment of the held one is left', () => attachmentsOf().length === 1)
     failover.stop()

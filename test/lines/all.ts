@@ -1,11 +1,11 @@
 /** Every stage of lines, in the order in which they are played. A new file of lines is one import and one entry here. */
 import { capacityRoom } from './capacity-room.ts'
 import { controlPlane } from './control-plane.ts'
-import { heldWorkloads } from './held-workloads.ts'
+import { blockedWorkloads } from './held-workloads.ts'
 import { kubevirtControlAway } from './kubevirt-control-away.ts'
 import { kubevirtControlLost } from './kubevirt-control-lost.ts'
 import { kubevirtInstances } from './kubevirt-instances.ts'
-import type { Stage } from './lines.ts'
+import type { Scene } from './lines.ts'
 import { withoutKubeVirt } from './no-kubevirt.ts'
 import { orderPressure } from './order-pressure.ts'
 import { orderProofs } from './order-proofs.ts'
@@ -17,13 +17,13 @@ import { singleNode } from './single-node.ts'
 import { unfenceRoom } from './unfence-room.ts'
 import { volumesRoom } from './volumes-room.ts'
 
-export const stages: readonly Stage[] = [
+export const stages: readonly Scene[] = [
   orderRoom,
   orderWaves,
   orderProofs,
   orderPressure,
   resumption,
-  heldWorkloads,
+  blockedWorkloads,
   controlPlane,
   kubevirtInstances,
   kubevirtControlLost,

@@ -5,7 +5,7 @@ import type { FailoverInput } from '../../src/failover/run/carrying.ts'
 import { type Failover, startFailover } from '../../src/failover/run/failover.ts'
 import type { FailoverConfig } from '../../src/failover/plan/config.ts'
 import type { FailoverEvent, FailoverResult } from '../../src/failover/run/progress.ts'
-import type { FenceOrder } from '../../src/failover/fence/order.ts'
+import type { CommittedFence } from '../../src/failover/fence/order.ts'
 import { type RbacRule, rbacRules } from '../../src/failover/run/rbac.ts'
 import { startUnfence, type UnfenceInput, type UnfenceResult } from '../../src/failover/unfence/unfence.ts'
 import { createKubeClient, type KubeClient } from '../../src/kubernetes/client.ts'
@@ -55,7 +55,7 @@ export interface FenceObject extends AnyObject {
 }
 
 export interface PlayedFailover {
-  readonly order: FenceOrder
+  readonly order: CommittedFence
   readonly failover: Failover
   /** What the engine told, so far. */
   readonly events: readonly FailoverEvent[]
@@ -66,7 +66,7 @@ export interface PlayedFailover {
 }
 
 export type FailoverOptions = Partial<Omit<FailoverInput, 'order' | 'config'>> & {
-  readonly order?: Partial<FenceOrder>
+  readonly order?: Partial<CommittedFence>
   readonly config?: Partial<FailoverConfig>
 }
 
@@ -96,7 +96,7 @@ export interface Bed {
   failedOver(options?: FailoverOptions): Promise<PlayedFailover & { readonly result: FailoverResult }>
   /** Waits for its end, and says what the Fence says when there is none. */
   ended(played: Pick<PlayedFailover, 'order' | 'done'>): Promise<FailoverResult>
-  unfence(order: FenceOrder, options?: Partial<UnfenceInput>): Promise<UnfenceResult>
+  unfence(order: CommittedFence, options?: Partial<UnfenceInput>): Promise<UnfenceResult>
   /** A client of ServiceAccount `roomfence/<name>` with these rights alone. */
   clientWith(serviceAccount: 'few-rights' | 'other', rules: readonly RbacRule[]): Promise<KubeClient>
   /** The engine's client through a proxy of its own, where faults can be set; nobody else goes that way. */
@@ -194,7 +194,7 @@ export async function openBed(world: World, namespace: string): Promise<Bed> {
 
   const failover: Bed['failover'] = ({ order: changes, config, client: own, onProgress, ...input } = {}) => {
     const number = nextEpoch(world)
-    const order: FenceOrder = {
+    const order: CommittedFence = {
       id: `fence-${String(number)}`,
       epoch: epoch(number),
       clusterId: clusterId('lines'),

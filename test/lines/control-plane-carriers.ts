@@ -11,7 +11,7 @@ import { livingRoom } from './world.ts'
 
 type Ended = PlayedFailover & { readonly result: FailoverResult }
 
-export interface CarriersPlayed {
+export interface ExecutorsPlayed {
   readonly dry: Ended & { readonly fence: FenceObject; readonly changed: readonly Change[] }
   readonly two: { readonly carriers: readonly Ended[]; readonly left: number; readonly fence: FenceObject }
   readonly older: Ended
@@ -28,7 +28,7 @@ export interface CarriersPlayed {
   }
 }
 
-export async function playCarriers(bed: Bed): Promise<CarriersPlayed> {
+export async function playExecutors(bed: Bed): Promise<ExecutorsPlayed> {
   await addDeadPods(bed, 'dry', 3)
   await bed.log.settled()
   const from = Math.max(0, ...bed.log.changes().map(({ version }) => version))
@@ -47,7 +47,7 @@ export async function playCarriers(bed: Bed): Promise<CarriersPlayed> {
 const isDoneByUs = ({ type, object }: Change): boolean =>
   type === 'DELETED' || object.metadata.deletionTimestamp !== undefined || JSON.stringify(object.spec).includes('roomfence')
 
-async function playTwo(bed: Bed): Promise<CarriersPlayed['two']> {
+async function playTwo(bed: Bed): Promise<ExecutorsPlayed['two']> {
   // A Deployment that lives, so that a replacement deleted by the slower of the two would be seen.
   await createDeployment(bed.api, bed.namespace, { name: 'living', room: livingRoom, replicas: 2 })
   await addDeadPods(bed, 'two', 12)
@@ -61,7 +61,7 @@ async function playTwo(bed: Bed): Promise<CarriersPlayed['two']> {
   return { carriers, left: await countPods(bed, 'two'), fence: await bed.fence(one.order.id) }
 }
 
-async function playOvertaken(bed: Bed): Promise<CarriersPlayed['overtaken']> {
+async function playOvertaken(bed: Bed): Promise<ExecutorsPlayed['overtaken']> {
   const { api, namespace } = bed
   const [first = ''] = bed.nodesOf()
   const names = await addDeadPods(bed, 'overtaken', 4)
@@ -89,17 +89,17 @@ const fencedBy = async ({ api }: Bed, node: string): Promise<string | undefined>
   return spec.taints?.find(({ key }) => key === 'roomfence.io/fenced')?.value
 }
 
-async function playLater(bed: Bed): Promise<Pick<CarriersPlayed, 'older' | 'later' | 'taints'>> {
+async function playLater(bed: Bed): Promise<Pick<ExecutorsPlayed, 'older' | 'later' | 'taints'>> {
   await addDeadPods(bed, 'later', 2, { claim: 'later' })
   const one = bed.failover({ dataGate: () => ({ open: false, reason: 'Outdated on every survivor' }) })
-  await bed.until('it holds its pods', () => one.events.some(({ kind }) => kind === 'held'))
+  await bed.until('it holds its pods', () => one.events.some(({ kind }) => kind === 'blocked'))
   const other = bed.failover()
   const later = { ...other, result: await bed.ended(other) }
   const older = { ...one, result: await bed.ended(one) }
   return { older, later, taints: await Promise.all(bed.nodesOf().map(async (name) => fencedBy(bed, name))) }
 }
 
-export const carrierLines: readonly Line<CarriersPlayed>[] = [
+export const executorLines: readonly Line<ExecutorsPlayed>[] = [
   {
     id: 'brakes-dry-run',
     part: 'brakes/brakes',
@@ -116,7 +116,7 @@ export const carrierLines: readonly Line<CarriersPlayed>[] = [
     },
   },
   {
-    id: 'transaction-two-carriers',
+    id: 'transaction-two-executors',
     part: 'transaction/plan',
     says: 'two agents that carry out the same fence at once do not disturb each other: both finish, nothing is left and nothing is done to others',
     check: async ({ two }, bed) => {

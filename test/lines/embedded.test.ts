@@ -2,8 +2,8 @@
 import { describe } from 'vitest'
 import { stages } from './all.ts'
 import { openEmbeddedWorld } from './embedded-world.ts'
-import { playStages } from './lines.ts'
+import { playScenes } from './lines.ts'
 
 describe('on the embedded API server', () => {
-  playStages('embedded', stages, { open: openEmbeddedWorld, close: async (world) => world.close() })
+  playScenes('embedded', stages, { open: openEmbeddedWorld, close: async (world) => world.close() })
 })

@@ -65,13 +65,13 @@ async function play(bed: Bed): Promise<Held> {
   let isProved = false
   let isOver = false
   const good = ['fresh', 'unproved']
-  const noProof = { held: false, reason: 'no watchdog, and nobody has said that it is dead' } as const
+  const noProof = { isProved: false, reason: 'no watchdog, and nobody has said that it is dead' } as const
   const one = bed.failover({
     client: withoutImmunityFor(bed.client, 'unlucky-0'),
     proofs: {
-      node: () => (isOver ? { held: true, proof: { kind: 'human', by: 'ada' } } : noProof),
+      node: () => (isOver ? { isProved: true, proof: { kind: 'human', by: 'ada' } } : noProof),
       workload: (_, resources) =>
-        isProved || !resources.some((name) => name.includes('unproved')) ? { held: true, proof: { kind: 'storage' } } : noProof,
+        isProved || !resources.some((name) => name.includes('unproved')) ? { isProved: true, proof: { kind: 'storage' } } : noProof,
     },
     dataGate: (volumes) =>
       isOver || volumes.every(({ handle }) => good.some((name) => handle.includes(name)))
@@ -138,7 +138,7 @@ async function taintsOf(bed: Bed): Promise<ReadonlyMap<string, readonly string[]
 
 const uidOf = (before: Held['before'], name: string): string => before.get(name)?.metadata.uid ?? ''
 
-export const heldWorkloads = stage({
+export const blockedWorkloads = stage({
   name: 'held',
   play,
   lines: [

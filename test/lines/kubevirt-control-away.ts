@@ -12,7 +12,7 @@ interface ControlAway extends PlayedFailover {
   readonly result: FailoverResult
   readonly uids: ReadonlyMap<string, string>
   readonly phasesWhileAway: readonly string[]
-  readonly toldWhileAway: readonly { readonly kind: string; readonly subject?: string }[]
+  readonly eventWhileAway: readonly { readonly kind: string; readonly subject?: string }[]
   readonly fenceWhileAway: string
 }
 
@@ -37,12 +37,12 @@ async function play(bed: Bed): Promise<ControlAway> {
   await bed.until('KubeVirt was asked in vain, and again', () => inVain() > 2)
   const phasesWhileAway = (await vmisOf(bed)).map(phaseOf)
   const fenceWhileAway = (await bed.fence(played.order.id)).status?.phase ?? ''
-  const toldWhileAway = [...played.events]
+  const eventWhileAway = [...played.events]
   await control.startController()
   control.startApi()
   const result = await bed.ended(played)
   await bed.log.settled()
-  return { ...played, result, uids, phasesWhileAway, toldWhileAway, fenceWhileAway }
+  return { ...played, result, uids, phasesWhileAway, eventWhileAway: eventWhileAway, fenceWhileAway }
 }
 
 export const kubevirtControlAway = stage<ControlAway>({
@@ -53,10 +53,10 @@ export const kubevirtControlAway = stage<ControlAway>({
       id: 'kubevirt-away-others-served',
       part: 'kubevirt/controllers-lost',
       says: 'while virt-api and virt-controller are away, other workloads move all the same, the VMs are waited for, and nobody is told that the API server is away',
-      check: async ({ phasesWhileAway, toldWhileAway, fenceWhileAway }) => {
+      check: async ({ phasesWhileAway, eventWhileAway: eventWhileAway, fenceWhileAway }) => {
         expect(phasesWhileAway).toEqual(['Running', 'Running'])
         expect(fenceWhileAway).toBe('Acting')
-        const told = toldWhileAway.map(({ kind }) => kind)
+        const told = eventWhileAway.map(({ kind }) => kind)
         expect(told).toContain('step-failed')
         expect(told).not.toContain('api-unavailable')
       },

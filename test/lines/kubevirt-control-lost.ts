@@ -16,7 +16,7 @@ interface ControlLost extends PlayedFailover {
   /** Addresses that the Service of virt-api's pods leads to: before the room was lost, after the pod was cleared. */
   readonly endpoints: readonly [readonly string[], readonly string[]] | undefined
   /** When every launcher of the lost room was gone, virt-api still hung; what the engine had told by then. */
-  readonly toldWhileHanging: readonly string[]
+  readonly eventWhileHanging: readonly string[]
   readonly lostController: string
   readonly leader: string
 }
@@ -71,7 +71,7 @@ async function play(bed: Bed): Promise<ControlLost> {
     ),
   )
   const after = isReal ? await bed.until('the endpoint is gone', async () => ((await addresses(bed)).length === 0 ? [] : undefined)) : []
-  const toldWhileHanging = played.events.map(({ kind }) => kind)
+  const eventWhileHanging = played.events.map(({ kind }) => kind)
   // What a cluster network does when the endpoint is gone: calls reach the virt-api that lives.
   control.answerAgain()
   const result = await bed.ended(played)
@@ -80,7 +80,7 @@ async function play(bed: Bed): Promise<ControlLost> {
     ...played,
     result,
     endpoints: isReal ? [before, after] : undefined,
-    toldWhileHanging,
+    eventWhileHanging: eventWhileHanging,
     lostController,
     leader: await control.holder(),
   }
@@ -123,9 +123,9 @@ export const kubevirtControlLost = stage<ControlLost>({
       id: 'kubevirt-virt-api-hangs',
       part: 'kubevirt/virt-api-stale',
       says: 'while calls still go to the virt-api that was lost and hang, VMs are cleared all the same, and then waited for',
-      check: async ({ toldWhileHanging }) => {
-        expect(toldWhileHanging.filter((kind) => kind === 'pod-cleared').length).toBeGreaterThanOrEqual(5)
-        expect(toldWhileHanging).not.toContain('finished')
+      check: async ({ eventWhileHanging: eventWhileHanging }) => {
+        expect(eventWhileHanging.filter((kind) => kind === 'pod-cleared').length).toBeGreaterThanOrEqual(5)
+        expect(eventWhileHanging).not.toContain('finished')
       },
     },
     {

@@ -38,7 +38,7 @@ export type Line<T> = LineBase & {
 /** A line that other test files prove in both worlds. */
 export type LineElsewhere = LineBase & { readonly embedded: Elsewhere; readonly real: Elsewhere }
 
-export interface Stage {
+export interface Scene {
   readonly name: string
   readonly cluster?: ClusterKind
   readonly lines: readonly Line<unknown>[]
@@ -48,7 +48,7 @@ export interface Stage {
   readonly real?: Elsewhere
 }
 
-export interface StageOf<T> {
+export interface SceneOf<T> {
   /** Lower case with dashes, unique: also the namespace. */
   readonly name: string
   /** By default the one that all stages share, with KubeVirt. */
@@ -60,21 +60,21 @@ export interface StageOf<T> {
 }
 
 /** A stage of lines that look at what `play` returns. */
-export const stage = <T>(of: StageOf<T>): Stage => ({
+export const stage = <T>(of: SceneOf<T>): Scene => ({
   ...of,
   lines: of.lines.map(({ check, ...line }) => ({ ...line, check: async (played, bed) => check(played as T, bed) })),
 })
 
 /** Where the line is shown in that world, when not by its own check there. */
-export const elsewhere = (of: Stage, line: Line<unknown>, world: WorldName): Elsewhere | undefined => line[world] ?? of[world]
+export const elsewhere = (of: Scene, line: Line<unknown>, world: WorldName): Elsewhere | undefined => line[world] ?? of[world]
 
 /** On a machine that has much else to do. */
 const longestPlayMs = 600_000
 
 /** Registers the tests of one world. `open` gives a world for each stage; `close` is called after each. */
-export function playStages(
+export function playScenes(
   name: WorldName,
-  stages: readonly Stage[],
+  stages: readonly Scene[],
   worlds: { readonly open: (cluster: ClusterKind | undefined) => Promise<World>; readonly close: (world: World) => Promise<void> },
   /** Told how long a stage took: its world and its play, then its cleaning. */
   onOver: (stage: string, playedMs: number, cleanedMs: number) => void = () => {},

@@ -44,7 +44,7 @@ export const mutations: readonly LineMutation[] = [
     'order-stateful-after-vms-then-the-rest': ["clearSteps(cleared, ['control'])", "clearSteps(cleared, ['control', 'stateful'])"],
     'jobs-fail-before-they-go': ['return hasEnded ? [clear] : [fail, { ...clear, needs: key }]', 'return [clear]'],
     'transaction-idempotent': ['!lease.released && proofs', 'proofs'],
-    'kubevirt-leases-need-the-proof': ["&& proofs.node(lease.node as FenceOrder['nodes'][number]).held", ''],
+    'kubevirt-leases-need-the-proof': ["&& proofs.node(lease.node as CommittedFence['nodes'][number]).held", ''],
     'resumed-at-every-write': ['return hasEnded ? [clear]', 'return hasEnded ? []'],
     'held-immune-first': [
       'steps: immunitySteps(verdicts.filter(',
@@ -78,7 +78,7 @@ export const mutations: readonly LineMutation[] = [
     ],
     'held-terminating-keeps-its-node-in-service': [
       'else if (pod.isTerminating) blocks',
-      "else if (pod.isTerminating && verdict.kind !== 'held') blocks",
+      "else if (pod.isTerminating && verdict.kind !== 'blocked') blocks",
       'the terminating one alone keeps its node',
     ],
     'single-node-same-path': [
@@ -163,7 +163,7 @@ export const mutations: readonly LineMutation[] = [
       "    if (isKubeError(error, 'not-found')) return 'gone'\n    if (isKubeError(error, 'conflict'))",
       "    if (isKubeError(error, 'not-found', 'unavailable')) return 'gone'\n    if (isKubeError(error, 'conflict'))",
     ],
-    'transaction-two-carriers': [
+    'transaction-two-executors': [
       "    if (isKubeError(error, 'not-found')) return 'gone'\n    if (isKubeError(error, 'conflict'))",
       "    if (isKubeError(error, 'conflict'))",
     ],
@@ -249,7 +249,7 @@ export const mutations: readonly LineMutation[] = [
     'transaction-written-before-acting': ['if (isBehind && isPressing) {', 'if (isBehind && plan.stages.length === 0) {'],
     'kubevirt-manual-started-once': ["if (step.kind === 'vm' && step.action.kind === 'start') done.startAsked.add(step.workload.uid)", ''],
     'kubevirt-away-others-served': ["round.failed.find(({ step }) => step.kind !== 'vm')", 'round.failed[0]'],
-    'flapping-is-told': ['withAsked(flapping === undefined ? fence.status : { ...fence.status, flapping }', 'withAsked(fence.status'],
+    'flapping-is-told': ['withStartsRequested(flapping === undefined ? fence.status : { ...fence.status, flapping }', 'withStartsRequested(fence.status'],
   }),
   ...inFile('src/failover/run/troubles.ts', {
     'control-plane-unreachable': ['Math.min(longestBackoffMs, on.backoffMs * 2)', 'Math.min(longestBackoffMs, on.backoffMs)'],

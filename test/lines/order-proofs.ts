@@ -59,7 +59,7 @@ async function play(bed: Bed): Promise<Played> {
   const lateUids = await uidsNow()
   let isProved = false
   const answer = (node: string): ProofAnswer =>
-    node === soon || isProved ? { held: true, proof: { kind: 'killed' } } : { held: false, reason: 'it has not said that it killed' }
+    node === soon || isProved ? { isProved: true, proof: { kind: 'killed' } } : { isProved: false, reason: 'it has not said that it killed' }
   const proofs: Proofs = { node: answer, workload: answer }
   bed.withoutEviction()
   await bed.powerOff()

@@ -187,7 +187,7 @@ async function play(bed: Bed): Promise<Room> {
         `${String(error)}: ${JSON.stringify(status)} ${JSON.stringify(started.events.filter(({ kind }) => kind === 'step-failed' || kind === 'api-unavailable'))}`,
       )
     })
-  const again = await carriedOutAgain(bed, started)
+  const again = await executedAgain(bed, started)
   await bed.log.settled()
   return { ...started, uids, status: settled, again }
 }
@@ -208,7 +208,7 @@ async function leftEvictable(bed: Bed): Promise<readonly string[]> {
 }
 
 /** Another agent takes the same fence over when there is nothing left to do: it looks, plans, and is stopped. */
-async function carriedOutAgain(bed: Bed, { order, failover, done }: PlayedFailover): Promise<PlayedFailover> {
+async function executedAgain(bed: Bed, { order, failover, done }: PlayedFailover): Promise<PlayedFailover> {
   failover.stop()
   await done
   const again = bed.failover({ order: { ...order, carriedOutBy: nodeId(bed.nodesOf(livingRoom)[1] ?? '') } })
@@ -217,7 +217,7 @@ async function carriedOutAgain(bed: Bed, { order, failover, done }: PlayedFailov
     async () => (await bed.fence(order.id)).status?.carriedOutBy === again.order.carriedOutBy,
   )
   again.failover.poke()
-  await bed.until('it has planned and told of what is left', () => again.events.some(({ kind }) => kind === 'held'))
+  await bed.until('it has planned and told of what is left', () => again.events.some(({ kind }) => kind === 'blocked'))
   again.failover.stop()
   await again.done
   return again

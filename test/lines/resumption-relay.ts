@@ -29,7 +29,7 @@ interface Relay {
 class KilledError extends Error {}
 
 /** Far more than there are writes: a relay that does not get on is a failure. */
-const mostCarriers = 300
+const mostExecutors = 300
 /** The relay goes on without that write then, and its line says that it is missing. */
 const longestHoldMs = 60_000
 
@@ -118,7 +118,7 @@ async function play(bed: Bed): Promise<Relay> {
   const done = { last: 'nothing' }
   let startedAt = ''
   for (let number = 0; ; number++) {
-    if (number > mostCarriers) throw new Error(`the relay does not get on: ${JSON.stringify(deaths.slice(-5))}`)
+    if (number > mostExecutors) throw new Error(`the relay does not get on: ${JSON.stringify(deaths.slice(-5))}`)
     const before = carriers[0]?.order
     const carrier = bed.failover({
       client: mortal(bed.client, deaths, done),

@@ -177,7 +177,7 @@ export const brakeLines = [
   {
     id: 'brake-without-majority',
     part: 'brakes/brakes',
-    says: 'a survivor without a majority fences nobody: it holds no permit, and without one nothing is proposed',
+    says: 'a survivor without a majority fences nobody: it has no permit, and without one nothing is proposed',
     ...voted('not without a permit', 'src/protocol/desire.test.ts'),
   },
 ] as const satisfies readonly LineElsewhere[]

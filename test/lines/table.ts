@@ -1,5 +1,5 @@
 /** The table of docs/failover-test-matrix.md, made from the lines, and read back from the page. */
-import { elsewhere, type Elsewhere, type LineElsewhere, type Stage } from './lines.ts'
+import { elsewhere, type Elsewhere, type LineElsewhere, type Scene } from './lines.ts'
 import { type Part, parts, topicOf, topics } from './issue.ts'
 import type { WorldName } from './world.ts'
 
@@ -14,7 +14,7 @@ export interface Row {
   readonly real: Elsewhere | undefined
 }
 
-export const rowsOf = (stages: readonly Stage[], others: readonly LineElsewhere[]): readonly Row[] => [
+export const rowsOf = (stages: readonly Scene[], others: readonly LineElsewhere[]): readonly Row[] => [
   ...stages.flatMap((stage) =>
     stage.lines.map((line) => ({
       id: line.id,

@@ -79,10 +79,10 @@ async function play(bed: Bed): Promise<Played> {
   const started = bed.failover({
     config: { volumeAttachmentDeadlineMs: 2_500 },
     proofs: {
-      node: () => ({ held: true, proof: { kind: 'human', by: 'ada' } }),
+      node: () => ({ isProved: true, proof: { kind: 'human', by: 'ada' } }),
       workload: (_, resources) => {
         for (const resource of resources) asked.proofs.add(resource)
-        return { held: true, proof: { kind: 'storage' } }
+        return { isProved: true, proof: { kind: 'storage' } }
       },
     },
     dataGate: (volumes) => {

@@ -166,7 +166,7 @@ export const backWithItsPaused: DirectedSchedule = (seed) =>
  * Fenced while the API server was away, room b said its kill and is let back. In that moment a2 is cut off from all but the API server: for the rest of
  * its permit it carries out a fence that it does not know to be over.
  */
-export const letBackUnheard: DirectedSchedule = (seed) =>
+export const quarantineUnheard: DirectedSchedule = (seed) =>
   scheduleOf(seed, {
     planned: [
       [4_000, { kind: 'api', how: 'down' }],
@@ -183,7 +183,7 @@ export const letBackUnheard: DirectedSchedule = (seed) =>
 /**
  * As above, with a slow API server and no proof but the word of a kill: what a2 orders at the very end of its permit is still under way when room b runs.
  */
-export const letBackWhileUnderWay: DirectedSchedule = (seed) =>
+export const quarantineWhileUnderWay: DirectedSchedule = (seed) =>
   scheduleOf(seed, {
     options: { watchdogMs: null },
     planned: [
@@ -325,10 +325,10 @@ export const slowReader: DirectedSchedule = (seed) =>
         ...filter('read', ['a1'], ['witness'], 2_500),
         ...filter('learn', ['a2', 'b1'], ['a1'], null),
       ],
-      [5_010, { kind: 'brake', isPaused: true, at: 'a1' }],
-      [5_400, { kind: 'brake', isPaused: true, at: 'c1' }],
+      [5_010, { kind: 'suspension', isSuspended: true, at: 'a1' }],
+      [5_400, { kind: 'suspension', isSuspended: true, at: 'c1' }],
       [6_550, { kind: 'crash', target: 'a2', backMs: 50 }],
-      [6_750, { kind: 'brake', isPaused: true, at: 'a2' }],
+      [6_750, { kind: 'suspension', isSuspended: true, at: 'a2' }],
       [8_000 + 10 * seed, ...cut('a1', 'witness')],
     ],
     strikes: [

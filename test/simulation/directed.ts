@@ -13,8 +13,8 @@ import {
   hostStoodStill,
   killedAtTheBrink,
   killedWithWritesInFlight,
-  letBackUnheard,
-  letBackWhileUnderWay,
+  quarantineUnheard,
+  quarantineWhileUnderWay,
   lastPetOfLostRoom,
   lateAcks,
   lowerBallotAfterHigher,
@@ -28,7 +28,7 @@ import {
   wordKept,
 } from './directed-schedules.ts'
 import { bornTwice, installedLongAgo, watchdogOfBefore } from './memory-schedules.ts'
-import { letBackWhileStopped, letBackWithoutApi } from './let-back-schedules.ts'
+import { quarantineWhileStopped, quarantineWithoutApi } from './let-back-schedules.ts'
 import { type Edit, edit } from '../mutation.ts'
 import { editsOf, noWaitAfterUnfence } from './mutations.ts'
 
@@ -51,7 +51,7 @@ const noKillBeforeUnfence: readonly Edit[] = [
 ]
 
 /** Without it a node that did not learn an epoch has no timed proof from who did, whatever else is wrong with that. */
-const oldWordOfWatchdog = edit('protocol/acceptor.ts', 'saidInTime ?', 'nowMs > -Infinity ?')
+const oldWordOfWatchdog = edit('protocol/acceptor.ts', 'statedInTime ?', 'nowMs > -Infinity ?')
 
 export const directed: readonly DirectedMutation[] = [
   {
@@ -91,13 +91,13 @@ export const directed: readonly DirectedMutation[] = [
     edits: [
       edit(
         'protocol/step.ts',
-        'else state.requests.confirmedDead.set(node, { by: input.by, saidAtMs: nowMs })',
-        'else state.epoch.fences.set(node, { humanProof: input.by })',
+        'else state.requests.confirmedDead.set(node, { by: input.by, requestedAtMs: nowMs })',
+        'else state.epoch.fences.set(node, { confirmedBy: input.by })',
       ),
       edit(
         'protocol/learning.ts',
         'newFence(floorMs, before?.epoch === fencedFrom ? state.epoch.votesSinceEpoch : fencedFrom)',
-        '{ ...newFence(floorMs, fencedFrom), humanProof: view?.humanProof }',
+        '{ ...newFence(floorMs, fencedFrom), confirmedBy: view?.confirmedBy }',
       ),
     ],
     caughtBy: 'P1 single writer',
@@ -134,13 +134,13 @@ export const directed: readonly DirectedMutation[] = [
     name: 'a node that is let back does not wait for the permits of those who do not know',
     edits: noWaitAfterUnfence,
     caughtBy: 'P1 single writer',
-    schedule: letBackUnheard,
+    schedule: quarantineUnheard,
   },
   {
     name: 'a node that is let back does not wait for what is under way to the API server',
     edits: [edit('protocol/timings.ts', '(permitMs + 2 * apiCallMs)', 'permitMs')],
     caughtBy: 'P1 single writer',
-    schedule: letBackWhileUnderWay,
+    schedule: quarantineWhileUnderWay,
     seeds: 40,
   },
   {
@@ -172,7 +172,7 @@ export const directed: readonly DirectedMutation[] = [
     name: 'that wait does not count a stop right before the call',
     edits: [edit('protocol/timings.ts', '(permitMs + 2 * apiCallMs)', '(permitMs + apiCallMs)')],
     caughtBy: 'P1 single writer',
-    schedule: letBackWhileStopped,
+    schedule: quarantineWhileStopped,
     seeds: 40,
   },
   {
@@ -180,12 +180,12 @@ export const directed: readonly DirectedMutation[] = [
     edits: [
       edit(
         'protocol/running.ts',
-        "  out.push({ kind: 'check-bound', lastFence: letBack.lastFence })\n",
-        '  changeDurable(state, out, { freedEpoch: letBack.lastFence })\n',
+        "  out.push({ kind: 'check-bound', lastFence: quarantine.lastFence })\n",
+        '  changeDurable(state, out, { freedEpoch: quarantine.lastFence })\n',
       ),
     ],
     caughtBy: 'P1 single writer',
-    schedule: letBackWithoutApi,
+    schedule: quarantineWithoutApi,
   },
   {
     // A pause in the epoch before the fence is no kill under the fence; so the mutant also pauses where it should kill.

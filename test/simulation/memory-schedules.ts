@@ -23,8 +23,8 @@ export const bornTwice: DirectedSchedule = (seed) =>
   scheduleOf(seed, {
     options: { nodesOfRooms: [1, 1], vms: 2 },
     planned: [
-      [4_000, { kind: 'brake', isPaused: true }],
-      [7_000, { kind: 'brake', isPaused: false }],
+      [4_000, { kind: 'suspension', isSuspended: true }],
+      [7_000, { kind: 'suspension', isSuspended: false }],
       [10_000, { kind: 'witness', how: 'restore' }],
       [25_000 + 10 * seed, ...cut('a', 'b'), ...cut('b', 'api')],
     ],

@@ -91,8 +91,8 @@ export const mutationsOfDeeds: readonly Mutation[] = [
     edits: [
       edit(
         'protocol/running.ts',
-        "  if (state.process.desired === 'none') return holdsPermit(state, nowMs)\n",
-        "  if (state.process.desired === 'none') return holdsPermit(state, nowMs + (state.process.watchdogMs ?? 0))\n",
+        "  if (state.process.desired === 'none') return hasPermit(state, nowMs)\n",
+        "  if (state.process.desired === 'none') return hasPermit(state, nowMs + (state.process.watchdogMs ?? 0))\n",
       ),
     ],
     caughtBy: 'reboot with permit',

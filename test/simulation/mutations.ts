@@ -99,7 +99,7 @@ export const mutations: readonly Mutation[] = [
     firstSeed: 13,
   },
   {
-    name: 'what the witness holds is overwritten, not adopted',
+    name: 'what the witness has is overwritten, not adopted',
     edits: [edit('protocol/proposer.ts', "    if (attempt.ruledOut === 'no') adopt(attempt, accepted.ballot, accepted.membership)\n", '')],
     caughtBy: 'P2 single survivor',
     firstSeed: 52,
@@ -187,7 +187,7 @@ export const mutations: readonly Mutation[] = [
     edits: [
       edit(
         'protocol/running.ts',
-        "  if (state.process.desired === 'none') return holdsPermit(state, nowMs)\n",
+        "  if (state.process.desired === 'none') return hasPermit(state, nowMs)\n",
         "  if (state.process.desired === 'none') return nowMs > -Infinity\n",
       ),
     ],

@@ -1,25 +1,47 @@
 /**
  * Writes the whole trace of every remembered seed, one file each, so that two commits can be compared byte by byte:
- *   node test/simulation/traces.main.ts FOLDER
- * A commit that changes form alone gives the same files. `diff -r` of two folders says whether it did.
+ *   node test/simulation/traces.main.ts FOLDER            in the tree of either commit
+ *   node test/simulation/traces.main.ts --compare OLD NEW  says where NEW differs from OLD with the words of `renamed.ts` put in
+ * A commit that changes form alone gives the same files.
  */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { generate } from '../../src/sim/schedule/generate.ts'
 import { runSchedule } from '../../src/sim/run/run.ts'
 import { rememberedSeeds } from '../../src/sim/schedule/seeds.ts'
+import { renamed } from './renamed.ts'
 
-const [folder] = process.argv.slice(2)
-if (folder === undefined) {
-  process.stderr.write('usage: node test/simulation/traces.main.ts FOLDER\n')
-  process.exit(2)
+const print = (text: string): void => void process.stdout.write(`${text}\n`)
+
+function write(folder: string): number {
+  mkdirSync(folder, { recursive: true })
+  let characters = 0
+  for (const { seed, profile } of rememberedSeeds) {
+    const { log, violations } = runSchedule(generate(seed, profile), true)
+    const text = [...log, ...violations.map((one) => `FAILED ${one.property}: ${one.text}`), ''].join('\n')
+    characters += text.length
+    writeFileSync(join(folder, `${profile}-${seed}.log`), text)
+  }
+  print(`${rememberedSeeds.length} traces, ${characters} characters, in ${folder}`)
+  return 0
 }
-mkdirSync(folder, { recursive: true })
-let bytes = 0
-for (const { seed, profile } of rememberedSeeds) {
-  const { log, violations } = runSchedule(generate(seed, profile), true)
-  const text = [...log, ...violations.map((one) => `FAILED ${one.property}: ${one.text}`), ''].join('\n')
-  bytes += text.length
-  writeFileSync(join(folder, `${profile}-${seed}.log`), text)
+
+function compare(before: string, after: string): number {
+  const names = readdirSync(before)
+  const different = names.filter((name) => {
+    const old = readFileSync(join(before, name), 'utf8')
+    const expected = renamed.reduce((text, [from, to]) => text.replaceAll(from, to), old)
+    return expected !== readFileSync(join(after, name), 'utf8')
+  })
+  for (const name of different) print(`${name} differs by more than its words`)
+  print(`${names.length - different.length} of ${names.length} traces differ by the words of renamed.ts alone`)
+  return different.length === 0 ? 0 : 1
 }
-process.stdout.write(`${rememberedSeeds.length} traces, ${bytes} characters, in ${folder}\n`)
+
+const [first, before, after] = process.argv.slice(2)
+if (first === '--compare' && before !== undefined && after !== undefined) process.exitCode = compare(before, after)
+else if (first !== undefined && first !== '--compare') process.exitCode = write(first)
+else {
+  process.stderr.write('usage: node test/simulation/traces.main.ts FOLDER | --compare OLD NEW\n')
+  process.exitCode = 2
+}

@@ -5,13 +5,13 @@ import type { FenceStatus } from '../../failover/fence/fence.ts'
 import type { FailoverClock } from '../../failover/run/clock.ts'
 import type { FailoverEvent } from '../../failover/run/progress.ts'
 import { fenceId } from '../../failover/fence/names.ts'
-import type { FenceOrder } from '../../failover/fence/order.ts'
+import type { CommittedFence } from '../../failover/fence/order.ts'
 import type { Proofs } from '../../failover/fence/proofs.ts'
 import type { KubeClient } from '../../kubernetes/client.ts'
 import { guardedWrites } from '../../kubernetes/guarded.ts'
 import type { Log } from '../../observe/log.ts'
 import type { Metrics } from '../../observe/metrics.ts'
-import { holdsPermit } from '../../protocol/running.ts'
+import { hasPermit } from '../../protocol/running.ts'
 import type { State } from '../../protocol/state.ts'
 import type { StorageFacts } from '../storage/storage-proof.ts'
 import { gateOf, proofOfNode, proofOfWorkload } from './proofs.ts'
@@ -29,7 +29,7 @@ export interface CarryingOptions {
 }
 
 export interface Carrying {
-  readonly start: (order: FenceOrder) => void
+  readonly start: (order: CommittedFence) => void
   /** Whether it is under way, or over and not to be carried out again. */
   readonly isTaken: (epoch: number) => boolean
   /** Whether this agent carried it out to its end, and has no reason to do so again. */
@@ -49,14 +49,14 @@ export function createCarrying(options: CarryingOptions): Carrying {
   const running = new Map<number, Failover>()
   const finished = new Set<number>()
   /** Those of the finished ones that were carried out to the end. */
-  const carriedOut = new Set<number>()
+  const completed = new Set<number>()
   const statuses = new Map<number, FenceStatus>()
 
-  const start = (order: FenceOrder): void => {
+  const start = (order: CommittedFence): void => {
     const { log } = options
     log.warn(
       { fence: order.id, nodes: order.nodes, rooms: order.rooms },
-      `carrying out fence of ${order.nodes.join(', ')}: ${order.reason}`,
+      `executing the fence of ${order.nodes.join(', ')}: ${order.reason}`,
     )
     const failover = failoverOf(order, options, (status) => statuses.set(order.epoch, status))
     running.set(order.epoch, failover)
@@ -64,7 +64,7 @@ export function createCarrying(options: CarryingOptions): Carrying {
       (result) => {
         running.delete(order.epoch)
         if (result.outcome !== 'stopped') finished.add(order.epoch)
-        if (result.outcome === 'finished' && !order.dryRun) carriedOut.add(order.epoch)
+        if (result.outcome === 'finished' && !order.dryRun) completed.add(order.epoch)
         log.info({ fence: order.id, result }, `fence ${order.id}: ${result.outcome}${result.reason === '' ? '' : `: ${result.reason}`}`)
       },
       (error: unknown) => {
@@ -77,13 +77,13 @@ export function createCarrying(options: CarryingOptions): Carrying {
   return {
     start,
     isTaken: (epoch) => running.has(epoch) || finished.has(epoch),
-    isCarriedOut: (epoch) => carriedOut.has(epoch),
+    isCarriedOut: (epoch) => completed.has(epoch),
     again: (epoch) => {
-      carriedOut.delete(epoch)
+      completed.delete(epoch)
       finished.delete(epoch)
     },
     allAgain: () => {
-      for (const epoch of carriedOut) finished.delete(epoch)
+      for (const epoch of completed) finished.delete(epoch)
     },
     stopExcept: (epochs) => {
       for (const [epoch, failover] of running) if (!epochs.has(epoch)) failover.stop()
@@ -99,7 +99,7 @@ export function createCarrying(options: CarryingOptions): Carrying {
   }
 }
 
-function failoverOf(order: FenceOrder, options: CarryingOptions, onStatus: (status: FenceStatus) => void): Failover {
+function failoverOf(order: CommittedFence, options: CarryingOptions, onStatus: (status: FenceStatus) => void): Failover {
   const { configuration, client, clock, state, storageFacts } = options
   const proofs: Proofs = {
     node: (node) => proofOfNode(state(), node, clock.nowMs()),
@@ -108,7 +108,7 @@ function failoverOf(order: FenceOrder, options: CarryingOptions, onStatus: (stat
   return startFailover({
     order,
     // The permit alone: whoever else coordinates by now does no harm, and a state that is being written for a moment is no reason to hold a call up.
-    client: guardedWrites(client, () => holdsPermit(state(), clock.nowMs())),
+    client: guardedWrites(client, () => hasPermit(state(), clock.nowMs())),
     proofs,
     dataGate: (volumes) => gateOf(storageFacts(), volumes, configuration.failover.drbdDrivers),
     config: { ...configuration.failover, apiCallMs: configuration.timings.apiCallMs },

@@ -23,7 +23,7 @@ test('the gauges of held and unplaced workloads and of late attachments follow t
   const show = (statuses: readonly FenceStatus[]) => showFences(metrics, statuses, defaultFailoverConfig, '2026-01-01T00:00:00Z')
   const flapping = { fencesBefore: 1, unfenceNotBefore: '2026-01-01T00:01:00Z' }
   show([status, { ...status, volumeAttachments: [], nodes: [recordedNode], flapping }])
-  expect(await values('roomfence_held_workloads')).toEqual([{ value: 4 }])
+  expect(await values('roomfence_blocked_workloads')).toEqual([{ value: 4 }])
   expect(await values('roomfence_unplaced_workloads')).toEqual([{ value: 6 }])
   expect(await values('roomfence_volume_attachments_late')).toEqual([
     { blocks: 'true', value: 1 },
@@ -32,5 +32,5 @@ test('the gauges of held and unplaced workloads and of late attachments follow t
   expect(await values('roomfence_unfence_backoff_seconds')).toEqual([{ node: 'b1', value: 60 }])
   show([])
   expect(await values('roomfence_unfence_backoff_seconds')).toEqual([])
-  expect(await values('roomfence_held_workloads')).toEqual([{ value: 0 }])
+  expect(await values('roomfence_blocked_workloads')).toEqual([{ value: 0 }])
 })

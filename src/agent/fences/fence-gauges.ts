@@ -22,7 +22,7 @@ export function showFences(metrics: Metrics, statuses: Iterable<FenceStatus>, ba
           metrics.unfenceBackoff.set({ node: name }, waitsForMs(flapping, isoTime, backoff) / 1_000)
     for (const { isLate, blocks } of volumeAttachments) if (isLate) late[blocks ? 'true' : 'false'] += 1
   }
-  metrics.held.set(held)
+  metrics.blockedWorkloads.set(held)
   metrics.unplaced.set(unplaced)
   for (const blocks of ['true', 'false'] as const) metrics.attachmentsLate.set({ blocks }, late[blocks])
 }

@@ -1,6 +1,6 @@
 /** The order that the failover is given for an epoch's fence, from the membership that was learned. Pure. */
 import { fenceId } from '../../failover/fence/names.ts'
-import type { FenceOrder } from '../../failover/fence/order.ts'
+import type { CommittedFence } from '../../failover/fence/order.ts'
 import type { Epoch, NodeId } from '../../protocol/ids.ts'
 import type { Membership } from '../../protocol/membership.ts'
 
@@ -18,7 +18,7 @@ export function fenceOrder(
   { members, clusterId }: Membership,
   epoch: number,
   about: { readonly reason: string | undefined; readonly carriedOutBy: NodeId; readonly isDryRun: boolean },
-): FenceOrder {
+): CommittedFence {
   const nodes = members.filter(({ standing, lastFence }) => standing === 'fenced' && lastFence === epoch)
   const isWhole = (room: string): boolean => members.every((member) => member.room !== room || member.standing === 'fenced')
   return {

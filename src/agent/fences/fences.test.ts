@@ -77,7 +77,7 @@ test('carries it out again when the API server was set back to before it, and no
   expect(fences.underWay()).toEqual([])
 })
 
-const carriedOut = async (): Promise<void> => {
+const completed = async (): Promise<void> => {
   await eventually('it is carried out', () => phase() === 'Finished' && isFenced('b1') && isFenced('b2'))
   await eventually('nothing is under way', () => fences.underWay().length === 0)
 }
@@ -100,7 +100,7 @@ test('hears what is asked on the other nodes when one of them was deleted', asyn
   bed = await createFailoverBed()
   const confirmed: string[] = []
   const state = startCoordinator(undefined, confirmed)
-  await carriedOut()
+  await completed()
   bed.store.remove('nodes', undefined, 'b1')
   // Who is confirmed dead must be silent; the bed's agent hears everybody for ever.
   Object.assign(contactOf(state, nodeId('b2')), { heardAtMs: -Infinity, statement: null })
@@ -111,7 +111,7 @@ test('hears what is asked on the other nodes when one of them was deleted', asyn
 test('takes away the taints of a fence that is over, whoever left them, and leaves those of one that it does not know', async () => {
   bed = await createFailoverBed()
   const state = startCoordinator()
-  await carriedOut()
+  await completed()
   state.durable = { ...state.durable, membership: unfencing(fencing(first, 'b1', 'b2'), 'b1') }
   // As if another agent had chosen that epoch and died: nobody here learned it just now.
   await apiWasAway(state)
@@ -134,7 +134,7 @@ test('takes away the taints of a fence that is over, whoever left them, and leav
 test('is taken up again when the API server was away: it may have been set back into the middle of it', async () => {
   bed = await createFailoverBed()
   const state = startCoordinator()
-  await carriedOut()
+  await completed()
   const fence = structuredClone(bed.store.get('fences', undefined, 'fence-1'))
   if (fence === undefined) throw new Error('no fence')
   bed.store.update('fences', { ...fence, status: { ...(fence['status'] as object), phase: 'Acting', finishedAt: '' } }, 'status')

@@ -3,14 +3,14 @@ import type { Configuration } from '../../config/schema.ts'
 import type { StorageEntry } from '../../evidence/storage-report.ts'
 import { fenceId } from '../../failover/fence/names.ts'
 import type { KubeClient } from '../../kubernetes/client.ts'
-import { pause as sleep } from '../../kubernetes/watch.ts'
+import { sleep as sleep } from '../../kubernetes/watch.ts'
 import type { Log } from '../../observe/log.ts'
 import type { Metrics } from '../../observe/metrics.ts'
 import { coordinator } from '../../protocol/contact.ts'
 import type { NodeId } from '../../protocol/ids.ts'
 import { fencedNodes, type Membership, memberOf } from '../../protocol/membership.ts'
 import { nodeProof } from '../../protocol/proof.ts'
-import { holdsPermit } from '../../protocol/running.ts'
+import { hasPermit } from '../../protocol/running.ts'
 import type { State } from '../../protocol/state.ts'
 import type { StorageFacts } from '../storage/storage-proof.ts'
 import { createUnfencing } from '../unfence/unfencing.ts'
@@ -50,13 +50,13 @@ export interface Fences {
 
 /** Whether this agent is the one that carries out fences now: what it has learned is on its disk. */
 function coordinates(state: State, nowMs: number): boolean {
-  return coordinator(state, nowMs) === state.self.node && holdsPermit(state, nowMs) && state.disk.persistedVersion >= state.disk.version
+  return coordinator(state, nowMs) === state.self.node && hasPermit(state, nowMs) && state.disk.persistedVersion >= state.disk.version
 }
 
 /** Which of the fenced nodes have a proof, to be compared with what it was. */
 function heldProofs(membership: Membership, state: State, nowMs: number): string {
   return fencedNodes(membership)
-    .map((node) => nodeProof(state, node, nowMs).isHeld)
+    .map((node) => nodeProof(state, node, nowMs).isProved)
     .join()
 }
 

@@ -9,7 +9,7 @@ import type { Log } from '../../observe/log.ts'
 import { type NodeId, nodeId } from '../../protocol/ids.ts'
 import { fencedNodes, type Member, type Membership, memberOf } from '../../protocol/membership.ts'
 import { nodeProof } from '../../protocol/proof.ts'
-import { holdsPermit } from '../../protocol/running.ts'
+import { hasPermit } from '../../protocol/running.ts'
 import type { State } from '../../protocol/state.ts'
 import { confirmationOnNode, lookEveryMs, together, unfenceOnNode } from '../requests/annotations.ts'
 import { answerFencedConfirmation, evidenceOfLife, replyTo } from '../requests/replies.ts'
@@ -75,7 +75,7 @@ export function createLook(options: LookOptions): Look {
 
 /** Paused for want of votes, and not fenced: a person may say of the silent ones that they are dead. */
 function isWithoutVotes(state: State, membership: Membership, nowMs: number): boolean {
-  return memberOf(membership, state.self.node)?.standing !== 'fenced' && state.process.isApiReachable && !holdsPermit(state, nowMs)
+  return memberOf(membership, state.self.node)?.standing !== 'fenced' && state.process.isApiReachable && !hasPermit(state, nowMs)
 }
 
 /** Undefined: its Node was deleted, or may not be read. It asks for nothing then; the others are looked at all the same. Rejects while the API is away. */
@@ -98,10 +98,10 @@ async function lookAtFenced(membership: Membership, mine: boolean, options: Look
   const asked: { readonly epoch: number; readonly request: RequestOf<'unfence'> }[] = []
   for (const member of membership.members) {
     const { node, standing, lastFence } = member
-    if (standing !== 'fenced' || unfencing.isUnderWay(node) || (!mine && nodeProof(state(), node, nowMs()).isHeld)) continue
+    if (standing !== 'fenced' || unfencing.isUnderWay(node) || (!mine && nodeProof(state(), node, nowMs()).isProved)) continue
     const view = await readNode(node, options)
     if (!view) continue
-    hearConfirmation(member, view.annotations[confirmDeadAnnotation], options)
+    readConfirmation(member, view.annotations[confirmDeadAnnotation], options)
     if (!mine) continue
     noticeLostTaint(member, view, options)
     const request = hearUnfence(member, view.annotations[unfenceAnnotation], options)
@@ -115,7 +115,7 @@ async function lookAtFenced(membership: Membership, mine: boolean, options: Look
 function noticeLostTaint({ node, lastFence }: Member, view: NodeView, { carrying, log }: LookOptions): void {
   if (!carrying.isCarriedOut(lastFence) || !isFenceLost(view, lastFence)) return
   const fence = fenceId(lastFence)
-  log.warn({ node, fence }, `${node} has lost the taint of ${fence}: the fence is carried out again`)
+  log.warn({ node, fence }, `${node} has lost the taint of ${fence}: the fence is executed again`)
   carrying.again(lastFence)
 }
 
@@ -128,10 +128,10 @@ function hearUnfence({ node, lastFence }: Member, value: string | undefined, { l
 }
 
 /** The word names the fence, so that one which was forgotten on the Node never proves the next. */
-function hearConfirmation({ node, lastFence }: Member, value: string | undefined, options: LookOptions): void {
+function readConfirmation({ node, lastFence }: Member, value: string | undefined, options: LookOptions): void {
   const { carrying, confirmDead, log, nowMs } = options
   const state = options.state()
-  if (value === undefined || state.epoch.fences.get(node)?.humanProof !== undefined) return
+  if (value === undefined || state.epoch.fences.get(node)?.confirmedBy !== undefined) return
   const fence = fenceId(lastFence)
   const request = confirmationOnNode(node, value, fence)
   if (!request) {

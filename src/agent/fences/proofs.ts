@@ -7,21 +7,21 @@ import { dataGate, type StorageFacts, storageProof } from '../storage/storage-pr
 
 export function proofOfNode(state: State, node: NodeId, nowMs: number): ProofAnswer {
   const proof = nodeProof(state, node, nowMs)
-  if (!proof.isHeld)
+  if (!proof.isProved)
     return {
-      held: false,
+      isProved: false,
       reason: proof.reason,
       ...(proof.readyAtMs === null ? {} : { readyInMs: Math.max(0, proof.readyAtMs - nowMs) }),
     }
-  if (proof.kind === 'human') return { held: true, proof: { kind: 'human', by: proof.text } }
-  return { held: true, proof: proof.kind === 'killed' ? { kind: 'killed' } : { kind: 'timed', heldSinceMs: proof.sinceMs } }
+  if (proof.kind === 'human') return { isProved: true, proof: { kind: 'human', by: proof.text } }
+  return { isProved: true, proof: proof.kind === 'killed' ? { kind: 'killed' } : { kind: 'timed', sinceMs: proof.sinceMs } }
 }
 
 /** The proof of the node, else of exactly these resources. */
 export function proofOfWorkload(ofNode: ProofAnswer, facts: StorageFacts | null, resources: readonly string[]): ProofAnswer {
-  if (ofNode.held) return ofNode
-  const storage = facts ? storageProof(facts, resources) : { isHeld: false as const, reason: 'no membership' }
-  if (storage.isHeld) return { held: true, proof: { kind: 'storage' } }
+  if (ofNode.isProved) return ofNode
+  const storage = facts ? storageProof(facts, resources) : { isProved: false as const, reason: 'no membership' }
+  if (storage.isProved) return { isProved: true, proof: { kind: 'storage' } }
   return { ...ofNode, reason: `${ofNode.reason}; no storage proof: ${storage.reason}` }
 }
 
@@ -30,5 +30,5 @@ export function gateOf(facts: StorageFacts | null, volumes: Parameters<DataGate>
   const resources = volumes.filter(({ driver }) => drbdDrivers.includes(driver)).map(({ handle }) => handle)
   if (resources.length === 0 || !facts) return { open: true }
   const answer = dataGate(facts, resources)
-  return answer.isHeld ? { open: true } : { open: false, reason: answer.reason }
+  return answer.isProved ? { open: true } : { open: false, reason: answer.reason }
 }

@@ -4,7 +4,7 @@ import { type Containment, createContainment } from '../../containment/containme
 import type { Drbd } from '../../drbd/drbdsetup.ts'
 import type { Log } from '../../observe/log.ts'
 import type { Metrics } from '../../observe/metrics.ts'
-import { holdsPermit } from '../../protocol/running.ts'
+import { hasPermit } from '../../protocol/running.ts'
 import type { ContainmentLevel } from '../../protocol/process.ts'
 import type { Input, State } from '../../protocol/state.ts'
 import { pauseValueOf } from './pause-value.ts'
@@ -52,9 +52,9 @@ export function createContaining(options: ContainingOptions): Containing {
       const { desired } = state().process
       if (desired !== 'none') say(desired, false)
     },
-    onVerified: (wanted) => void sayLate(wanted === 'killed' ? 'kill' : 'pause'),
+    onVerified: (wanted) => void reportLateVerification(wanted === 'killed' ? 'kill' : 'pause'),
   })
-  const sayLate = createLateWord({
+  const reportLateVerification = createLateVerification({
     ...options,
     isVerified: (level) => containment.state() === (level === 'kill' ? 'killed' : 'paused'),
     say,
@@ -62,7 +62,7 @@ export function createContaining(options: ContainingOptions): Containing {
 
   const release = async (): Promise<void> => {
     releaseAtMs = Infinity
-    const result = await containment.resume(() => state().process.desired === 'none' && holdsPermit(state(), nowMs()))
+    const result = await containment.resume(() => state().process.desired === 'none' && hasPermit(state(), nowMs()))
     for (const { podUid, reason } of result.failed) log.error({ podUid }, `a workload could not be resumed, it is tried again: ${reason}`)
     // The protocol asks once: a permit that was away for a moment, unseen by its ticks, must not leave all paused for ever.
     if (!result.resumed || result.failed.length > 0) releaseAtMs = nowMs() + RELEASE_AGAIN_MS
@@ -92,7 +92,7 @@ export function createContaining(options: ContainingOptions): Containing {
   return {
     contain,
     review: () => {
-      if (nowMs() >= releaseAtMs && state().process.desired === 'none' && state().durable.membership && holdsPermit(state(), nowMs()))
+      if (nowMs() >= releaseAtMs && state().process.desired === 'none' && state().durable.membership && hasPermit(state(), nowMs()))
         contain('none')
     },
     pauseAll: containment.pause,
@@ -113,7 +113,7 @@ interface LateWordOptions extends Pick<ContainingOptions, 'state' | 'distrustRep
  * A slow machine, or a kubelet that started a pod again just then: the order was not verified in time, and now it is. Said, or a node that cannot
  * reset itself would wait for ever, and one that can would reset itself again and again.
  */
-function createLateWord({ state, distrustReplicas, log, isVerified, say }: LateWordOptions): (level: Contained['level']) => Promise<void> {
+function createLateVerification({ state, distrustReplicas, log, isVerified, say }: LateWordOptions): (level: Contained['level']) => Promise<void> {
   let isSaying = false
   return async (level) => {
     const isNews = (): boolean =>

@@ -14,13 +14,13 @@ export function unfenceRequest(value: string, fence: string): Pick<RequestOf<'un
 }
 
 /** One word of an annotation's value: whoever reads it takes it apart at spaces and commas. */
-const oneWord = (name: string): string => name.replaceAll(/[\s,]+/g, '-')
+const oneToken = (name: string): string => name.replaceAll(/[\s,]+/g, '-')
 
 /** What `unfenceRequest` reads, as people write it by hand. */
-export const unfenceWord = (by: string, isForced: boolean): string => `true${isForced ? ',force' : ''},${oneWord(by)}`
+export const unfenceValue = (by: string, isForced: boolean): string => `true${isForced ? ',force' : ''},${oneToken(by)}`
 
 /** What `confirmedBy` reads. */
-export const confirmDeadWord = (subject: string, by: string): string => `${subject},${oneWord(by)}`
+export const confirmationValue = (subject: string, by: string): string => `${subject},${oneToken(by)}`
 
 /**
  * @param value of the annotation by which a person confirms a death: what it is about, and the person's name, in any order

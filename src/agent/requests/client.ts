@@ -36,7 +36,7 @@ export async function ask({ config, request, waitMs, say }: AskOptions): Promise
       say(`epoch ${status.epoch}: ${done}`)
       return 0
     }
-    const veto = answer.isTaken && status.lastVeto !== null ? ` (last refusal: ${status.lastVeto})` : ''
+    const veto = answer.isTaken && status.lastVeto !== null ? ` (last veto: ${status.lastVeto})` : ''
     const line = `${answer.isTaken ? '' : 'refused: '}${answer.text}${veto}`
     if (line !== told) say(line)
     told = line
@@ -54,11 +54,11 @@ function outcome(request: OperatorRequest, { members, fencingPausedBy }: Status,
   const named = members.filter(({ node }) => nodes.has(node))
   const names = named.map(({ node }) => node).join(', ')
   if (request.kind === 'confirm-dead')
-    return named.every(({ standing }) => standing === 'fenced') ? `${names} fenced on the word of ${request.by}` : null
+    return named.every(({ standing }) => standing === 'fenced') ? `${names} fenced by the confirmation of ${request.by}` : null
   if (request.kind === 'unfence') return named.every(({ standing }) => standing !== 'fenced') ? `${names} not fenced (any more)` : null
-  if (request.kind === 'pause-fencing') {
-    if (request.isPaused !== (fencingPausedBy !== null)) return null
-    return fencingPausedBy === null ? 'fencing goes on' : `fencing is paused by ${fencingPausedBy}, until "roomfence resume"`
+  if (request.kind === 'suspend-fencing') {
+    if (request.isSuspended !== (fencingPausedBy !== null)) return null
+    return fencingPausedBy === null ? 'fencing goes on' : `fencing is suspended by ${fencingPausedBy}, until "roomfence resume"`
   }
   if (!named.every(({ isInMaintenance }) => isInMaintenance === request.isOn)) return null
   return `${names} ${request.isOn ? 'in maintenance: neither dead nor alive, without a vote' : 'out of maintenance: the vote comes back when it is in sync'}`

@@ -1,6 +1,6 @@
 /** A person's word that one agent was given reaches the others by the Node object. */
 import { afterEach, expect, test } from 'vitest'
-import { tellOnNode } from './confirmation.ts'
+import { writeConfirmation } from './confirmation.ts'
 import { createLog } from '../../observe/log.ts'
 import { nodeId } from '../../protocol/ids.ts'
 import { agent, fencing, first } from '../../protocol/fixtures/states.ts'
@@ -19,9 +19,9 @@ test('the word names the fence and who gave it, waits for an API server that is 
   bed = await createFailoverBed()
   const { state } = agent('a1', { durable: { membership: fencing(first, 'b1') } })
   const told = { client: bed.client, state: () => state, signal: over.signal, log: createLog('fatal', 'test') }
-  await tellOnNode(nodeId('b2'), 'ada', told)
+  await writeConfirmation(nodeId('b2'), 'ada', told)
   expect(annotation('b2')).toBeUndefined()
-  await tellOnNode(nodeId('b1'), 'ada of the night shift', told)
+  await writeConfirmation(nodeId('b1'), 'ada of the night shift', told)
   expect(annotation('b1')).toBe('fence-1,ada-of-the-night-shift')
   let times = 0
   const flaky = {
@@ -32,6 +32,6 @@ test('the word names the fence and who gave it, waits for an API server that is 
   const node = structuredClone(bed.store.get('nodes', undefined, 'b1'))
   if (node === undefined) throw new Error('no node')
   bed.store.update('nodes', { ...node, metadata: { ...node.metadata, annotations: {} } })
-  void tellOnNode(nodeId('b1'), 'ada', { ...told, client: flaky })
+  void writeConfirmation(nodeId('b1'), 'ada', { ...told, client: flaky })
   await eventually('it is written at the second try', () => annotation('b1') === 'fence-1,ada')
 })

@@ -2,11 +2,11 @@
 import { confirmDeadAnnotation, fenceId } from '../../failover/fence/names.ts'
 import type { KubeClient } from '../../kubernetes/client.ts'
 import { isKubeError } from '../../kubernetes/errors.ts'
-import { pause } from '../../kubernetes/watch.ts'
+import { sleep } from '../../kubernetes/watch.ts'
 import { nodeView, paths } from '../../kubernetes/resources.ts'
 import type { NodeId } from '../../protocol/ids.ts'
 import { memberOf } from '../../protocol/membership.ts'
-import { confirmDeadWord, confirmedBy } from './annotations.ts'
+import { confirmationValue, confirmedBy } from './annotations.ts'
 import type { State } from '../../protocol/state.ts'
 import type { Log } from '../../observe/log.ts'
 
@@ -16,7 +16,7 @@ const RETRY_MS = 2_000
  * The replicas of each survivor wait for the proof as the coordinator does, so all must hear of it. Tried until it is written, while the fence lasts: an
  * API server may be away for as long as the room is. The un-fence takes it away.
  */
-export async function tellOnNode(
+export async function writeConfirmation(
   node: NodeId,
   by: string,
   {
@@ -36,7 +36,7 @@ export async function tellOnNode(
   while (fencedIn() === epoch && !signal.aborted) {
     try {
       const { annotations } = nodeView(await client.get(paths.node(node), { signal }))
-      const word = confirmDeadWord(fenceId(epoch), by)
+      const word = confirmationValue(fenceId(epoch), by)
       const isThere = confirmedBy(annotations[confirmDeadAnnotation] ?? '', fenceId(epoch)) !== undefined
       if (!isThere) await client.patchMerge(paths.node(node), { metadata: { annotations: { [confirmDeadAnnotation]: word } } }, { signal })
       return
@@ -44,6 +44,6 @@ export async function tellOnNode(
       if (isKubeError(error, 'not-found')) return
       log.warn({ error, node }, `${by} confirmed ${node} dead, and that is not on its Node yet: other agents do not know it`)
     }
-    await pause(RETRY_MS, signal)
+    await sleep(RETRY_MS, signal)
   }
 }

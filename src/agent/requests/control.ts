@@ -24,7 +24,7 @@ const names = z.array(z.string().check(z.minLength(1), z.maxLength(253))).check(
 const by = z.string().check(z.maxLength(253))
 const schemas: Readonly<Record<OperatorRequest['kind'], z.ZodMiniType>> = {
   'confirm-dead': z.strictObject({ rooms: names, nodes: names, by }),
-  'pause-fencing': z.strictObject({ isPaused: z.boolean(), by }),
+  'suspend-fencing': z.strictObject({ isSuspended: z.boolean(), by }),
   unfence: z.strictObject({ rooms: names, nodes: names, isForced: z.boolean(), by }),
   maintenance: z.strictObject({ rooms: names, nodes: names, isOn: z.boolean(), by }),
 }
@@ -67,7 +67,7 @@ export async function startControl({ path, status, reply, log }: ControlOptions)
   if (problem)
     log.error(
       { error: problem, path },
-      'no control socket: roomfence confirm-dead, unfence, pause, resume and maintenance do not work on this node',
+      'no control socket: roomfence confirm-dead, unfence, suspend, resume and maintenance do not work on this node',
     )
   return {
     stop: () =>

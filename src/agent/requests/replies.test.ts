@@ -10,7 +10,7 @@ describe("a person's word of a room", () => {
     expect(answerConfirmation(agent('b1').state, ofRoomA, LATER)).toEqual({
       isTaken: true,
       nodes: ['a1', 'a2'],
-      text: 'a forced epoch is asked for, on the word of ada: it fences a1, a2',
+      text: 'a forced epoch is requested, by the confirmation of ada: it fences a1, a2',
     })
   })
 
@@ -39,7 +39,7 @@ describe("a person's word of a room", () => {
       (made: ReturnType<typeof agent>) => {
         made.state.epoch.carriedUntilMs = LATER + 1_000
       },
-      "b1 holds a permit: a majority is here, and silent nodes are fenced without a person's word; wait for the fence of a1, a2, and say it again if that waits for a proof",
+      "b1 has a permit: a majority is here, and silent nodes are fenced without a confirmation; wait for the fence of a1, a2, and confirm again if that waits for a proof",
     ],
   ])('is refused while %s', (_, prepare, text) => {
     const made = agent('b1')
@@ -74,11 +74,11 @@ const permitted = (membership = first) => {
 
 describe('pausing and maintenance', () => {
   it('need a majority here, and somebody who asks', () => {
-    expect(answerPause(agent('b1').state, { isPaused: true, by: 'ada' }, LATER)).toEqual({
+    expect(answerPause(agent('b1').state, { isSuspended: true, by: 'ada' }, LATER)).toEqual({
       isTaken: false,
-      text: 'b1 holds no permit: there is no majority here that could choose it',
+      text: 'b1 has no permit: there is no majority here that could choose it',
     })
-    expect(answerPause(permitted(), { isPaused: true, by: '' }, LATER)).toEqual({
+    expect(answerPause(permitted(), { isSuspended: true, by: '' }, LATER)).toEqual({
       isTaken: false,
       text: 'by is empty: say who asks for it',
     })
@@ -86,11 +86,11 @@ describe('pausing and maintenance', () => {
   })
 
   it('are taken, with what comes of it', () => {
-    expect(answerPause(permitted(), { isPaused: true, by: 'ada' }, LATER)).toMatchObject({
+    expect(answerPause(permitted(), { isSuspended: true, by: 'ada' }, LATER)).toMatchObject({
       isTaken: true,
-      text: 'an epoch is asked for in which fencing is paused',
+      text: 'an epoch is requested in which fencing is paused',
     })
-    expect(answerPause(permitted(), { isPaused: false, by: 'ada' }, LATER)).toMatchObject({ isTaken: true, text: 'fencing is not paused' })
+    expect(answerPause(permitted(), { isSuspended: false, by: 'ada' }, LATER)).toMatchObject({ isTaken: true, text: 'fencing is not suspended' })
     expect(answerMaintenance(permitted(), { rooms: ['a'], nodes: [], by: 'ada', isOn: true }, LATER)).toMatchObject({
       isTaken: true,
       nodes: ['a1', 'a2'],

@@ -2,7 +2,7 @@
 import { signOfLife } from '../../protocol/contact.ts'
 import type { NodeId } from '../../protocol/ids.ts'
 import { fencedNodes, type Membership, memberOf } from '../../protocol/membership.ts'
-import { holdsPermit } from '../../protocol/running.ts'
+import { hasPermit } from '../../protocol/running.ts'
 import type { State } from '../../protocol/state.ts'
 import type { Named, OperatorRequest, RequestReply } from './request.ts'
 
@@ -11,7 +11,7 @@ const refuse = (text: string): RequestReply => ({ isTaken: false, text })
 /** To what comes by the control socket, and to an annotation that concerns nodes which are not fenced. */
 export function replyTo(state: State, request: OperatorRequest, nowMs: number): RequestReply {
   switch (request.kind) {
-    case 'pause-fencing':
+    case 'suspend-fencing':
       return answerPause(state, request, nowMs)
     case 'maintenance':
       return answerMaintenance(state, request, nowMs)
@@ -34,21 +34,21 @@ function withoutMajority(state: State, by: string, nowMs: number): string | null
   const reason = withoutBasis(state, by)
   if (reason !== null || !membership) return reason
   if (memberOf(membership, state.self.node)?.standing === 'fenced') return `${state.self.node} is fenced: ask a node that goes on`
-  return holdsPermit(state, nowMs) ? null : `${state.self.node} holds no permit: there is no majority here that could choose it`
+  return hasPermit(state, nowMs) ? null : `${state.self.node} has no permit: there is no majority here that could choose it`
 }
 
 /** Pausing all fencing, and resuming it. */
 export function answerPause(
   state: State,
-  { isPaused, by }: { readonly isPaused: boolean; readonly by: string },
+  { isSuspended, by }: { readonly isSuspended: boolean; readonly by: string },
   nowMs: number,
 ): RequestReply {
   const reason = withoutMajority(state, by, nowMs)
   if (reason !== null) return refuse(reason)
   const is = state.durable.membership?.fencingPausedBy ?? null
-  if (isPaused === (is !== null))
-    return { isTaken: true, nodes: [], text: is === null ? 'fencing is not paused' : `fencing is paused by ${is}` }
-  return { isTaken: true, nodes: [], text: `an epoch is asked for in which fencing is ${isPaused ? 'paused' : 'not paused'}` }
+  if (isSuspended === (is !== null))
+    return { isTaken: true, nodes: [], text: is === null ? 'fencing is not suspended' : `fencing is suspended by ${is}` }
+  return { isTaken: true, nodes: [], text: `an epoch is requested in which fencing is ${isSuspended ? 'paused' : 'not paused'}` }
 }
 
 /** Nodes in maintenance, or out of it. */
@@ -69,7 +69,7 @@ export function answerMaintenance(
   return {
     isTaken: true,
     nodes: named,
-    text: `an epoch is asked for in which ${named.join(', ')} ${isOn ? 'is' : 'is no more'} in maintenance`,
+    text: `an epoch is requested in which ${named.join(', ')} ${isOn ? 'is' : 'is no more'} in maintenance`,
   }
 }
 
@@ -87,7 +87,7 @@ function answerUnfence(state: State, { rooms, nodes, by }: Named): RequestReply 
   return {
     isTaken: true,
     nodes: named,
-    text: `the un-fence of ${fenced.join(', ')} is asked for; a refusal is written on the node: kubectl describe node ${fenced[0] ?? ''} (roomfence.io/unfence-answer)`,
+    text: `the un-fence of ${fenced.join(', ')} is requested; a rejection is written on the node: kubectl describe node ${fenced[0] ?? ''} (roomfence.io/unfence-answer)`,
   }
 }
 
@@ -104,12 +104,12 @@ export function answerConfirmation(state: State, { rooms, nodes, by }: Named, no
   const alive = evidenceOfLife(state, named, nowMs)
   if (alive !== null) return refuse(`${alive}: refused; switch it off first`)
   const open = named.filter((node) => memberOf(membership, node)?.standing !== 'fenced')
-  if (open.length === 0) return { isTaken: true, nodes: named, text: `the word of ${by} is the proof of the fence of ${named.join(', ')}` }
-  if (holdsPermit(state, nowMs))
+  if (open.length === 0) return { isTaken: true, nodes: named, text: `the confirmation of ${by} is the proof of the fence of ${named.join(', ')}` }
+  if (hasPermit(state, nowMs))
     return refuse(
-      `${state.self.node} holds a permit: a majority is here, and silent nodes are fenced without a person's word; wait for the fence of ${open.join(', ')}, and say it again if that waits for a proof`,
+      `${state.self.node} has a permit: a majority is here, and silent nodes are fenced without a confirmation; wait for the fence of ${open.join(', ')}, and confirm again if that waits for a proof`,
     )
-  return { isTaken: true, nodes: named, text: `a forced epoch is asked for, on the word of ${by}: it fences ${open.join(', ')}` }
+  return { isTaken: true, nodes: named, text: `a forced epoch is requested, by the confirmation of ${by}: it fences ${open.join(', ')}` }
 }
 
 /** Of a node that is fenced, by an annotation of its Node that names the fence: it stands already, and wants its proof alone. */

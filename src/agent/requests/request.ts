@@ -13,7 +13,7 @@ export type OperatorRequest =
   | ({ readonly kind: 'confirm-dead' } & Named)
   | ({ readonly kind: 'unfence'; readonly isForced: boolean } & Named)
   | ({ readonly kind: 'maintenance'; readonly isOn: boolean } & Named)
-  | { readonly kind: 'pause-fencing'; readonly isPaused: boolean; readonly by: string }
+  | { readonly kind: 'suspend-fencing'; readonly isSuspended: boolean; readonly by: string }
 
 export type RequestOf<Kind extends OperatorRequest['kind']> = Extract<OperatorRequest, { readonly kind: Kind }>
 

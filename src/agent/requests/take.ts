@@ -4,9 +4,9 @@ import type { Log } from '../../observe/log.ts'
 import type { NodeId } from '../../protocol/ids.ts'
 import { fencedNodes } from '../../protocol/membership.ts'
 import type { Input, State } from '../../protocol/state.ts'
-import { askOnNode } from '../unfence/node-request.ts'
-import { unfenceWord } from './annotations.ts'
-import { tellOnNode } from './confirmation.ts'
+import { writeUnfenceRequest } from '../unfence/node-request.ts'
+import { unfenceValue } from './annotations.ts'
+import { writeConfirmation } from './confirmation.ts'
 import { replyTo } from './replies.ts'
 import type { OperatorRequest, RequestReply } from './request.ts'
 
@@ -38,8 +38,8 @@ export function takeRequest(request: OperatorRequest, options: TakeOptions): Req
 function inputOf(request: OperatorRequest, nodes: readonly NodeId[]): Input | undefined {
   const { by } = request
   switch (request.kind) {
-    case 'pause-fencing':
-      return { kind: 'pause-fencing', isPaused: request.isPaused, by }
+    case 'suspend-fencing':
+      return { kind: 'suspend-fencing', isSuspended: request.isSuspended, by }
     case 'maintenance':
       return { kind: 'maintenance', nodes, isOn: request.isOn, by }
     case 'confirm-dead':
@@ -53,9 +53,9 @@ function inputOf(request: OperatorRequest, nodes: readonly NodeId[]): Input | un
 function writeOnNodes(request: OperatorRequest, nodes: readonly NodeId[], options: TakeOptions): void {
   const { by } = request
   const { membership } = options.state().durable
-  if (request.kind === 'confirm-dead') for (const node of nodes) void tellOnNode(node, by, options)
+  if (request.kind === 'confirm-dead') for (const node of nodes) void writeConfirmation(node, by, options)
   if (request.kind !== 'unfence' || !membership) return
-  const word = unfenceWord(by, request.isForced)
+  const word = unfenceValue(by, request.isForced)
   const asked = fencedNodes(membership).filter((node) => nodes.includes(node))
-  void Promise.all(asked.map(async (node) => askOnNode(node, word, options))).then(options.onUnfenceWritten)
+  void Promise.all(asked.map(async (node) => writeUnfenceRequest(node, word, options))).then(options.onUnfenceWritten)
 }

@@ -3,13 +3,13 @@ import type { KubeClient } from '../../kubernetes/client.ts'
 import type { Log } from '../../observe/log.ts'
 import type { NodeId } from '../../protocol/ids.ts'
 import type { Membership } from '../../protocol/membership.ts'
-import { type AgentWord, publishWord, readGenesis } from './membership-source.ts'
+import { type AgentIdentity, publishIdentity, readGenesis } from './membership-source.ts'
 
 export interface AwaitGenesisOptions {
   readonly client: KubeClient
   readonly node: NodeId
   readonly namespace: string
-  readonly word: AgentWord
+  readonly word: AgentIdentity
   readonly isKnown: () => boolean
   readonly onGenesis: (membership: Membership) => void
   readonly sleep: (ms: number) => Promise<void>
@@ -26,7 +26,7 @@ export async function awaitGenesis(options: AwaitGenesisOptions): Promise<void> 
   for (let tries = 0; !signal.aborted; tries++) {
     const mayLog = tries % LOG_EVERY_TRIES === 0
     try {
-      if (!isPublished) await publishWord(client, node, word)
+      if (!isPublished) await publishIdentity(client, node, word)
       isPublished = true
       if (options.isKnown()) return
       const membership = await readGenesis(client, namespace)

@@ -11,7 +11,7 @@ export const agentAnnotation = 'roomfence.io/agent'
 export const genesisName = 'roomfence-genesis'
 export const genesisPath = (namespace: string): string => `/api/v1/namespaces/${namespace}/configmaps/${genesisName}`
 
-export interface AgentWord {
+export interface AgentIdentity {
   readonly incarnation: Incarnation
   readonly addresses: readonly Address[]
 }
@@ -25,7 +25,7 @@ export async function readRoom(client: KubeClient, node: NodeId, roomLabel: stri
   return room(value)
 }
 
-export async function publishWord(client: KubeClient, node: NodeId, word: AgentWord): Promise<void> {
+export async function publishIdentity(client: KubeClient, node: NodeId, word: AgentIdentity): Promise<void> {
   const text = JSON.stringify(word)
   const view = nodeView(await client.get(paths.node(node)))
   if (view.annotations[agentAnnotation] === text) return
@@ -47,10 +47,10 @@ export async function readGenesis(client: KubeClient, namespace: string): Promis
 }
 
 /** An agent's word, or why it cannot be used. */
-export function parseWord(value: string | undefined): AgentWord | string {
+export function parseIdentity(value: string | undefined): AgentIdentity | string {
   if (value === undefined) return 'its agent has not started yet (no annotation roomfence.io/agent)'
   try {
-    const { incarnation, addresses } = JSON.parse(value) as Partial<AgentWord>
+    const { incarnation, addresses } = JSON.parse(value) as Partial<AgentIdentity>
     if (typeof incarnation !== 'string' || !Array.isArray(addresses)) return `its annotation ${agentAnnotation} is not what an agent writes`
     return {
       incarnation,

@@ -18,7 +18,7 @@ import type { KeptReplicas } from '../state/durable.ts'
 import { keepStatements } from './freeze-statements.ts'
 import { afterReading, createMemory, type Memory } from './memory.ts'
 import type { PlanFacts } from './next-step.ts'
-import { freezeHolds, freshSnapshot } from './own-replicas.ts'
+import { hasFreezeMode, freshSnapshot } from './own-replicas.ts'
 import { isNewReport, reportedBy } from './reports.ts'
 
 export interface KnowledgeOptions {
@@ -68,9 +68,9 @@ export function createKnowledge({ drbd: configuration, nowMs, state, store, kept
     },
     takeMembership: (now, before) => {
       learnedAtMs = nowMs()
-      const lastWord = ({ node, incarnation }: Member): readonly StorageEntry[] | undefined =>
+      const lastStatement = ({ node, incarnation }: Member): readonly StorageEntry[] | undefined =>
         before ? reportOf(reports, node, incarnation, before.epoch, nowMs(), Infinity)?.entries : undefined
-      void memory.change({ stated: keepStatements(memory.current().stated, state().self.node, now, before, lastWord) })
+      void memory.change({ stated: keepStatements(memory.current().stated, state().self.node, now, before, lastStatement) })
     },
     rememberReading: () => {
       const snapshot = knownOf(drbd.snapshot())
@@ -88,7 +88,7 @@ export function createKnowledge({ drbd: configuration, nowMs, state, store, kept
     counts: () => {
       const snapshot = knownOf(drbd.snapshot())
       if (!snapshot) return { resources: 0, unprotected: 0 }
-      const open = snapshot.resources.filter((resource) => !freezeHolds(snapshot, resource, state().self.room, membership()))
+      const open = snapshot.resources.filter((resource) => !hasFreezeMode(snapshot, resource, state().self.room, membership()))
       return { resources: snapshot.resources.length, unprotected: open.length }
     },
   }

@@ -56,7 +56,7 @@ function survivorView(facts: PlanFacts, membership: Membership, resource: Resour
     fenced: new Set<string>(fenced),
     rejoining: harmless,
     statedFreezeMode: statedPeers(kept.stated, membership, resource.name),
-    provedStopped: new Set<string>(fenced.filter((node) => nodeProof(state, node, nowMs).isHeld)),
+    provedStopped: new Set<string>(fenced.filter((node) => nodeProof(state, node, nowMs).isProved)),
     confirmedSecondary: new Set([...harmless, ...returned.map(({ node }) => node)]),
     touched: kept.touched.get(resource.name) ?? new Set(),
     memory: kept.memory.get(resource.name) ?? new Map(),

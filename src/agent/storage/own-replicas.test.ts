@@ -93,7 +93,7 @@ describe('the next step', () => {
   }
 
   test('waits until the membership is on disk', () => {
-    expect(stepOf(fenced, cut, { disk: { version: 9, persistedVersion: 8, failure: null, held: [] } })).toMatchObject({
+    expect(stepOf(fenced, cut, { disk: { version: 9, persistedVersion: 8, failure: null, unsent: [] } })).toMatchObject({
       kind: 'wait',
       reason: 'no membership on disk yet',
     })

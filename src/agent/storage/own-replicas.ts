@@ -15,14 +15,14 @@ export function freshSnapshot(snapshot: DrbdSnapshot, readEveryMs: number, nowMs
 }
 
 /** Whether freeze mode is confirmed at this end of a resource. */
-export function freezeHolds(snapshot: KnownDrbd, resource: Resource, ownRoom: Room, membership: Membership | null): boolean {
+export function hasFreezeMode(snapshot: KnownDrbd, resource: Resource, ownRoom: Room, membership: Membership | null): boolean {
   return judgeFreezeMode({
     resource,
     shown: snapshot.shown.find((shown) => shown.name === resource.name),
     ownRoom,
     peerRoom: (peer) => (membership ? memberOf(membership, peer as NodeId)?.room : undefined),
     usermodeHelper: snapshot.usermodeHelper,
-  }).holds
+  }).isOn
 }
 
 export interface OwnReplicas {
@@ -41,7 +41,7 @@ export function ownEntries({ snapshot, membership, ownRoom, kept, isDone }: OwnR
   if (snapshot.kind === 'unknown' || !membership) return undefined
   const fenced = new Set<string>(fencedNodes(membership))
   return snapshot.resources.flatMap((resource): StorageEntry[] => {
-    const common = replicaOf(resource, freezeHolds(snapshot, resource, ownRoom, membership))
+    const common = replicaOf(resource, hasFreezeMode(snapshot, resource, ownRoom, membership))
     if (resource.connections.length === 0)
       return [{ ...common, peer: '', isConnected: false, peerUpToDate: false, isUnlocked: false, isCutByForce: false }]
     const touched = kept.touched.get(resource.name)
@@ -59,14 +59,14 @@ export function ownEntries({ snapshot, membership, ownRoom, kept, isDone }: OwnR
   })
 }
 
-type ReplicaPart = Pick<StorageEntry, 'resource' | 'ownUpToDate' | 'isPrimary' | 'isSuspendedFencing' | 'freezeHolds' | 'isClient'>
+type ReplicaPart = Pick<StorageEntry, 'resource' | 'ownUpToDate' | 'isPrimary' | 'isFrozen' | 'hasFreezeMode' | 'isClient'>
 
 const replicaOf = ({ name, volumes, role, suspended }: Resource, holds: boolean): ReplicaPart => ({
   resource: name,
   ownUpToDate: volumes.length > 0 && volumes.every(({ diskState }) => diskState === 'UpToDate'),
   isPrimary: role === 'Primary',
-  isSuspendedFencing: suspended.fencing,
-  freezeHolds: holds,
+  isFrozen: suspended.fencing,
+  hasFreezeMode: holds,
   isClient: volumes.length > 0 && volumes.every(({ isClient }) => isClient),
 })
 

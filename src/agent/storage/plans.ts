@@ -19,7 +19,7 @@ export interface PlansOptions {
 
 export interface Plans {
   /** Those that are under way go on by themselves. */
-  readonly carryOn: () => void
+  readonly runPlan: () => void
   /** Whether nothing is left to do for a resource. */
   readonly isDone: (resource: string) => boolean
   /** Another membership: what was planned under the one before says nothing any more. */
@@ -39,8 +39,8 @@ export function createPlans({ drbd, known, nextStep, memory, onChange, isDryRun,
     const before = steps.get(name)
     steps.set(name, step)
     if (before?.kind !== step.kind) onChange()
-    if (step.kind === 'held' && before?.kind !== 'held')
-      log.warn({ resource: name, nextStep: step.nextStep }, `${name} is held: ${step.reason}`)
+    if (step.kind === 'blocked' && before?.kind !== 'blocked')
+      log.warn({ resource: name, nextStep: step.nextStep }, `${name} is blocked: ${step.reason}`)
     return step
   }
 
@@ -55,7 +55,7 @@ export function createPlans({ drbd, known, nextStep, memory, onChange, isDryRun,
     return { isReadAgain: after.kind === 'known' }
   }
 
-  const carryOnOne = async (name: string): Promise<void> => {
+  const runPlan = async (name: string): Promise<void> => {
     for (let commands = 0; commands < MOST_COMMANDS; commands++) {
       const snapshot = known()
       const resource = snapshot?.resources.find((one) => one.name === name)
@@ -68,12 +68,12 @@ export function createPlans({ drbd, known, nextStep, memory, onChange, isDryRun,
   }
 
   return {
-    carryOn: () => {
+    runPlan: () => {
       for (const { name } of known()?.resources ?? []) {
         if (busy.has(name)) continue
         busy.add(name)
-        carryOnOne(name)
-          .catch((error: unknown) => log.error({ error }, `${name}: carrying on failed`))
+        runPlan(name)
+          .catch((error: unknown) => log.error({ error }, `${name}: the plan failed`))
           .finally(() => busy.delete(name))
       }
     },

@@ -26,7 +26,7 @@ function facts(
   }
   return { membership, self: nodeId('a1'), own, reports, nowMs: 2_000, maxAgeMs: 10_000 }
 }
-const refusal = (answer: ReturnType<typeof dataGate>): string => (answer.isHeld ? 'held' : answer.reason)
+const refusal = (answer: ReturnType<typeof dataGate>): string => (answer.isProved ? 'held' : answer.reason)
 
 describe('the data gate', () => {
   const gate = (own: readonly StorageEntry[] | undefined, told?: Parameters<typeof facts>[1]) =>

@@ -14,7 +14,7 @@ export interface StorageFacts {
   readonly maxAgeMs: number
 }
 
-export type StorageAnswer = { readonly isHeld: true } | { readonly isHeld: false; readonly reason: string }
+export type StorageAnswer = { readonly isProved: true } | { readonly isProved: false; readonly reason: string }
 
 interface Survey {
   readonly entriesOf: ReadonlyMap<NodeId, readonly StorageEntry[]>
@@ -39,21 +39,21 @@ function survey({ membership, self, own, reports, nowMs, maxAgeMs }: StorageFact
  * had stated freeze mode in the epoch before its fence (the survivor reports a cut only then).
  */
 export function storageProof(facts: StorageFacts, resources: readonly string[]): StorageAnswer {
-  if (resources.length === 0) return { isHeld: false, reason: 'it has no DRBD volume' }
+  if (resources.length === 0) return { isProved: false, reason: 'it has no DRBD volume' }
   const { entriesOf, silent } = survey(facts)
   if (silent.length > 0)
-    return { isHeld: false, reason: `${silent.join(', ')} did not yet report its replicas in epoch ${facts.membership.epoch}` }
+    return { isProved: false, reason: `${silent.join(', ')} did not yet report its replicas in epoch ${facts.membership.epoch}` }
   const fenced = new Set<string>(fencedNodes(facts.membership))
   for (const resource of resources) {
     const lost = [...entriesOf].flatMap(([node, entries]) =>
       entries.filter((entry) => entry.resource === resource && fenced.has(entry.peer)).map((entry) => ({ node, entry })),
     )
-    if (lost.length === 0) return { isHeld: false, reason: `no survivor has a replica of ${resource} that was connected to the lost side` }
+    if (lost.length === 0) return { isProved: false, reason: `no survivor has a replica of ${resource} that was connected to the lost side` }
     const open = lost.find(({ entry }) => !entry.isCutByForce)
     if (open)
-      return { isHeld: false, reason: `${open.node} has not cut ${resource} from ${open.entry.peer}, or freeze mode was not stated there` }
+      return { isProved: false, reason: `${open.node} has not cut ${resource} from ${open.entry.peer}, or freeze mode was not stated there` }
   }
-  return { isHeld: true }
+  return { isProved: true }
 }
 
 /**
@@ -67,11 +67,11 @@ export function dataGate(facts: StorageFacts, resources: readonly string[]): Sto
     const replicas = [...entriesOf.values()]
       .map((entries) => entries.filter((entry) => entry.resource === resource))
       .filter((entries) => entries.length > 0)
-    if (replicas.length === 0) return { isHeld: false, reason: `no survivor reports a replica of ${resource}` }
+    if (replicas.length === 0) return { isProved: false, reason: `no survivor reports a replica of ${resource}` }
     const upToDate = replicas.filter((entries) => entries.every(({ ownUpToDate }) => ownUpToDate))
-    if (upToDate.length === 0) return { isHeld: false, reason: `no survivor has an UpToDate replica of ${resource}` }
+    if (upToDate.length === 0) return { isProved: false, reason: `no survivor has an UpToDate replica of ${resource}` }
     if (!upToDate.some((entries) => entries.every(({ peer, isUnlocked }) => !fenced.has(peer) || isUnlocked)))
-      return { isHeld: false, reason: `${resource} is not yet free to be written on a survivor` }
+      return { isProved: false, reason: `${resource} is not yet free to be written on a survivor` }
   }
-  return { isHeld: true }
+  return { isProved: true }
 }

@@ -64,7 +64,7 @@ export function createStorage(options: StorageOptions): Storage {
     knowledge.rememberReading()
     if (nowMs() - plannedAtMs >= PLAN_EVERY_MS) {
       plannedAtMs = nowMs()
-      plans.carryOn()
+      plans.runPlan()
     }
     const now = membership()
     const entries = own()

@@ -5,7 +5,7 @@ import type { Log } from '../../observe/log.ts'
 import type { NodeId } from '../../protocol/ids.ts'
 
 /** Once: whoever asks says it again. */
-export async function askOnNode(
+export async function writeUnfenceRequest(
   node: NodeId,
   word: string,
   { client, signal, log }: { readonly client: KubeClient; readonly signal: AbortSignal; readonly log: Log },

@@ -1,5 +1,5 @@
 /** Who may do what: the roles and bindings in the store, read as kube-apiserver's RBAC authorizer reads them. */
-import { isRecord } from './freeze.ts'
+import { isJsonObject } from './freeze.ts'
 import { StoreError } from './status.ts'
 import type { KubeObject, Store } from './store.ts'
 
@@ -28,7 +28,7 @@ interface Rule {
 }
 
 const strings = (value: unknown): string[] => (Array.isArray(value) ? value.filter((item) => typeof item === 'string') : [])
-const records = (value: unknown): Record<string, unknown>[] => (Array.isArray(value) ? value.filter(isRecord) : [])
+const records = (value: unknown): Record<string, unknown>[] => (Array.isArray(value) ? value.filter(isJsonObject) : [])
 
 const ruleOf = (rule: Record<string, unknown>): Rule => ({
   verbs: strings(rule['verbs']),
@@ -65,7 +65,7 @@ function isSubject(subject: Record<string, unknown>, user: User, bindingNamespac
 }
 
 function rulesBehind(store: Store, binding: KubeObject): readonly Rule[] {
-  const reference = isRecord(binding['roleRef']) ? binding['roleRef'] : {}
+  const reference = isJsonObject(binding['roleRef']) ? binding['roleRef'] : {}
   const name = String(reference['name'])
   const role =
     reference['kind'] === 'ClusterRole' ? store.get('clusterroles', undefined, name) : store.get('roles', binding.metadata.namespace, name)

@@ -1,11 +1,11 @@
 /** CustomResourceDefinitions: checked, marked as established, and turned into served resources. */
-import { isRecord, isSame } from './freeze.ts'
+import { isJsonObject, isSame } from './freeze.ts'
 import { builtInResources, type Resource } from './resources.ts'
 import type { FieldError } from './status.ts'
 import type { KubeObject, Store } from './store.ts'
 
-const record = (value: unknown): Record<string, unknown> => (isRecord(value) ? value : {})
-const records = (value: unknown): Record<string, unknown>[] => (Array.isArray(value) ? value.filter(isRecord) : [])
+const record = (value: unknown): Record<string, unknown> => (isJsonObject(value) ? value : {})
+const records = (value: unknown): Record<string, unknown>[] => (Array.isArray(value) ? value.filter(isJsonObject) : [])
 const text = (value: unknown): string => (typeof value === 'string' ? value : '')
 const required = (field: string, why = ''): FieldError => ({
   reason: 'FieldValueRequired',
@@ -38,7 +38,7 @@ export function checkDefinition(definition: KubeObject): FieldError[] {
   }
   for (const [index, version] of records(spec['versions']).entries()) {
     const field = `spec.versions[${index}]`
-    if (!isRecord(record(version['schema'])['openAPIV3Schema']))
+    if (!isJsonObject(record(version['schema'])['openAPIV3Schema']))
       errors.push(required(`${field}.schema.openAPIV3Schema`, 'schemas are required'))
     for (const [column, printed] of records(version['additionalPrinterColumns']).entries()) {
       // Of a definition with one version, kube-apiserver has moved the columns up before it checks them.
@@ -76,7 +76,7 @@ function resourceOfDefinition(definition: KubeObject): Resource {
     kind: text(names['kind']),
     shortNames: Array.isArray(names['shortNames']) ? names['shortNames'].filter((name) => typeof name === 'string') : [],
     isNamespaced: spec['scope'] === 'Namespaced',
-    hasStatus: isRecord(record(version['subresources'])['status']),
+    hasStatus: isJsonObject(record(version['subresources'])['status']),
     hasGeneration: true,
     acceptsBlindUpdate: false,
     createsOnUpdate: false,

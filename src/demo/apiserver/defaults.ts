@@ -1,9 +1,9 @@
 /** What kube-apiserver fills in on create (defaulting and built-in admission), for the kinds where someone reads it. */
-import { isRecord } from './freeze.ts'
+import { isJsonObject } from './freeze.ts'
 import type { Resource } from './resources.ts'
 import type { KubeObject } from './objects.ts'
 
-const record = (value: unknown): Record<string, unknown> => (isRecord(value) ? value : {})
+const record = (value: unknown): Record<string, unknown> => (isJsonObject(value) ? value : {})
 
 /** The value of a PriorityClass by its name, if there is one. */
 type PriorityOf = (className: string) => number | undefined

@@ -1,5 +1,5 @@
 /** The rules of deletion: preconditions, finalizers, and the grace that pods get (k8s.io/apiserver/pkg/registry/rest/delete.go). Pure. */
-import { isRecord } from './freeze.ts'
+import { isJsonObject } from './freeze.ts'
 import type { KubeObject } from './objects.ts'
 import { qualifiedKind, type Resource } from './resources.ts'
 import { StoreError } from './status.ts'
@@ -17,9 +17,9 @@ export const timestamp = (epochMs: number): string => new Date(epochMs).toISOStr
 
 /** Deleted, and nothing holds it any longer: neither finalizers (a namespace has its own) nor a grace period. */
 export function isDone(object: KubeObject): boolean {
-  const own = object.kind === 'Namespace' && isRecord(object['spec']) ? object['spec']['finalizers'] : undefined
-  const isHeld = Boolean(object.metadata.finalizers?.length) || (Array.isArray(own) && own.length > 0)
-  return !isHeld && (object.metadata.deletionGracePeriodSeconds ?? 0) === 0
+  const own = object.kind === 'Namespace' && isJsonObject(object['spec']) ? object['spec']['finalizers'] : undefined
+  const isKept = Boolean(object.metadata.finalizers?.length) || (Array.isArray(own) && own.length > 0)
+  return !isKept && (object.metadata.deletionGracePeriodSeconds ?? 0) === 0
 }
 
 export function checkPreconditions(resource: Resource, object: KubeObject, options: RemovalRules): void {
@@ -85,8 +85,8 @@ export function withDeletion(
 
 /** A pod that no kubelet holds (unscheduled, or ended) goes at once. */
 function podGraceSeconds(pod: KubeObject, asked: number | undefined): number {
-  const spec = isRecord(pod['spec']) ? pod['spec'] : {}
-  const status = isRecord(pod['status']) ? pod['status'] : {}
+  const spec = isJsonObject(pod['spec']) ? pod['spec'] : {}
+  const status = isJsonObject(pod['status']) ? pod['status'] : {}
   if (!spec['nodeName'] || status['phase'] === 'Succeeded' || status['phase'] === 'Failed') return 0
   if (asked !== undefined) return asked < 0 ? 1 : asked
   return typeof spec['terminationGracePeriodSeconds'] === 'number' ? spec['terminationGracePeriodSeconds'] : 30

@@ -9,19 +9,19 @@ export function frozenCopy<T>(value: T): T {
   return Object.freeze(copy) as T
 }
 
-export const isRecord = (value: unknown): value is Record<string, unknown> =>
+export const isJsonObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
 /** Whether two JSON values are equal; a field that is undefined equals one that is absent. */
 export function isSame(a: unknown, b: unknown): boolean {
   if (Object.is(a, b)) return true
   if (Array.isArray(a)) return Array.isArray(b) && a.length === b.length && a.every((item, index) => isSame(item, b[index]))
-  if (!isRecord(a) || !isRecord(b)) return false
+  if (!isJsonObject(a) || !isJsonObject(b)) return false
   return Object.keys({ ...a, ...b }).every((field) => isSame(a[field], b[field]))
 }
 
 const isEmpty = (value: unknown): boolean =>
-  Array.isArray(value) ? value.length === 0 : isRecord(value) && Object.keys(value).length === 0
+  Array.isArray(value) ? value.length === 0 : isJsonObject(value) && Object.keys(value).length === 0
 
 /** @returns the record without those of the fields that are empty, as Go leaves them out (`omitempty`) */
 export function withoutEmpty<T extends object>(record: T, fields: readonly (keyof T)[]): T {

@@ -1,5 +1,5 @@
 /** The garbage collector and the namespace controller, in small: what has lost all its owners goes, and so does a namespace's content. */
-import { isRecord } from './freeze.ts'
+import { isJsonObject } from './freeze.ts'
 import { type KubeObject, type Store, StoreError } from './store.ts'
 
 /** As seen on a real control plane: a tenth of a second after the owner. */
@@ -33,11 +33,11 @@ export function collectGarbage(store: Store): () => void {
       const owners = object.metadata.ownerReferences ?? []
       const { namespace, name, uid } = object.metadata
       if (owners.length > 0 && object.metadata.deletionTimestamp === undefined) {
-        const isHeld = owners.some((owner) => {
+        const isKept = owners.some((owner) => {
           const found = uids.get(owner.uid)?.object.metadata
           return found !== undefined && !(found.deletionTimestamp !== undefined && found.finalizers?.includes('foregroundDeletion'))
         })
-        if (!isHeld) attempt(() => store.remove(plural, namespace, name, { uid, propagationPolicy: 'Background' }))
+        if (!isKept) attempt(() => store.remove(plural, namespace, name, { uid, propagationPolicy: 'Background' }))
       }
     }
     for (const { plural, object } of items) if (object.metadata.deletionTimestamp !== undefined) finish(plural, object, items)
@@ -72,7 +72,7 @@ export function collectGarbage(store: Store): () => void {
       if (deletionTimestamp === undefined) attempt(() => store.remove(plural, namespace.metadata.name, name, { uid }))
     }
     if (content.length > 0) return
-    const spec = isRecord(namespace['spec']) ? namespace['spec'] : {}
+    const spec = isJsonObject(namespace['spec']) ? namespace['spec'] : {}
     attempt(() => store.update('namespaces', { ...namespace, spec: { ...spec, finalizers: [] } }))
   }
 

@@ -2,14 +2,14 @@
 import { StoreError } from './status.ts'
 import type { StoreChange } from './objects.ts'
 
-export interface RecordedChange extends StoreChange {
+export interface PastChange extends StoreChange {
   readonly version: number
 }
 
 export interface History {
   record(version: number, change: StoreChange): void
   /** Changes of one resource after a version. 410 `Expired` if some of them are forgotten. */
-  since(plural: string, version: number): readonly RecordedChange[]
+  since(plural: string, version: number): readonly PastChange[]
   /** Whether a watch may still start at this version. */
   isKnown(version: number): boolean
   /** Forgets all changes up to a version: watches from before it are answered with 410. */
@@ -21,7 +21,7 @@ export interface History {
 const KEPT_CHANGES = 10_000
 
 export function createHistory(): History {
-  let changes: RecordedChange[] = []
+  let changes: PastChange[] = []
   let oldestKnown = 0
   const history: History = {
     record(version, change) {

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { at, call, type Connection, failure, jsonPatch, mergePatch, type Reply } from '../../../test/contract/api/connection.ts'
 import { type ApiServer, startApiServer } from './server.ts'
-import { isRecord } from './freeze.ts'
+import { isJsonObject } from './freeze.ts'
 
 let server: ApiServer
 let connection: Connection
@@ -132,6 +132,6 @@ describe('virtual machine instances, as KubeVirt guards them', () => {
     const body = { apiVersion: 'policy/v1', kind: 'Eviction', metadata: { name: 'launcher' } }
     const reply = await call(connection, 'POST', '/api/v1/namespaces/default/pods/launcher/eviction', { body })
     expect(reply).toMatchObject({ status: 429, body: { reason: 'TooManyRequests' } })
-    expect(isRecord(server.store.get('pods', 'default', 'launcher')) && pod.metadata.deletionTimestamp).toBeUndefined()
+    expect(isJsonObject(server.store.get('pods', 'default', 'launcher')) && pod.metadata.deletionTimestamp).toBeUndefined()
   })
 })

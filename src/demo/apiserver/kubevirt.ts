@@ -2,11 +2,11 @@
  * KubeVirt's own calls `virtualmachines/NAME/{start,stop,restart}` and its webhooks' rules, as virt-api v1.9.0 answered them on a
  * real control plane (the recordings' follow-up calls).
  */
-import { isRecord } from './freeze.ts'
+import { isJsonObject } from './freeze.ts'
 import { StoreError } from './status.ts'
 import type { KubeObject, Store } from './store.ts'
 
-const record = (value: unknown): Record<string, unknown> => (isRecord(value) ? value : {})
+const record = (value: unknown): Record<string, unknown> => (isJsonObject(value) ? value : {})
 
 const refused = (name: string, why: string): StoreError =>
   new StoreError(409, 'Conflict', `Operation cannot be fulfilled on virtualmachine.kubevirt.io "${name}": ${why}`, {

@@ -1,12 +1,12 @@
 /** The three kinds of patch: JSON patch (RFC 6902), merge patch (RFC 7386) and Kubernetes' strategic merge patch. Pure. */
-import { isRecord, isSame } from './freeze.ts'
+import { isJsonObject, isSame } from './freeze.ts'
 import { badRequest, StoreError } from './status.ts'
 
 type Json = Record<string, unknown>
 
 export function mergePatch(target: unknown, patch: unknown): unknown {
-  if (!isRecord(patch)) return patch
-  const outcome: Json = isRecord(target) ? { ...target } : {}
+  if (!isJsonObject(patch)) return patch
+  const outcome: Json = isJsonObject(target) ? { ...target } : {}
   for (const [field, value] of Object.entries(patch)) {
     if (value === null) delete outcome[field]
     else outcome[field] = mergePatch(outcome[field], value)
@@ -29,7 +29,7 @@ function valueAt(document: unknown, path: readonly string[]): unknown {
   let value = document
   for (const step of path) {
     if (Array.isArray(value) && /^(0|[1-9]\d*)$/.test(step) && Number(step) < value.length) value = value[Number(step)]
-    else if (isRecord(value) && step in value) value = value[step]
+    else if (isJsonObject(value) && step in value) value = value[step]
     else throw cannotApply()
   }
   return value
@@ -47,7 +47,7 @@ function changed(document: unknown, path: readonly string[], change: (container:
 function add(document: unknown, path: readonly string[], value: unknown): unknown {
   if (path.length === 0) return value
   return changed(document, path, (container, last) => {
-    if (isRecord(container)) return { ...container, [last]: value }
+    if (isJsonObject(container)) return { ...container, [last]: value }
     if (!Array.isArray(container)) throw cannotApply()
     const index = last === '-' ? container.length : Number(last)
     if (!Number.isInteger(index) || index < 0 || index > container.length) throw cannotApply()
@@ -68,7 +68,7 @@ export function jsonPatch(document: unknown, patch: unknown): unknown {
   if (!Array.isArray(patch)) throw badRequest('error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch')
   let outcome = document
   for (const operation of patch as unknown[]) {
-    if (!isRecord(operation)) throw badRequest('error decoding patch: every operation must be an object')
+    if (!isJsonObject(operation)) throw badRequest('error decoding patch: every operation must be an object')
     const path = steps(operation['path'])
     switch (operation['op']) {
       case 'test': {
@@ -111,7 +111,7 @@ function valueOrNull(document: unknown, path: readonly string[]): unknown {
   const parent = path.length === 0 ? document : valueAt(document, path.slice(0, -1))
   const last = path.at(-1)
   if (last === undefined) return document
-  if (isRecord(parent)) return parent[last] ?? null
+  if (isJsonObject(parent)) return parent[last] ?? null
   return valueAt(document, path)
 }
 
@@ -135,10 +135,10 @@ const mergedLists: ReadonlyArray<readonly [path: RegExp, key: string]> = [
 ]
 
 export function strategicMergePatch(target: unknown, patch: unknown, path = ''): unknown {
-  if (!isRecord(patch)) return patch
+  if (!isJsonObject(patch)) return patch
   const { $patch: directive, ...fields } = patch
   if (directive === 'delete') return {}
-  const outcome: Json = isRecord(target) && directive !== 'replace' ? { ...target } : {}
+  const outcome: Json = isJsonObject(target) && directive !== 'replace' ? { ...target } : {}
   for (const [field, value] of Object.entries(fields)) {
     if (field.startsWith('$deleteFromPrimitiveList/')) {
       const list = field.slice('$deleteFromPrimitiveList/'.length)
@@ -160,13 +160,13 @@ export function strategicMergePatch(target: unknown, patch: unknown, path = ''):
 
 function mergeLists(was: readonly unknown[], patch: readonly unknown[], key: string, path: string): unknown[] {
   if (key === '') return [...was, ...patch.filter((item) => !was.includes(item))]
-  const keyOf = (item: unknown): unknown => (isRecord(item) ? item[key] : undefined)
-  if (patch.some((item) => isRecord(item) && item['$patch'] === 'replace'))
-    return patch.filter((item) => !(isRecord(item) && '$patch' in item))
+  const keyOf = (item: unknown): unknown => (isJsonObject(item) ? item[key] : undefined)
+  if (patch.some((item) => isJsonObject(item) && item['$patch'] === 'replace'))
+    return patch.filter((item) => !(isJsonObject(item) && '$patch' in item))
   let outcome = [...was]
   for (const item of patch) {
     const index = outcome.findIndex((known) => keyOf(known) === keyOf(item))
-    if (isRecord(item) && item['$patch'] === 'delete') outcome = outcome.filter((known) => keyOf(known) !== keyOf(item))
+    if (isJsonObject(item) && item['$patch'] === 'delete') outcome = outcome.filter((known) => keyOf(known) !== keyOf(item))
     else if (index < 0) outcome.push(item)
     else outcome[index] = strategicMergePatch(outcome[index], item, path)
   }

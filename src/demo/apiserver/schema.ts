@@ -2,21 +2,21 @@
  * Structural schemas of custom resources (a CRD's `openAPIV3Schema`): defaults, pruning of unknown fields and checks, in
  * kube-apiserver's words. Of CEL rules (`x-kubernetes-validations`) only `self == oldSelf` is carried out here.
  */
-import { isRecord, isSame } from './freeze.ts'
+import { isJsonObject, isSame } from './freeze.ts'
 import type { FieldError } from './status.ts'
 
 type Schema = Readonly<Record<string, unknown>>
 
 const schemaAt = (schema: Schema, field: string): Schema | undefined => {
   const inner = schema[field]
-  return isRecord(inner) ? inner : undefined
+  return isJsonObject(inner) ? inner : undefined
 }
 const propertiesOf = (schema: Schema): Readonly<Record<string, unknown>> => schemaAt(schema, 'properties') ?? {}
 
 /** The schema of one field: its own, or that of additional properties. */
 function schemaOf(schema: Schema, field: string): Schema | undefined {
   const own = propertiesOf(schema)[field]
-  return isRecord(own) ? own : schemaAt(schema, 'additionalProperties')
+  return isJsonObject(own) ? own : schemaAt(schema, 'additionalProperties')
 }
 
 /** @returns the value with its schema's defaults filled in and without fields that the schema does not know */
@@ -25,7 +25,7 @@ export function conformed(schema: Schema, value: unknown, isRoot = false): unkno
     const items = schemaAt(schema, 'items')
     return items === undefined ? value : value.map((item: unknown) => conformed(items, item))
   }
-  if (!isRecord(value)) return value
+  if (!isJsonObject(value)) return value
   const keepsUnknown = schema['x-kubernetes-preserve-unknown-fields'] === true || schema['additionalProperties'] === true
   const outcome: Record<string, unknown> = {}
   for (const [field, inner] of Object.entries(value)) {
@@ -37,7 +37,7 @@ export function conformed(schema: Schema, value: unknown, isRoot = false): unkno
     else if (keepsUnknown) outcome[field] = inner
   }
   for (const [field, inner] of Object.entries(propertiesOf(schema))) {
-    if (isRecord(inner) && inner['default'] !== undefined && outcome[field] === undefined)
+    if (isJsonObject(inner) && inner['default'] !== undefined && outcome[field] === undefined)
       outcome[field] = conformed(inner, inner['default'])
   }
   return outcome
@@ -120,7 +120,7 @@ export function violations(schema: Schema, value: unknown, path = '', isRoot = t
     if (items !== undefined)
       for (const [index, item] of value.entries()) errors.push(...violations(items, item, `${path}[${index}]`, false))
   }
-  if (isRecord(value)) {
+  if (isJsonObject(value)) {
     const required = Array.isArray(schema['required']) ? (schema['required'] as unknown[]) : []
     for (const field of required) {
       if (typeof field !== 'string' || value[field] !== undefined) continue
@@ -142,7 +142,7 @@ const rulesOf = (schema: Schema): unknown[] => {
 const hasRules = (schema: Schema): boolean =>
   rulesOf(schema).length > 0 ||
   [...Object.values(propertiesOf(schema)), schema['items'], schema['additionalProperties']].some(
-    (inner) => isRecord(inner) && hasRules(inner),
+    (inner) => isJsonObject(inner) && hasRules(inner),
   )
 
 const blocking = ['FieldValueNotSupported', 'FieldValueRequired', 'FieldValueTooLong', 'FieldValueTooMany', 'FieldValueTypeInvalid']
@@ -160,13 +160,13 @@ export function forbiddenChanges(schema: Schema, next: unknown, previous: unknow
   if (next === undefined || previous === undefined) return []
   const errors: FieldError[] = []
   for (const entry of rulesOf(schema)) {
-    if (!isRecord(entry) || entry['rule'] !== 'self == oldSelf' || isSame(next, previous)) continue
+    if (!isJsonObject(entry) || entry['rule'] !== 'self == oldSelf' || isSame(next, previous)) continue
     const { message = 'failed rule: self == oldSelf' } = entry
     errors.push({ reason: 'FieldValueInvalid', field: path, message: `Invalid value: ${message as string}` })
   }
-  if (isRecord(next) && isRecord(previous)) {
+  if (isJsonObject(next) && isJsonObject(previous)) {
     for (const [field, inner] of Object.entries(propertiesOf(schema))) {
-      if (isRecord(inner)) errors.push(...forbiddenChanges(inner, next[field], previous[field], at(path, field)))
+      if (isJsonObject(inner)) errors.push(...forbiddenChanges(inner, next[field], previous[field], at(path, field)))
     }
   }
   return errors

@@ -1,5 +1,5 @@
 /** Label and field selectors of list and watch requests: parsed to one question per object. */
-import { isRecord } from './freeze.ts'
+import { isJsonObject } from './freeze.ts'
 import type { Resource } from './resources.ts'
 import { badRequest } from './status.ts'
 import type { KubeObject } from './objects.ts'
@@ -66,7 +66,7 @@ const selectableFields: Readonly<Record<string, readonly string[]>> = {
 
 function fieldOf(object: KubeObject, path: string): string {
   let value: unknown = object
-  for (const step of path.split('.')) value = isRecord(value) ? value[step] : undefined
+  for (const step of path.split('.')) value = isJsonObject(value) ? value[step] : undefined
   return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' ? String(value) : ''
 }
 

@@ -5,7 +5,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { withDefaults } from './defaults.ts'
 import { checkPreconditions, finalizersAfter, isDone, type RemovalRules, timestamp, withDeletion } from './deletion.ts'
-import { frozenCopy, isRecord, isSame, withoutEmpty } from './freeze.ts'
+import { frozenCopy, isJsonObject, isSame, withoutEmpty } from './freeze.ts'
 import { createHistory, type History } from './history.ts'
 import type { KubeObject, ObjectMeta, StoreChange } from './objects.ts'
 import { apiVersionOf, builtInResources, type Resource } from './resources.ts'
@@ -253,12 +253,12 @@ export function sorted(objects: ReadonlyMap<string, KubeObject>, namespace?: str
 
 /** The caller's object, typed and without the empty fields that Kubernetes leaves out. */
 function asObject(resource: Resource, input: unknown): KubeObject {
-  if (!isRecord(input)) throw badRequest(`the body must be a JSON object, seen ${input === null ? 'null' : typeof input}`)
+  if (!isJsonObject(input)) throw badRequest(`the body must be a JSON object, seen ${input === null ? 'null' : typeof input}`)
   const { metadata = {}, spec } = input
-  if (!isRecord(metadata)) throw badRequest(`metadata must be a JSON object, seen ${typeof metadata}`)
+  if (!isJsonObject(metadata)) throw badRequest(`metadata must be a JSON object, seen ${typeof metadata}`)
   return {
     ...input,
-    ...(resource.plural === 'nodes' && isRecord(spec) ? { spec: withoutEmpty(spec, ['taints']) } : {}),
+    ...(resource.plural === 'nodes' && isJsonObject(spec) ? { spec: withoutEmpty(spec, ['taints']) } : {}),
     apiVersion: apiVersionOf(resource),
     kind: resource.kind,
     metadata: withoutEmpty(metadata, ['labels', 'annotations', 'finalizers', 'ownerReferences']) as unknown as ObjectMeta,

@@ -1,13 +1,13 @@
 /** The checks of built-in kinds that a client of this project can fail, in kube-apiserver's words; and those of custom resources. */
 import { checkDefinition } from './crd.ts'
-import { isRecord } from './freeze.ts'
+import { isJsonObject } from './freeze.ts'
 import type { Resource } from './resources.ts'
 import { uncheckedRules, violations } from './schema.ts'
 import { badRequest, type FieldError } from './status.ts'
 import type { KubeObject } from './objects.ts'
 
-const record = (value: unknown): Record<string, unknown> => (isRecord(value) ? value : {})
-const records = (value: unknown): Record<string, unknown>[] => (Array.isArray(value) ? value.filter(isRecord) : [])
+const record = (value: unknown): Record<string, unknown> => (isJsonObject(value) ? value : {})
+const records = (value: unknown): Record<string, unknown>[] => (Array.isArray(value) ? value.filter(isJsonObject) : [])
 const required = (field: string): FieldError => ({ reason: 'FieldValueRequired', field, message: 'Required value' })
 const wrong = (field: string, value: unknown, why: string): FieldError => ({
   reason: 'FieldValueInvalid',
@@ -138,7 +138,7 @@ export function check(resource: Resource, object: KubeObject, group: string): Fi
     case 'customresourcedefinitions':
       return [...errors, ...checkDefinition(object)]
     default:
-      if (isRecord(resource.schema)) errors.push(...violations(resource.schema, object))
-      return isRecord(resource.schema) ? [...errors, ...uncheckedRules(resource.schema, errors)] : errors
+      if (isJsonObject(resource.schema)) errors.push(...violations(resource.schema, object))
+      return isJsonObject(resource.schema) ? [...errors, ...uncheckedRules(resource.schema, errors)] : errors
   }
 }

@@ -1,7 +1,7 @@
 /** The verbs of the Kubernetes REST API on one resource: from a parsed request to an answer, through the store. */
 import { isAllowed, type User } from './authorize.ts'
 import { asCoreEvent, asNewEvent } from './events.ts'
-import { isRecord, isSame } from './freeze.ts'
+import { isJsonObject, isSame } from './freeze.ts'
 import { serialized } from './json.ts'
 import {
   callVirtualMachine,
@@ -70,7 +70,7 @@ function isDryRun(values: readonly unknown[], optionsKind: string): boolean {
 
 /** The object in a body, in its stored form, checked against the address it was sent to. */
 function objectOf(resource: Resource, target: Target, body: unknown): KubeObject {
-  if (!isRecord(body)) throw badRequest(`the object provided is unrecognized (must be of type ${resource.kind})`)
+  if (!isJsonObject(body)) throw badRequest(`the object provided is unrecognized (must be of type ${resource.kind})`)
   const expected = target.group === '' ? target.version : `${target.group}/${target.version}`
   const { apiVersion, kind, metadata = {} } = body
   if (resource.isCustom && (kind === undefined || apiVersion === undefined)) {
@@ -82,7 +82,7 @@ function objectOf(resource: Resource, target: Target, body: unknown): KubeObject
   if (kind !== undefined && kind !== '' && kind !== resource.kind) {
     throw badRequest(`${kind as string} in version "${target.version}" cannot be handled as a ${resource.kind}: the kind does not match`)
   }
-  if (!isRecord(metadata)) throw badRequest('metadata must be an object')
+  if (!isJsonObject(metadata)) throw badRequest('metadata must be an object')
   if (target.namespace !== undefined && resource.isNamespaced && metadata['namespace'] && metadata['namespace'] !== target.namespace) {
     throw badRequest('the namespace of the provided object does not match the namespace sent on the request')
   }
@@ -93,7 +93,7 @@ function objectOf(resource: Resource, target: Target, body: unknown): KubeObject
     throw badRequest('name must be provided')
   }
   const inForm = resource.plural === 'events' && target.group !== '' ? asCoreEvent(body) : body
-  const kept = isRecord(resource.schema) ? (conformed(resource.schema, inForm, true) as Record<string, unknown>) : inForm
+  const kept = isJsonObject(resource.schema) ? (conformed(resource.schema, inForm, true) as Record<string, unknown>) : inForm
   const placed = resource.isNamespaced && target.namespace !== undefined ? { ...metadata, namespace: target.namespace } : metadata
   return { ...kept, apiVersion: apiVersionOf(resource), kind: resource.kind, metadata: placed } as unknown as KubeObject
 }
@@ -142,7 +142,7 @@ function create(store: Store, resource: Resource, call: Call, body: unknown): An
 
 /** Admission taints every new node until the node lifecycle controller has seen it ready. */
 function withNotReadyTaint(node: KubeObject): KubeObject {
-  const spec = isRecord(node['spec']) ? node['spec'] : {}
+  const spec = isJsonObject(node['spec']) ? node['spec'] : {}
   const taints = Array.isArray(spec['taints']) ? (spec['taints'] as unknown[]) : []
   const taint = { key: 'node.kubernetes.io/not-ready', effect: 'NoSchedule' }
   return taints.some((known) => isSame(known, taint)) ? node : { ...node, spec: { ...spec, taints: [...taints, taint] } }
@@ -155,7 +155,7 @@ function write(store: Store, resource: Resource, call: Call, next: KubeObject, p
   if (isInstance) checkInstanceUpdate(next, previous, isSame)
   checkObject(resource, target, next)
   // Through `status` nothing but the status changes: what else a writer sends is not looked at.
-  const changes = isRecord(resource.schema) && subresource === undefined ? forbiddenChanges(resource.schema, next, previous) : []
+  const changes = isJsonObject(resource.schema) && subresource === undefined ? forbiddenChanges(resource.schema, next, previous) : []
   if (changes.length > 0) throw invalid(resource, next.metadata.name, changes)
   const object = isInstance ? withoutForeignStatus(next, previous) : next
   const updated = store.update(resource.plural, object, subresource, { isDryRun: isDryRun(call.query.getAll('dryRun'), optionsKind) })
@@ -191,7 +191,7 @@ function patched(resource: Resource, contentType: string, document: unknown, cha
     throw new StoreError(415, 'UnsupportedMediaType', message, {})
   }
   if (type === patchTypes[0]) return jsonPatch(document, change)
-  if (!isRecord(change)) throw badRequest('error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}')
+  if (!isJsonObject(change)) throw badRequest('error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}')
   return type === patchTypes[1] ? mergePatch(document, change) : strategicMergePatch(document, change)
 }
 
@@ -220,8 +220,8 @@ const returnDeleted = [
 function remove(store: Store, resource: Resource, call: Call, name: string): Answer {
   const { target, query } = call
   const options = call.bodyText.trim() === '' ? {} : parsed(call.bodyText)
-  if (!isRecord(options)) throw badRequest('the DeleteOptions must be an object')
-  const preconditions = isRecord(options['preconditions']) ? options['preconditions'] : {}
+  if (!isJsonObject(options)) throw badRequest('the DeleteOptions must be an object')
+  const preconditions = isJsonObject(options['preconditions']) ? options['preconditions'] : {}
   const { uid, resourceVersion } = preconditions
   const grace = options['gracePeriodSeconds'] ?? (query.has('gracePeriodSeconds') ? Number(query.get('gracePeriodSeconds')) : undefined)
   const policy = options['propagationPolicy'] ?? query.get('propagationPolicy') ?? undefined
@@ -247,8 +247,8 @@ function remove(store: Store, resource: Resource, call: Call, name: string): Ans
 }
 
 function bindPod(store: Store, pod: KubeObject, body: unknown): void {
-  const node = isRecord(body) && isRecord(body['target']) ? body['target']['name'] : undefined
-  const spec = isRecord(pod['spec']) ? pod['spec'] : {}
+  const node = isJsonObject(body) && isJsonObject(body['target']) ? body['target']['name'] : undefined
+  const spec = isJsonObject(pod['spec']) ? pod['spec'] : {}
   if (typeof node !== 'string' || node === '') throw badRequest('target.name must name a node')
   if (spec['nodeName']) {
     throw new StoreError(
@@ -259,9 +259,9 @@ function bindPod(store: Store, pod: KubeObject, body: unknown): void {
     )
   }
   const bound = store.update('pods', { ...pod, spec: { ...spec, nodeName: node } })
-  const status = isRecord(bound['status']) ? bound['status'] : {}
+  const status = isJsonObject(bound['status']) ? bound['status'] : {}
   const conditions = Array.isArray(status['conditions']) ? (status['conditions'] as unknown[]) : []
-  const others = conditions.filter((condition) => !(isRecord(condition) && condition['type'] === 'PodScheduled'))
+  const others = conditions.filter((condition) => !(isJsonObject(condition) && condition['type'] === 'PodScheduled'))
   const scheduled = {
     type: 'PodScheduled',
     status: 'True',
@@ -280,7 +280,7 @@ function createBelowPod(store: Store, resource: Resource, call: Call, name: stri
   if (subresource === 'binding') bindPod(store, pod, body)
   else {
     refuseLauncherEviction(pod)
-    const options = isRecord(body) && isRecord(body['deleteOptions']) ? body['deleteOptions'] : {}
+    const options = isJsonObject(body) && isJsonObject(body['deleteOptions']) ? body['deleteOptions'] : {}
     const grace = options['gracePeriodSeconds']
     store.remove('pods', namespace, name, typeof grace === 'number' ? { gracePeriodSeconds: grace } : {})
   }
@@ -306,8 +306,8 @@ export function answerVirtualMachine(store: Store, call: Call): Answer {
 /** `SelfSubjectAccessReview`: may the caller do this? (`kubectl auth can-i`) */
 export function reviewAccess(store: Store, call: Call): Answer {
   const body = parsed(call.bodyText)
-  const spec = isRecord(body) && isRecord(body['spec']) ? body['spec'] : {}
-  const asked = isRecord(spec['resourceAttributes']) ? spec['resourceAttributes'] : {}
+  const spec = isJsonObject(body) && isJsonObject(body['spec']) ? body['spec'] : {}
+  const asked = isJsonObject(spec['resourceAttributes']) ? spec['resourceAttributes'] : {}
   const text = (field: string): string | undefined => (typeof asked[field] === 'string' && asked[field] !== '' ? asked[field] : undefined)
   const allowed = isAllowed(store, call.user, {
     verb: text('verb') ?? '',

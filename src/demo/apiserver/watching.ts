@@ -1,7 +1,7 @@
 /** Watches: a stream of changes from a version on, with bookmarks, selectors and the 410 of a version that is forgotten. */
 import type { ServerResponse } from 'node:http'
 import { asNewEvent } from './events.ts'
-import type { RecordedChange } from './history.ts'
+import type { PastChange } from './history.ts'
 import { serialized } from './json.ts'
 import type { Target } from './request.ts'
 import { apiVersionOf, type Resource } from './resources.ts'
@@ -73,7 +73,7 @@ export function startWatch(
     if (isNowSelected) writeObject(wasSelected ? 'MODIFIED' : 'ADDED', change.object)
     else if (wasSelected) writeObject('DELETED', change.type === 'DELETED' ? change.object : gone(change, version))
   }
-  const tellAll = (changes: readonly RecordedChange[]): void => {
+  const sendAll = (changes: readonly PastChange[]): void => {
     for (const change of changes) tell(change, change.version)
   }
 
@@ -95,7 +95,7 @@ export function startWatch(
   function catchUp(): void {
     if (!isOpen || frozen() !== undefined) return
     try {
-      tellAll(store.history.since(resource.plural, seen))
+      sendAll(store.history.since(resource.plural, seen))
     } catch (error) {
       fail(error)
     }

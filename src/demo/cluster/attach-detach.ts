@@ -18,7 +18,7 @@ import {
   type VolumeAttachment,
 } from './objects.ts'
 import { type ClusterContext, createWorkQueue, type Stop, stopAll, watch } from './work-queue.ts'
-import { recordEvent } from './events.ts'
+import { writeEvent } from './events.ts'
 
 /** How long a volume that a node may still have mounted is waited for, counted from the wish to detach. */
 const MAX_WAIT_FOR_UNMOUNT_MS = 360_000
@@ -101,7 +101,7 @@ export function startAttachDetach(context: ClusterContext): Stop {
     const key = `${pod.metadata.uid} ${volume.metadata.name}`
     if (waitsReported.has(key)) return
     waitsReported.add(key)
-    recordEvent(context, {
+    writeEvent(context, {
       about: pod,
       type: 'Warning',
       reason: 'FailedAttachVolume',

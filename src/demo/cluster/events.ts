@@ -2,7 +2,7 @@
 import type { KubeObject } from '../apiserver/store.ts'
 import { type ClusterContext, timestamp } from './work-queue.ts'
 
-export interface EventToRecord {
+export interface NewEvent {
   readonly about: KubeObject
   readonly type: 'Normal' | 'Warning'
   readonly reason: string
@@ -10,7 +10,7 @@ export interface EventToRecord {
   readonly component: string
 }
 
-export function recordEvent(context: ClusterContext, { about, type, reason, message, component }: EventToRecord): void {
+export function writeEvent(context: ClusterContext, { about, type, reason, message, component }: NewEvent): void {
   const now = timestamp(context)
   const { name, namespace, uid, resourceVersion } = about.metadata
   try {

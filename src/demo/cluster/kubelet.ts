@@ -14,7 +14,7 @@ import {
   type VirtualMachineInstance,
   withCondition,
 } from './objects.ts'
-import { recordEvent } from './events.ts'
+import { writeEvent } from './events.ts'
 import { createNodeReporter } from './node-reporter.ts'
 import type { NodeHost } from './node-host.ts'
 import { createVirtHandler, isLauncher, vmiUidOf } from './virt-handler.ts'
@@ -133,7 +133,7 @@ export function startKubelet(context: ClusterContext, host: NodeHost, ordinal: n
       const retryMs = Math.min(FIRST_MOUNT_RETRY_MS * 2 ** local.failures, LONGEST_MOUNT_RETRY_MS)
       local.failures += 1
       const message = error instanceof Error ? error.message : String(error)
-      if (hasApi()) recordEvent(context, { about: pod, type: 'Warning', reason: 'FailedMapVolume', component: 'kubelet', message })
+      if (hasApi()) writeEvent(context, { about: pod, type: 'Warning', reason: 'FailedMapVolume', component: 'kubelet', message })
       queue.addAfter(uid, retryMs)
     } finally {
       local.activity = 'none'

@@ -37,7 +37,7 @@ async function resourceOf(drbd: Drbd) {
 }
 
 /** Plans and runs until nothing is left to do, reading the state again after each command; what was run. */
-async function carryOut(
+async function execute(
   drbd: Drbd,
   view: (planned: Pick<SurvivorView, 'resource' | 'shown' | 'nowMs'>) => SurvivorView,
 ): Promise<string[]> {
@@ -46,7 +46,7 @@ async function carryOut(
     const { snapshot, resource } = await resourceOf(drbd)
     const step = planSurvivor(view({ resource, shown: snapshot.shown[0], nowMs: nowMs() }))
     if (step.kind === 'done') return ran
-    if (step.kind === 'held') throw new Error(step.reason)
+    if (step.kind === 'blocked') throw new Error(step.reason)
     if (step.kind === 'wait') await new Promise((resolve) => setTimeout(resolve, 30))
     else {
       ran.push(step.command.kind)
@@ -117,7 +117,7 @@ test('a cut room is taken over and comes back by the agent’s own plans, and no
     memory,
     staleReadsUntilMs: undefined,
   })
-  expect(await carryOut(drbdA, fenced)).toEqual(['disconnect-force', 'unlock'])
+  expect(await execute(drbdA, fenced)).toEqual(['disconnect-force', 'unlock'])
   await a.startPod({ uid: 'two', namespace: 'default', name: 'virt-launcher-vm-1', volumes: ['pvc-1'], vm })
   await until(() => expect(made.observer.progress().get('vm-1')?.firstAcknowledgedAtMs).toBeDefined())
 
@@ -126,7 +126,7 @@ test('a cut room is taken over and comes back by the agent’s own plans, and no
   expect((await resourceOf(drbdB)).resource.role).toBe('Secondary')
   expect(b.runningPods().size).toBe(0)
   network.healAll()
-  const rejoined = await carryOut(drbdA, (planned) => ({
+  const rejoined = await execute(drbdA, (planned) => ({
     ...fenced(planned),
     rejoining: new Set(['b1']),
     confirmedSecondary: new Set(['b1']),

@@ -29,7 +29,7 @@ export interface SupervisorConfig {
   readonly vmIntervalMs: number
 }
 
-export type Order =
+export type NodeCommand =
   | { readonly type: 'startPod'; readonly pod: Pod }
   | { readonly type: 'stopPod'; readonly uid: string }
   | { readonly type: 'powerOff' }
@@ -38,9 +38,9 @@ export type Order =
   /** Ends the agent with a signal; it is started again after `awayMs`, or after the usual time if that is longer. */
   | { readonly type: 'endAgent'; readonly signal: NodeJS.Signals; readonly awayMs: number }
 
-export interface OrderMessage {
+export interface CommandMessage {
   readonly id: number
-  readonly order: Order
+  readonly order: NodeCommand
 }
 
 export type NodeEvent =

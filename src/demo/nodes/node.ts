@@ -3,7 +3,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import type { Network } from '../link/network.ts'
 import type { ResourceConfig } from '../storage/state.ts'
 import { belongsToNode, killGroup } from './groups.ts'
-import type { NodeEvent, Order, OrderMessage, Pod, Report, SupervisorConfig } from './messages.ts'
+import type { NodeEvent, NodeCommand, CommandMessage, Pod, Report, SupervisorConfig } from './messages.ts'
 import { type NodePaths, nodePaths } from './paths.ts'
 import type { Programs } from './programs.ts'
 
@@ -143,7 +143,7 @@ export function createNode(options: NodeOptions): DemoNode {
     supervisor.once('error', end)
   })
 
-  const give = (order: Order): Promise<void> =>
+  const give = (order: NodeCommand): Promise<void> =>
     new Promise((resolve, reject) => {
       if (!supervisor.connected) {
         reject(new Error(`the supervisor of ${options.name} has ended`))
@@ -151,7 +151,7 @@ export function createNode(options: NodeOptions): DemoNode {
       }
       const id = orders++
       waiting.set(id, { resolve, reject })
-      const message: OrderMessage = { id, order }
+      const message: CommandMessage = { id, order }
       supervisor.send(message)
     })
 

@@ -7,7 +7,7 @@ import { randomUUID } from 'node:crypto'
 import { appendFileSync, closeSync, existsSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { killGroup, startGroup } from './groups.ts'
-import type { NodeEvent, Order, OrderMessage, Pod, Report, SupervisorConfig } from './messages.ts'
+import type { NodeEvent, NodeCommand, CommandMessage, Pod, Report, SupervisorConfig } from './messages.ts'
 import { nodePaths, podDirectory } from './paths.ts'
 import { commandPortFile, drbdsetupProgram } from '../storage/drbdsetup.ts'
 import { monotonicMs } from '../storage/replica.ts'
@@ -149,7 +149,7 @@ function podCommand(pod: Pod): readonly string[] {
 }
 
 /** Tells the observer that a copy is gone although its node is not. */
-function tellObserver(pod: Pod, instance: string): void {
+function logForObserver(pod: Pod, instance: string): void {
   const event: VmEvent = { type: 'ended', atMs: monotonicMs(), vm: writerName(pod), instance, node: config.name }
   appendFileSync(config.observerLog, `${JSON.stringify(event)}\n`)
 }
@@ -181,7 +181,7 @@ async function startPod(pod: Pod): Promise<void> {
       if (pods.get(pod.uid) === child) pods.delete(pod.uid)
       if (cycle === startedIn) rmSync(directory, { recursive: true, force: true })
       if (isRunning && cycle === startedIn) {
-        if (writtenVolume(pod) !== undefined) tellObserver(pod, instance)
+        if (writtenVolume(pod) !== undefined) logForObserver(pod, instance)
         tell({ type: 'podExited', uid: pod.uid, code, signal, reason: reason.trim() })
       }
       reject(new Error(`pod ${pod.namespace}/${pod.name} on ${config.name}: ${reason.trim() || `ended with ${code ?? signal}`}`))
@@ -201,7 +201,7 @@ async function stopPod(uid: string): Promise<void> {
   clearTimeout(limit)
 }
 
-async function carryOut(order: Order): Promise<void> {
+async function execute(order: NodeCommand): Promise<void> {
   switch (order.type) {
     case 'startPod':
       return startPod(order.pod)
@@ -249,8 +249,8 @@ const watchdog =
     ? undefined
     : startWatchdog({ device: paths.watchdog, timeoutFile: paths.watchdogTimeout, pollMs: 50, onStarved: () => reset('watchdog') })
 
-process.on('message', (message: OrderMessage) => {
-  carryOut(message.order).then(
+process.on('message', (message: CommandMessage) => {
+  execute(message.order).then(
     () => report({ type: 'answer', id: message.id }),
     (error: unknown) => report({ type: 'answer', id: message.id, error: error instanceof Error ? error.message : String(error) }),
   )

@@ -180,7 +180,7 @@ function findWritesAfterSuccessor(history: History): Finding[] {
   return findings
 }
 
-function findMissingRecords(history: History): Finding[] {
+function findMissingWrites(history: History): Finding[] {
   const findings: Finding[] = []
   for (const [vm, survivor] of history.survivors) {
     const present = new Set(survivor.content)
@@ -232,7 +232,7 @@ export function judge(history: History): readonly Finding[] {
   return [
     ...findTwoWriters(history.events),
     ...findWritesAfterSuccessor(history),
-    ...findMissingRecords(history),
+    ...findMissingWrites(history),
     ...findStaleStarts(history.events),
     ...findKilledOnHealthyNodes(history),
   ]

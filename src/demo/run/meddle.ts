@@ -3,12 +3,12 @@ import { execFile } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { BrokenRule } from './setup.ts'
 import { WITNESS_SITE } from './setup.ts'
-import type { Stage } from './stage.ts'
+import type { Controls } from './stage.ts'
 
 const PASSES = 8
 
 /** @returns what ends it */
-export function meddle(stage: Stage, broken: BrokenRule | undefined): () => void {
+export function meddle(stage: Controls, broken: BrokenRule | undefined): () => void {
   const { demo } = stage
   const [, loser] = demo.roomNames
   // Nobody tells the loser: its permit alone would have to stop it.

@@ -4,20 +4,20 @@ import type { ScenarioFile } from '../../scenario/file.ts'
 import { API_SITE } from '../nodes/rooms.ts'
 import { PATHS, WITNESS_SITE } from './setup.ts'
 import { safeToUnfence, type Scenario } from './scenarios.ts'
-import type { Stage } from './stage.ts'
+import type { Controls } from './stage.ts'
 import { type Act, commandLine, type NodeExpectation, type TimedAct, translate } from './translate.ts'
 
 /** An expectation may come so much later than in the simulator: these are forty processes on a shared machine. Later steps wait for it. */
 const PATIENCE_MS = 60_000
 /** It must hold for so long. */
-const HOLDS_MS = 1_000
+const STEADY_MS = 1_000
 
 export function playable(file: ScenarioFile): Scenario {
   const acts = translate(file)
   return { description: file.title, run: (stage) => play(stage, acts) }
 }
 
-async function play(stage: Stage, acts: readonly TimedAct[]): Promise<void> {
+async function play(stage: Controls, acts: readonly TimedAct[]): Promise<void> {
   const start: Start = { instances: stage.instances(), homes: homesOf(stage), writing: stage.writing() }
   const fenced = new Set(acts.flatMap(({ act }) => (act.kind === 'expect' ? act.expectation.fenced : [])))
   const lost: Lost = { fenced, powerless: new Set(acts.flatMap(({ act }) => (act.kind === 'power-off' ? act.nodes : []))) }
@@ -33,10 +33,10 @@ async function play(stage: Stage, acts: readonly TimedAct[]): Promise<void> {
       stage.say(`*** ${text}`)
       if (act.kind === 'cut' && isReplicationCut(act) && !stage.moments.has(PARTED_MOMENT)) stage.moments.set(PARTED_MOMENT, monotonicMs())
       if (!stage.moments.has('power loss')) stage.moments.set('power loss', monotonicMs())
-      await carryOut(stage, act, ended.signal)
+      await execute(stage, act, ended.signal)
     } else {
       const unmet = (): readonly string[] => unmetNow(stage, act.expectation, start, lost)
-      if (!(await holds(stage, text, unmet))) break
+      if (!(await isSteady(stage, text, unmet))) break
     }
     zeroMs = Math.max(zeroMs, monotonicMs() - atMs)
     if (stage.wrongs.length > wasWrong) break
@@ -57,16 +57,16 @@ interface Start {
   readonly writing: ReadonlySet<string>
 }
 
-const homesOf = ({ demo }: Stage): ReadonlyMap<string, string> =>
+const homesOf = ({ demo }: Controls): ReadonlyMap<string, string> =>
   new Map([...demo.rooms.observer.progress().values()].map(({ vm, node }) => [vm, node]))
 
-async function holds(stage: Stage, text: string, unmet: () => readonly string[]): Promise<boolean> {
+async function isSteady(stage: Controls, text: string, unmet: () => readonly string[]): Promise<boolean> {
   const untilMs = monotonicMs() + PATIENCE_MS
   for (let sinceMs: number | undefined; ; ) {
     const wrong = unmet()
     const nowMs = monotonicMs()
     sinceMs = wrong.length > 0 ? undefined : (sinceMs ?? nowMs)
-    if (sinceMs !== undefined && nowMs - sinceMs >= HOLDS_MS) {
+    if (sinceMs !== undefined && nowMs - sinceMs >= STEADY_MS) {
       stage.say(`as expected: ${text}`)
       return true
     }
@@ -79,7 +79,7 @@ async function holds(stage: Stage, text: string, unmet: () => readonly string[])
 }
 
 /** Nobody is ever fenced whom no expectation names. */
-async function watchFences(stage: Stage, mayBeFenced: ReadonlySet<string>, ended: AbortSignal): Promise<void> {
+async function watchFences(stage: Controls, mayBeFenced: ReadonlySet<string>, ended: AbortSignal): Promise<void> {
   const told = new Set<string>()
   while (!ended.aborted) {
     for (const node of stage.fenced())
@@ -92,7 +92,7 @@ async function watchFences(stage: Stage, mayBeFenced: ReadonlySet<string>, ended
 }
 
 function unmetNow(
-  stage: Stage,
+  stage: Controls,
   { fenced, run, down, sameCopies, witnessVotes }: NodeExpectation,
   start: Start,
   lost: Lost,
@@ -120,7 +120,7 @@ function unmetNow(
 }
 
 /** What nobody starts again: a VM that may run only once, and one that is started by hand when it ended without a fence. */
-function isLeftEnded({ demo }: Stage, vm: string, home: string, lost: Lost): boolean {
+function isLeftEnded({ demo }: Controls, vm: string, home: string, lost: Lost): boolean {
   const strategy = demo.vms.find(({ name }) => name === vm)?.runStrategy
   if (lost.fenced.has(home)) return strategy === 'Once'
   return lost.powerless.has(home) && (strategy === 'Once' || strategy === 'Manual')
@@ -132,7 +132,7 @@ export const PARTED_MOMENT = 'parted'
 const isReplicationCut = ({ from, to, path }: Extract<Act, { readonly kind: 'cut' }>): boolean =>
   path !== PATHS[0] && ![from, to].some((site) => site === WITNESS_SITE || site === API_SITE)
 
-async function carryOut(stage: Stage, act: Exclude<Act, { kind: 'expect' }>, ended: AbortSignal): Promise<void> {
+async function execute(stage: Controls, act: Exclude<Act, { kind: 'expect' }>, ended: AbortSignal): Promise<void> {
   const { network, rooms, cluster } = stage.demo
   const each = (nodes: readonly string[], what: (node: string) => Promise<void> | undefined): Promise<unknown> =>
     Promise.all(nodes.map(async (node) => what(node)))

@@ -2,30 +2,30 @@
 import { monotonicMs } from '../storage/replica.ts'
 import { API_SITE } from '../nodes/rooms.ts'
 import { WITNESS_SITE } from './setup.ts'
-import { returningVms, type Stage } from './stage.ts'
+import { returningVms, type Controls } from './stage.ts'
 
 export interface Scenario {
   readonly description: string
-  readonly run: (stage: Stage) => Promise<void>
+  readonly run: (stage: Controls) => Promise<void>
 }
 
 const A = 'room-a'
 const B = 'room-b'
 const COMES_BACK_MS = 45_000
 
-const nodesIn = ({ demo }: Stage, room: string): readonly string[] => demo.rooms.nodesOf(room).map(({ name }) => name)
+const nodesIn = ({ demo }: Controls, room: string): readonly string[] => demo.rooms.nodesOf(room).map(({ name }) => name)
 
-const vmsOn = ({ demo }: Stage, nodes: ReadonlySet<string>): ReadonlySet<string> =>
+const vmsOn = ({ demo }: Controls, nodes: ReadonlySet<string>): ReadonlySet<string> =>
   new Set([...demo.rooms.observer.progress().values()].filter(({ node }) => nodes.has(node)).map(({ vm }) => vm))
 
-async function untilFenced(stage: Stage, nodes: readonly string[]): Promise<boolean> {
+async function untilFenced(stage: Controls, nodes: readonly string[]): Promise<boolean> {
   const isDone = await stage.until(`the fence of ${nodes.join(', ')}`, () => nodes.every((node) => stage.fenced().has(node)), COMES_BACK_MS)
   stage.moments.set('fence seen', monotonicMs())
   return isDone
 }
 
 /** Every VM that was lost and comes back writes on a survivor. */
-async function untilBack(stage: Stage, lost: ReadonlySet<string>, nodes: ReadonlySet<string>): Promise<void> {
+async function untilBack(stage: Controls, lost: ReadonlySet<string>, nodes: ReadonlySet<string>): Promise<void> {
   const expected = returningVms(stage, lost)
   const isBack = (vm: string): boolean => {
     const seen = stage.demo.rooms.observer.progress().get(vm)
@@ -36,7 +36,7 @@ async function untilBack(stage: Stage, lost: ReadonlySet<string>, nodes: Readonl
 }
 
 /** Without a watchdog and without freeze mode nothing proves that a silent room has stopped: the fence waits, and says for what. */
-async function waitsForAnotherProof(stage: Stage): Promise<void> {
+async function waitsForAnotherProof(stage: Controls): Promise<void> {
   const wasTold = (): boolean =>
     stage.progress
       .logged()
@@ -48,7 +48,7 @@ async function waitsForAnotherProof(stage: Stage): Promise<void> {
 }
 
 /** Waits until these nodes' agents have killed what ran there and their nodes are Ready: what a person looks at before an un-fence. */
-export async function safeToUnfence(stage: Stage, nodes: readonly string[]): Promise<void> {
+export async function safeToUnfence(stage: Controls, nodes: readonly string[]): Promise<void> {
   const { demo } = stage
   const isKilled = (node: string): boolean => {
     const own = stage.progress.statuses().get(node)?.containment
@@ -64,7 +64,7 @@ export async function safeToUnfence(stage: Stage, nodes: readonly string[]): Pro
   await stage.until(`${nodes.join(', ')} to be Ready`, () => nodes.every(isReady), COMES_BACK_MS)
 }
 
-async function bringBack(stage: Stage, room: string): Promise<void> {
+async function bringBack(stage: Controls, room: string): Promise<void> {
   const { demo } = stage
   const nodes = nodesIn(stage, room).filter((node) => stage.fenced().has(node))
   await safeToUnfence(stage, nodes)
@@ -87,7 +87,7 @@ async function bringBack(stage: Stage, room: string): Promise<void> {
 }
 
 /** Nothing may happen: no fence, no pause, the same copies of the same VMs. */
-async function untouched(stage: Stage, forMs: number, what: string): Promise<void> {
+async function untouched(stage: Controls, forMs: number, what: string): Promise<void> {
   const before = stage.instances()
   const untilMs = monotonicMs() + forMs
   while (monotonicMs() < untilMs) {
@@ -101,18 +101,18 @@ async function untouched(stage: Stage, forMs: number, what: string): Promise<voi
   sameCopies(stage, before, what)
 }
 
-function sameCopies(stage: Stage, before: ReadonlyMap<string, string>, what: string): void {
+function sameCopies(stage: Controls, before: ReadonlyMap<string, string>, what: string): void {
   const after = stage.instances()
   for (const [vm, instance] of before) if (after.get(vm) !== instance) stage.wrong(`${vm} was restarted although only ${what}`)
 }
 
-async function allWrite(stage: Stage, vms: Iterable<string>, withinMs: number): Promise<void> {
+async function allWrite(stage: Controls, vms: Iterable<string>, withinMs: number): Promise<void> {
   const expected = [...vms]
   await stage.until(`${expected.length} VMs to write`, () => expected.every((vm) => stage.writing().has(vm)), withinMs)
 }
 
 /** After a cut of any kind: whoever was fenced comes back, and everything runs. */
-async function settle(stage: Stage, before: ReadonlySet<string>): Promise<void> {
+async function settle(stage: Controls, before: ReadonlySet<string>): Promise<void> {
   await stage.pause(3_000)
   for (const room of [A, B]) if (nodesIn(stage, room).some((node) => stage.fenced().has(node))) await bringBack(stage, room)
   await allWrite(stage, returningVms(stage, before), COMES_BACK_MS)

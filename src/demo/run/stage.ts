@@ -7,7 +7,7 @@ import { monotonicMs } from '../storage/replica.ts'
 import type { AgentStatus, Progress } from './progress.ts'
 import type { Demo } from './setup.ts'
 
-export interface Stage {
+export interface Controls {
   readonly demo: Demo
   readonly progress: Progress
   /** Things that a user would call wrong. */
@@ -35,7 +35,7 @@ export interface Stage {
 /** A VM that writes every 50 ms and had nothing acknowledged for so long does not write. */
 const STILL_MS = 1_000
 
-export function createStage(demo: Demo, progress: Progress): Stage {
+export function createControls(demo: Demo, progress: Progress): Controls {
   const wrongs: string[] = []
   const moments = new Map<string, number>()
   const newest = (): AgentStatus | undefined =>
@@ -52,7 +52,7 @@ export function createStage(demo: Demo, progress: Progress): Stage {
       demo.store.update('nodes', copy)
     }
   }
-  const stage: Stage = {
+  const stage: Controls = {
     demo,
     progress,
     wrongs,
@@ -82,12 +82,12 @@ export function createStage(demo: Demo, progress: Progress): Stage {
       for (const node of demo.rooms.nodesOf(room)) demo.cluster.hostChanged(node.name)
     },
     unfence: (nodes) => {
-      stage.say(`*** a person un-fences ${nodes.join(', ')}: kubectl annotate node ${nodes.join(' ')} ${unfenceAnnotation}=true`)
+      stage.say(`*** an operator un-fences ${nodes.join(', ')}: kubectl annotate node ${nodes.join(' ')} ${unfenceAnnotation}=true`)
       annotate(nodes, unfenceAnnotation, 'true')
     },
     confirmDead: (nodes) => {
       stage.say(
-        `*** a person went and looked: kubectl annotate node ${nodes.join(' ')} ${confirmDeadAnnotation}=fence-${stage.epoch()},ada`,
+        `*** an operator went and looked: kubectl annotate node ${nodes.join(' ')} ${confirmDeadAnnotation}=fence-${stage.epoch()},ada`,
       )
       annotate(nodes, confirmDeadAnnotation, `fence-${stage.epoch()},ada`)
     },
@@ -123,9 +123,9 @@ export function createStage(demo: Demo, progress: Progress): Stage {
 }
 
 /** VMs whose user expects them to run. */
-export const expectedVms = ({ demo }: Stage): readonly string[] =>
+export const expectedVms = ({ demo }: Controls): readonly string[] =>
   demo.vms.filter(({ runStrategy }) => runStrategy !== 'Halted').map(({ name }) => name)
 
 /** What runs again after its node was fenced: a VM that may run only once is left as it ended. */
-export const returningVms = ({ demo }: Stage, lost: ReadonlySet<string>): readonly string[] =>
+export const returningVms = ({ demo }: Controls, lost: ReadonlySet<string>): readonly string[] =>
   demo.vms.filter(({ name, runStrategy }) => lost.has(name) && runStrategy !== 'Halted' && runStrategy !== 'Once').map(({ name }) => name)

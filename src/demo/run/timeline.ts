@@ -1,9 +1,9 @@
 /** The timeline at the end: from the loss of power to each VM ordered and running. Read from the agents' logs and from the observer. */
-import type { Stage } from './stage.ts'
+import type { Controls } from './stage.ts'
 
 const seconds = (ms: number | undefined): string => (ms === undefined ? '-' : `${(ms / 1000).toFixed(1)} s`)
 
-export function timeline({ demo, moments, progress }: Stage): readonly string[] {
+export function timeline({ demo, moments, progress }: Controls): readonly string[] {
   const lossMs = moments.get('power loss')
   if (lossMs === undefined) return []
   const after = (atMs: number | undefined): number | undefined => (atMs === undefined ? undefined : atMs - lossMs)

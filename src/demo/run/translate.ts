@@ -21,7 +21,7 @@ export type Act =
   /** A person's command, given to the agent of a node with power that it does not name. */
   | {
       readonly kind: 'command'
-      readonly command: 'confirm-dead' | 'maintenance' | 'end-maintenance' | 'pause' | 'resume'
+      readonly command: 'confirm-dead' | 'maintenance' | 'end-maintenance' | 'suspend' | 'resume'
       readonly nodes: readonly string[]
     }
   /** The agent's process ends by a signal and is away for so long, or stands still for so long. */
@@ -132,8 +132,8 @@ function actsOf(file: ScenarioFile, fault: ScenarioFault, scale: number): readon
       return now({ kind: 'command', command: 'confirm-dead', nodes: nodesOf(file, [fault.target]) })
     case 'maintenance':
       return now({ kind: 'command', command: fault.isOn ? 'maintenance' : 'end-maintenance', nodes: nodesOf(file, [fault.target]) })
-    case 'brake':
-      return now({ kind: 'command', command: fault.isPaused ? 'pause' : 'resume', nodes: [] })
+    case 'suspension':
+      return now({ kind: 'command', command: fault.isSuspended ? 'suspend' : 'resume', nodes: [] })
     case 'witness':
       if (fault.how === 'up' || fault.how === 'down') return now({ kind: 'witness', isUp: fault.how === 'up' })
       break
@@ -168,7 +168,7 @@ function describe(act: Act): string {
 const happens: Readonly<Record<Exclude<OnNodes['kind'], 'command'>, string>> = {
   'power-off': 'the power goes',
   'power-on': 'the power is back',
-  unfence: 'a person wants to un-fence',
+  unfence: 'an operator wants to un-fence',
   crash: 'the agent crashes',
   leave: 'the agent is stopped on purpose',
   stop: 'the agent stands still',

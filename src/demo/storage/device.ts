@@ -1,5 +1,5 @@
 /** A replica as others use it: the block device that a virtual machine opens, and the state that drbdsetup reads and changes. */
-import type { Session } from './session.ts'
+import type { PeerConnection } from './session.ts'
 import type { Fencing, Refusal, ResourceConfig, ResourceState } from './state.ts'
 
 export type WriteResult = 'ok' | 'EIO'
@@ -12,7 +12,7 @@ export interface Opener {
 
 export interface Resource {
   readonly config: ResourceConfig
-  readonly session: Session
+  readonly session: PeerConnection
   state(): ResourceState
   openers(): readonly Opener[]
   /** Opens the device for writing, promoting it if need be. Resolves to what forbids it, if anything does. */

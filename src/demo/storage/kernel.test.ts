@@ -207,10 +207,10 @@ describe('without freeze mode', () => {
     network.cut('room-a', 'room-b')
     await written(device, 'two')
     await written(device, 'three')
-    expect(a.state().outOfSyncRecords).toBe(2)
+    expect(a.state().outOfSyncWrites).toBe(2)
     network.heal('room-a', 'room-b')
     await until(() => expect(b.resource().read()).toBe('one\ntwo\nthree\n'))
-    await until(() => expect(a.state().outOfSyncRecords).toBe(0))
+    await until(() => expect(a.state().outOfSyncWrites).toBe(0))
   })
 
   test('both sides can be promoted while the link is cut; once both wrote they stay alone', async () => {

@@ -9,7 +9,7 @@ interface ReplicaMetadata {
   readonly generation: Generation
   readonly primary: boolean
   readonly peerOutdated: boolean
-  readonly outOfSyncRecords: number
+  readonly outOfSyncWrites: number
 }
 
 export interface Replica {
@@ -44,7 +44,7 @@ export function openReplica(directory: string, resource: string): Replica {
         generation: { current: createHash('sha256').update(resource).digest('hex').slice(0, 16), bitmap: '', history: [] },
         primary: false,
         peerOutdated: false,
-        outOfSyncRecords: 0,
+        outOfSyncWrites: 0,
       }
   let log = openSync(paths.log, 'a')
   let isHalted = false

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Opener, Resource, WriteResult } from './device.ts'
 import type { Replica } from './replica.ts'
-import { createSession, type PeerMessage, type Session } from './session.ts'
+import { createPeerConnection, type PeerMessage, type PeerConnection } from './session.ts'
 import { type HandshakeSide, judgeHandshake, promotionRefusal, type Refusal, type ResourceConfig, type ResourceState } from './state.ts'
 import { createPendingWrites, createQuestion, type PendingWrite } from './writes.ts'
 
@@ -41,16 +41,16 @@ export function bringUp(
     fencing: config.freeze ? 'resource-and-stonith' : 'dont-care',
     openers: 0,
     pendingWrites: 0,
-    outOfSyncRecords: booted.outOfSyncRecords,
-    writtenRecords: 0,
-    sentRecords: 0,
-    receivedRecords: 0,
+    outOfSyncWrites: booted.outOfSyncWrites,
+    writtenWrites: 0,
+    sentWrites: 0,
+    receivedWrites: 0,
   }
 
   const save = (): void => {
     const disk = state.disk === 'Consistent' ? 'UpToDate' : state.disk
     const peerOutdated = state.peerDisk === 'Outdated'
-    replica.save({ disk, generation, primary: state.role === 'Primary', peerOutdated, outOfSyncRecords: state.outOfSyncRecords })
+    replica.save({ disk, generation, primary: state.role === 'Primary', peerOutdated, outOfSyncWrites: state.outOfSyncWrites })
   }
   const change = (next: Partial<ResourceState>): void => {
     const before = state
@@ -59,7 +59,7 @@ export function bringUp(
       before.role !== state.role ||
       before.disk !== state.disk ||
       before.peerDisk !== state.peerDisk ||
-      (before.outOfSyncRecords === 0) !== (state.outOfSyncRecords === 0)
+      (before.outOfSyncWrites === 0) !== (state.outOfSyncWrites === 0)
     ) {
       save()
     }
@@ -78,14 +78,14 @@ export function bringUp(
   /** Ends the writes that only this disk has; they count as out of sync from now on. */
   const completeUnconfirmed = (result: WriteResult): void => {
     const ended = writes.takeUnconfirmed()
-    if (ended.length > 0) change({ outOfSyncRecords: state.outOfSyncRecords + ended.length })
+    if (ended.length > 0) change({ outOfSyncWrites: state.outOfSyncWrites + ended.length })
     for (const write of ended) write.answer(result)
   }
-  const submitHeld = (): void => {
-    for (const write of writes.takeHeld()) submit(write)
+  const submitHanging = (): void => {
+    for (const write of writes.takeHanging()) submit(write)
   }
-  const failHeld = (): void => {
-    for (const write of writes.takeHeld()) write.answer('EIO')
+  const failHanging = (): void => {
+    for (const write of writes.takeHanging()) write.answer('EIO')
   }
   const confirmUpTo = (sequence: number): void => {
     writes.confirmUpTo(sequence)
@@ -110,12 +110,12 @@ export function bringUp(
       replica.append(pending.line, 'local')
       const sequence = writes.begin(pending)
       session.send({ type: 'write', sequence, line: pending.line })
-      change({ writtenRecords: state.writtenRecords + 1, sentRecords: state.sentRecords + 1 })
+      change({ writtenWrites: state.writtenWrites + 1, sentWrites: state.sentWrites + 1 })
       return
     }
     if (needsNewGeneration) startNewGeneration()
     replica.append(pending.line, 'local')
-    change({ writtenRecords: state.writtenRecords + 1, outOfSyncRecords: state.outOfSyncRecords + 1 })
+    change({ writtenWrites: state.writtenWrites + 1, outOfSyncWrites: state.outOfSyncWrites + 1 })
     pending.answer('ok')
   }
 
@@ -125,7 +125,7 @@ export function bringUp(
     disk: state.disk,
     suspended: state.suspendedFencing,
     crashedPrimary,
-    outOfSyncRecords: state.outOfSyncRecords,
+    outOfSyncWrites: state.outOfSyncWrites,
     ...replica.digest(),
     discardMyData,
   })
@@ -157,7 +157,7 @@ export function bringUp(
       change({ connection: 'Unconnected' })
       change({ connection: 'Connecting' })
     }
-    if (!freezes && state.role === 'Primary') submitHeld()
+    if (!freezes && state.role === 'Primary') submitHanging()
   }
 
   const standAlone = (): void => {
@@ -177,7 +177,7 @@ export function bringUp(
       if (verdict.mine && verdict.suspended) {
         change({ suspendedFencing: false, disk: 'Outdated', ...(retries ? { role: 'Secondary', forceIoFailures: openers.size > 0 } : {}) })
         completeUnconfirmed('EIO')
-        failHeld()
+        failHanging()
       }
       if (!retries) {
         standAlone()
@@ -217,14 +217,14 @@ export function bringUp(
       settle()
       confirmUpTo(writes.lastSequence())
     }
-    if (thaws && sync !== 'target') submitHeld()
+    if (thaws && sync !== 'target') submitHanging()
   }
 
   /** Both disks hold the same: nothing is out of sync, and the older generation is history. */
   const settle = (): void => {
     if (generation.bitmap !== '')
       generation = { ...generation, bitmap: '', history: [generation.bitmap, ...generation.history].slice(0, 16) }
-    change({ replication: 'Established', peerDisk: 'UpToDate', outOfSyncRecords: 0 })
+    change({ replication: 'Established', peerDisk: 'UpToDate', outOfSyncWrites: 0 })
     save()
   }
 
@@ -232,7 +232,7 @@ export function bringUp(
     switch (message.type) {
       case 'write':
         replica.append(message.line, 'peer')
-        change({ receivedRecords: state.receivedRecords + 1 })
+        change({ receivedWrites: state.receivedWrites + 1 })
         session.send({ type: 'written', sequence: message.sequence })
         break
       case 'written':
@@ -249,10 +249,10 @@ export function bringUp(
         setTimeout(() => {
           if (!session.isJoined() || state.replication !== 'SyncTarget') return
           generation = { ...generation, bitmap: '' }
-          change({ disk: 'UpToDate', outOfSyncRecords: 0 })
+          change({ disk: 'UpToDate', outOfSyncWrites: 0 })
           settle()
           session.send({ type: 'synced' })
-          submitHeld()
+          submitHanging()
         }, config.resyncMs)
         break
       case 'synced':
@@ -281,7 +281,7 @@ export function bringUp(
     }
   }
 
-  const session: Session = createSession(config, {
+  const session: PeerConnection = createPeerConnection(config, {
     side,
     joined,
     message: receive,
@@ -343,7 +343,7 @@ export function bringUp(
       if (openers.size > 0 && !force) return { code: -12, text: 'Device is held open by someone' }
       change({ role: 'Secondary', forceIoFailures: openers.size > 0 })
       completeUnconfirmed('EIO')
-      failHeld()
+      failHanging()
       return undefined
     },
     resumeIo() {
@@ -352,7 +352,7 @@ export function bringUp(
       startNewGeneration()
       change({ suspendedFencing: false })
       completeUnconfirmed('ok')
-      submitHeld()
+      submitHanging()
     },
     outdate() {
       if (state.role === 'Primary' || session.isJoined()) return { code: -10, text: 'State change was refused by peer node' }

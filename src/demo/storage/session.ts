@@ -25,7 +25,7 @@ export type Message =
 
 type LossReason = 'NetworkFailure' | 'BrokenPipe'
 
-export interface SessionEvents {
+export interface PeerConnectionEvents {
   /** This side as it is now; a handshake that this no longer fits is dropped and tried again. */
   side(): HandshakeSide
   joined(peer: HandshakeSide, mine: HandshakeSide): void
@@ -33,7 +33,7 @@ export interface SessionEvents {
   lost(reason: LossReason): void
 }
 
-export interface Session {
+export interface PeerConnection {
   /** Starts looking for the peer (Connecting). */
   start(): void
   /** Gives the connection up and stays alone. No `lost` is reported. */
@@ -62,7 +62,7 @@ export function readLines(socket: Socket, onLine: (line: string) => void): LineR
 }
 
 /** A session that is not yet started. */
-export function createSession(config: ResourceConfig, events: SessionEvents): Session {
+export function createPeerConnection(config: ResourceConfig, events: PeerConnectionEvents): PeerConnection {
   let isRunning = false
   let socket: Socket | undefined
   let hasJoined = false

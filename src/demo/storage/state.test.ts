@@ -8,14 +8,14 @@ const replica: HandshakeSide = {
   disk: 'UpToDate',
   suspended: false,
   crashedPrimary: false,
-  outOfSyncRecords: 0,
+  outOfSyncWrites: 0,
   records: 3,
   digest: 'of three',
   discardMyData: false,
 }
 /** It went on alone, in a generation of its own. */
 const writer: HandshakeSide = { ...replica, role: 'Primary', generation: { current: 'second', bitmap: 'first', history: [] } }
-const oneMore = { records: 4, digest: 'of four', outOfSyncRecords: 1 }
+const oneMore = { records: 4, digest: 'of four', outOfSyncWrites: 1 }
 
 describe('a handshake', () => {
   test('holds for a Primary whose data are copied, however many records it wrote meanwhile', () => {

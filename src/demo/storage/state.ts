@@ -56,10 +56,10 @@ export interface ResourceState {
   readonly openers: number
   /** Writes that wait: for the peer, or for the end of a freeze. */
   readonly pendingWrites: number
-  readonly outOfSyncRecords: number
-  readonly writtenRecords: number
-  readonly sentRecords: number
-  readonly receivedRecords: number
+  readonly outOfSyncWrites: number
+  readonly writtenWrites: number
+  readonly sentWrites: number
+  readonly receivedWrites: number
 }
 
 /** What each side tells the other when they meet. */
@@ -69,7 +69,7 @@ export interface HandshakeSide {
   readonly disk: DiskState
   readonly suspended: boolean
   readonly crashedPrimary: boolean
-  readonly outOfSyncRecords: number
+  readonly outOfSyncWrites: number
   readonly records: number
   readonly digest: string
   readonly discardMyData: boolean
@@ -116,7 +116,7 @@ export function judgeHandshake(mine: HandshakeSide, peer: HandshakeSide, allowTw
   const target = sync === 'target' ? mine : sync === 'source' ? peer : undefined
   const diverged = compareGenerations(mine.generation, peer.generation) !== 'equal'
   if (target !== undefined && target.role === 'Primary' && diverged) {
-    if (target.suspended && mine.outOfSyncRecords === 0 && peer.outOfSyncRecords === 0) {
+    if (target.suspended && mine.outOfSyncWrites === 0 && peer.outOfSyncWrites === 0) {
       return sync === 'target' ? { kind: 'hole' } : { kind: 'join', sync }
     }
     return { kind: 'primaryIsTarget', mine: sync === 'target', suspended: target.suspended }

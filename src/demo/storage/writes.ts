@@ -19,7 +19,7 @@ export interface PendingWrites {
   /** On no disk yet: submitted while frozen, or while this replica is being overwritten. */
   hold(write: PendingWrite): void
   takeUnconfirmed(): readonly PendingWrite[]
-  takeHeld(): readonly PendingWrite[]
+  takeHanging(): readonly PendingWrite[]
 }
 
 export function createPendingWrites(): PendingWrites {
@@ -51,7 +51,7 @@ export function createPendingWrites(): PendingWrites {
       unconfirmed.clear()
       return writes
     },
-    takeHeld() {
+    takeHanging() {
       const writes = held
       held = []
       return writes

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { PastFence } from '../fence/fence.ts'
-import { flappingOf, toldOfFlapping, waitsForMs, worstFlapping } from './flapping.ts'
+import { flappingOf, flappingNote, waitsForMs, worstFlapping } from './flapping.ts'
 
 const backoff = { flapWindowMs: 3_600_000, unfenceBackoffMs: 60_000, unfenceBackoffMaxMs: 200_000 }
 const at = (minute: number): string => new Date(Date.UTC(2026, 0, 1, 12, minute)).toISOString()
@@ -47,7 +47,7 @@ describe('a node that was fenced again', () => {
   })
 
   test('is told of with the time from which on its un-fence is accepted', () => {
-    expect(toldOfFlapping({ fencesBefore: 2, unfenceNotBefore: at(52) })).toBe(
+    expect(flappingNote({ fencesBefore: 2, unfenceNotBefore: at(52) })).toBe(
       'fenced again after 2 fences and un-fences not long ago: an un-fence is accepted from 2026-01-01T12:52:00.000Z on',
     )
   })

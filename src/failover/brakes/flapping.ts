@@ -56,5 +56,5 @@ export const worstFlapping = (
 export const waitsForMs = ({ unfenceNotBefore }: RecordedFlapping, isoTime: string, { unfenceBackoffMaxMs }: UnfenceBackoff): number =>
   Math.min(unfenceBackoffMaxMs, Math.max(0, Date.parse(unfenceNotBefore) - Date.parse(isoTime)))
 
-export const toldOfFlapping = ({ fencesBefore, unfenceNotBefore }: RecordedFlapping): string =>
+export const flappingNote = ({ fencesBefore, unfenceNotBefore }: RecordedFlapping): string =>
   `fenced again after ${String(fencesBefore)} ${fencesBefore === 1 ? 'fence' : 'fences'} and un-fences not long ago: an un-fence is accepted from ${unfenceNotBefore} on`

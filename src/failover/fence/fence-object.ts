@@ -3,9 +3,9 @@ import type { CallOptions, KubeClient } from '../../kubernetes/client.ts'
 import { isKubeError } from '../../kubernetes/errors.ts'
 import { paths } from '../../kubernetes/resources.ts'
 import { emptyFenceStatus, type Fence, type FenceSpec, type FenceStatus, type PastFence, pastFence } from './fence.ts'
-import type { FenceOrder } from './order.ts'
+import type { CommittedFence } from './order.ts'
 
-const fenceSpecOf = (order: FenceOrder): FenceSpec => ({
+const fenceSpecOf = (order: CommittedFence): FenceSpec => ({
   epoch: order.epoch,
   clusterId: order.clusterId,
   nodes: [...order.nodes].sort(),
@@ -48,7 +48,7 @@ export async function readPastFences(client: KubeClient, signal: AbortSignal): P
 /** Reads the fence or makes it. `resumed` when another agent, or an earlier life of this one, had written it. */
 export async function ensureFence(
   client: KubeClient,
-  order: FenceOrder,
+  order: CommittedFence,
   call: CallOptions = {},
 ): Promise<{ readonly fence: Fence; readonly resumed: boolean }> {
   const found = await readFence(client, order.id, call)

@@ -1,7 +1,7 @@
 /** What the failover is given: which nodes a committed fence names, and why (docs/failover.md, "Executing the fence"). */
 import type { ClusterId, Epoch, NodeId, Room } from '../../protocol/ids.ts'
 
-export interface FenceOrder {
+export interface CommittedFence {
   /** Name of the Fence object, DNS-1123: `fence-7`. */
   readonly id: string
   readonly epoch: Epoch

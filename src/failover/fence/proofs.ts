@@ -4,15 +4,15 @@ import type { NodeId } from '../../protocol/ids.ts'
 /** Why it is known that a node, or what it ran, writes no more. */
 export type Proof =
   | { readonly kind: 'storage' }
-  | { readonly kind: 'timed'; readonly heldSinceMs: number }
+  | { readonly kind: 'timed'; readonly sinceMs: number }
   | { readonly kind: 'killed' }
   | { readonly kind: 'power' }
   | { readonly kind: 'human'; readonly by: string }
 
 export type ProofAnswer =
-  | { readonly held: true; readonly proof: Proof }
+  | { readonly isProved: true; readonly proof: Proof }
   /** `readyInMs`: when it will hold by itself; absent when nothing says that it ever will. */
-  | { readonly held: false; readonly reason: string; readonly readyInMs?: number }
+  | { readonly isProved: false; readonly reason: string; readonly readyInMs?: number }
 
 export interface Proofs {
   /** The whole node has stopped: timed, killed, power or human. */

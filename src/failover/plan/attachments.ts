@@ -56,7 +56,7 @@ export function followAttachments({ snapshot, config }: PlanInput, verdicts: rea
 }
 
 /** For people: what is wrong, and whom it keeps. */
-export const toldOfAttachment = ({ name, node, reason, blocks, accessModes }: RecordedAttachment): string =>
+export const attachmentNote = ({ name, node, reason, blocks, accessModes }: RecordedAttachment): string =>
   `VolumeAttachment ${name} on ${node}: ${reason}; ${accessModes.join(', ') || 'access modes unknown'}: ${
     blocks ? 'no other node can attach the volume until it is gone' : 'other nodes can attach the volume meanwhile'
   }`

@@ -6,7 +6,7 @@ import type { ProofAnswer } from '../fence/proofs.ts'
 import type { PlanInput } from './plan-input.ts'
 import { type Plan, planFailover } from './plan.ts'
 
-const never: ProofAnswer = { held: false, reason: 'no watchdog' }
+const never: ProofAnswer = { isProved: false, reason: 'no watchdog' }
 const deleted = (plan: Plan): readonly string[] =>
   plan.stages.flatMap(({ steps }) => steps.flatMap((step) => (step.kind === 'delete-pod' ? [step.pod.name] : [])))
 
@@ -54,11 +54,11 @@ describe('a VM whose template carries a control label', () => {
     const pods = [...input.snapshot.pods, target, attached]
     const proofs = (b2: ProofAnswer): PlanInput['proofs'] => ({
       ...input.proofs,
-      node: (node) => (node === 'b2' ? b2 : { held: true, proof: { kind: 'killed' } }),
+      node: (node) => (node === 'b2' ? b2 : { isProved: true, proof: { kind: 'killed' } }),
     })
     const plan = (b2: ProofAnswer) => planFailover({ ...input, snapshot: { ...input.snapshot, pods }, proofs: proofs(b2) })
     expect(deleted(plan(never))).toEqual([])
-    expect(deleted(plan({ held: true, proof: { kind: 'killed' } }))).toEqual(['launcher-one', 'target'])
+    expect(deleted(plan({ isProved: true, proof: { kind: 'killed' } }))).toEqual(['launcher-one', 'target'])
   })
 })
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { examplePod } from '../../../test/failover/examples.ts'
-import { leasesHeldOn } from './leases.ts'
+import { leasesOfNodes } from './leases.ts'
 
 const lease = (name: string, holder: string, namespace = 'kube-system') => ({
   uid: name,
@@ -25,7 +25,7 @@ describe('leader leases of a fenced node', () => {
       examplePod('virt-controller-x', { namespace: 'kubevirt', owner: { kind: 'ReplicaSet', name: 'virt-controller', uid: 'set' } }),
       examplePod('csi-0', { namespace: 'kube-system', nodeName: 'b2' }),
     ]
-    expect(leasesHeldOn(['b1', 'b2'], pods, leases).map(({ name, node }) => `${name} ${node}`)).toEqual(['kcm b1', 'virt b1', 'csi b2'])
+    expect(leasesOfNodes(['b1', 'b2'], pods, leases).map(({ name, node }) => `${name} ${node}`)).toEqual(['kcm b1', 'virt b1', 'csi b2'])
   })
 
   test('are not those of a living pod of the same name in another namespace, unless such a name is never given twice', () => {
@@ -34,10 +34,10 @@ describe('leader leases of a fenced node', () => {
       examplePod('web-0', { namespace: 'ours', owner: { kind: 'StatefulSet', name: 'web', uid: 'web' } }),
       examplePod('web-7d9f-x2', { namespace: 'ours', owner: { kind: 'ReplicaSet', name: 'web-7d9f', uid: 'set' } }),
     ]
-    expect(leasesHeldOn(['b1'], pods, leases).map(({ name }) => name)).toEqual(['ours', 'random'])
+    expect(leasesOfNodes(['b1'], pods, leases).map(({ name }) => name)).toEqual(['ours', 'random'])
   })
 
   test('are never the kubelets own', () => {
-    expect(leasesHeldOn(['b1'], [], [lease('b1', 'b1', 'kube-node-lease')])).toEqual([])
+    expect(leasesOfNodes(['b1'], [], [lease('b1', 'b1', 'kube-node-lease')])).toEqual([])
   })
 })

@@ -14,7 +14,7 @@ const namesAtRandom = ['ReplicaSet', 'DaemonSet', 'Job', 'ReplicationController'
  * The leases held by a pod of these, or by a process on one of the nodes. Holders call themselves by pod name, or by host name, followed by `_` and
  * a random part or not (client-go, KubeVirt, CSI sidecars). `web-0` is a name in every namespace: such a pod is only taken for a holder in its own.
  */
-export function leasesHeldOn(nodes: readonly string[], pods: readonly PodView[], leases: readonly LeaseView[]): readonly RecordedLease[] {
+export function leasesOfNodes(nodes: readonly string[], pods: readonly PodView[], leases: readonly LeaseView[]): readonly RecordedLease[] {
   const nodeByName = new Map<string, string>(nodes.map((node) => [node, node]))
   for (const { name, namespace, nodeName, owner } of pods) {
     nodeByName.set(`${namespace}/${name}`, nodeName)
@@ -32,7 +32,7 @@ export function leasesHeldOn(nodes: readonly string[], pods: readonly PodView[],
 export function mergeLeases({ snapshot, order }: PlanInput): FenceStatus['leases'] {
   const known = snapshot.recorded.leases
   const isKnown = new Set(known.map((lease) => `${fullName(lease)} ${lease.holder}`))
-  const found = leasesHeldOn(order.nodes, snapshot.pods, snapshot.leases).filter(
+  const found = leasesOfNodes(order.nodes, snapshot.pods, snapshot.leases).filter(
     (lease) => !isKnown.has(`${fullName(lease)} ${lease.holder}`),
   )
   // Who leads by now is in the lease itself: a holder that changed needs no release.

@@ -23,7 +23,7 @@ const evictedLate = ['unreachable', 'not-ready'].map((state) => ({
 const immune: PodView['tolerations'] = evictedLate.map(({ tolerationSeconds: _limit, ...toleration }) => toleration)
 
 /** A VM `stale` that is held on b1, beside one that may go, and another on b2. */
-const withHeld = (tolerations: PodView['tolerations'], more: Partial<PlanInput> = {}): PlanInput => ({
+const withBlocked = (tolerations: PodView['tolerations'], more: Partial<PlanInput> = {}): PlanInput => ({
   ...exampleInput({
     vms: ['stale', 'fresh', 'beside'],
     snapshot: {
@@ -41,19 +41,19 @@ const later = { nowMs: 2_000, sinceMs: new Map([['immunity b1', 0]]) }
 
 describe('a node with a held VM', () => {
   test('is not put out of service before the VM is seen to be immune, and says so', () => {
-    const plan = planFailover(withHeld(evictedLate))
+    const plan = planFailover(withBlocked(evictedLate))
     expect(steps(plan)).toContainEqual(expect.objectContaining({ key: 'tolerate uid-launcher-stale' }))
     expect(outOfService(plan)).toEqual(['b2'])
     expect(waitsFor(plan)).toBe("apps/launcher-stale is held and not immune to Kubernetes' own eviction yet: Outdated on every survivor")
-    expect(outOfService(planFailover(withHeld(immune)))).toEqual(['b1', 'b2'])
+    expect(outOfService(planFailover(withBlocked(immune)))).toEqual(['b1', 'b2'])
   })
 
   test('has nothing cleared in that moment, and what is ready when it lasts: the node stays in service, with the reason of the API server', () => {
-    const first = planFailover(withHeld(evictedLate))
+    const first = planFailover(withBlocked(evictedLate))
     expect(deleted(first)).toEqual([])
     expect(first).toMatchObject({ lookAgainInMs: 2_000, status: { phase: 'Acting' } })
     const refused = new Map([['tolerate uid-launcher-stale', 'the ServiceAccount lacks a rule: pods, patch']])
-    const plan = planFailover(withHeld(evictedLate, { ...later, refused }))
+    const plan = planFailover(withBlocked(evictedLate, { ...later, refused }))
     expect(deleted(plan)).toEqual(['launcher-beside', 'launcher-fresh'])
     expect(outOfService(plan)).toEqual(['b2'])
     expect(waitsFor(plan)).toBe(
@@ -62,10 +62,10 @@ describe('a node with a held VM', () => {
   })
 
   test('clears what may go at once when both taints are there, or when something else keeps the node in service anyway', () => {
-    const input = withHeld(evictedLate)
+    const input = withBlocked(evictedLate)
     const nodes = new Map([...input.snapshot.nodes].map(([name, node]) => [name, { ...node, taints: [outOfServiceTaint] }]))
     expect(deleted(planFailover({ ...input, snapshot: { ...input.snapshot, nodes } }))).toContain('launcher-fresh')
-    const never: ProofAnswer = { held: false, reason: 'no watchdog' }
+    const never: ProofAnswer = { isProved: false, reason: 'no watchdog' }
     const unproved = exampleLauncher('fresh', { name: 'unproved', uid: 'unproved', owner: { kind: 'StatefulSet', name: 's', uid: 's' } })
     const pods = [...input.snapshot.pods, examplePod('web'), { ...unproved, volumes: [] }]
     const plan = planFailover({ ...input, snapshot: { ...input.snapshot, pods }, proofs: { ...input.proofs, node: () => never } })
@@ -74,7 +74,7 @@ describe('a node with a held VM', () => {
   })
 
   test('is shown as put out of service by a dry run, which makes nothing immune', () => {
-    const input = withHeld(evictedLate)
+    const input = withBlocked(evictedLate)
     const plan = planFailover({ ...input, order: { ...input.order, dryRun: true } })
     expect(outOfService(plan)).toEqual(['b1', 'b2'])
     expect(deleted(plan)).toEqual(['launcher-beside', 'launcher-fresh'])
@@ -110,8 +110,8 @@ describe('a VM with pods on two nodes', () => {
         vms: ['one'],
         snapshot: { pods: [exampleLauncher('one', { tolerations: evictedLate, ...more }), target('one')] },
         proofs: {
-          node: () => ({ held: false, reason: 'no watchdog' }),
-          workload: (node) => (node === 'b2' ? { held: false, reason: 'not cut' } : { held: true, proof: { kind: 'storage' } }),
+          node: () => ({ isProved: false, reason: 'no watchdog' }),
+          workload: (node) => (node === 'b2' ? { isProved: false, reason: 'not cut' } : { isProved: true, proof: { kind: 'storage' } }),
         },
       })
     expect(outOfService(planFailover(input({})))).toEqual([])

@@ -6,7 +6,7 @@
  */
 import type { PodView } from '../../kubernetes/resources.ts'
 import { fullName } from '../fence/names.ts'
-import type { FenceOrder } from '../fence/order.ts'
+import type { CommittedFence } from '../fence/order.ts'
 import { immuneTolerations, isOutOfService } from '../fence/taints.ts'
 import type { AgeMs, PlanInput } from './plan-input.ts'
 import type { PodVerdict } from './pod-verdict.ts'
@@ -16,7 +16,7 @@ const tolerateKey = (pod: PodView): string => `tolerate ${pod.uid}`
 
 /** It stays for longer than Kubernetes leaves it alone. A short wait for the clock is far from its five minutes; one without an end is a hold. */
 const isToBeImmune = ({ kind, readyInMs, classified }: PodVerdict): boolean =>
-  classified.isToStay || kind === 'held' || (kind === 'waiting' && (readyInMs === undefined || readyInMs > 60_000))
+  classified.isToStay || kind === 'blocked' || (kind === 'waiting' && (readyInMs === undefined || readyInMs > 60_000))
 
 export function immunitySteps(verdicts: readonly PodVerdict[]): readonly Step[] {
   return verdicts.flatMap((verdict): readonly Step[] => {
@@ -72,10 +72,10 @@ export function outOfServiceNodes(
   }
   for (const attachment of snapshot.volumeAttachments) {
     const volume = snapshot.volumes.get(attachment.persistentVolume)
-    const node = attachment.nodeName as FenceOrder['nodes'][number]
+    const node = attachment.nodeName as CommittedFence['nodes'][number]
     const isDrbd = volume !== undefined && volume.handle !== '' && config.drbdDrivers.includes(volume.driver)
     const answer = isDrbd ? proofs.workload(node, [volume.handle]) : proofs.node(node)
-    if (!answer.held) blocks(node, `volume ${attachment.persistentVolume} is attached: ${answer.reason}`)
+    if (!answer.isProved) blocks(node, `volume ${attachment.persistentVolume} is attached: ${answer.reason}`)
   }
   let dueInMs: number | undefined
   for (const [node, reason] of vulnerable) {

@@ -1,11 +1,11 @@
 /** What a plan is made from, and nothing else (types only). */
-import type { FenceOrder } from '../fence/order.ts'
+import type { CommittedFence } from '../fence/order.ts'
 import type { DataGate, Proofs } from '../fence/proofs.ts'
 import type { FailoverConfig } from './config.ts'
 import type { Snapshot } from './snapshot.ts'
 
 export interface PlanInput {
-  readonly order: FenceOrder
+  readonly order: CommittedFence
   readonly snapshot: Snapshot
   readonly proofs: Proofs
   readonly dataGate: DataGate

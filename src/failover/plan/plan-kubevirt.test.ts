@@ -26,11 +26,11 @@ describe('a VM with hot-plugged volumes', () => {
       vms: ['one'],
       snapshot: { pods, volumes: withExtra },
       proofs: {
-        node: () => ({ held: false, reason: 'no watchdog' }),
+        node: () => ({ isProved: false, reason: 'no watchdog' }),
         workload: (_node, resources) =>
           resources.every((resource) => proved.has(resource))
-            ? { held: true, proof: { kind: 'storage' } }
-            : { held: false, reason: 'not frozen' },
+            ? { isProved: true, proof: { kind: 'storage' } }
+            : { isProved: false, reason: 'not frozen' },
       },
     })
     expect(deleted(planFailover(input))).toEqual([])

@@ -2,7 +2,7 @@
 import type { FenceStatus, RecordedAttachment, RecordedNode } from '../fence/fence.ts'
 import { compareText, fullName } from '../fence/names.ts'
 import { fencedTaint, hasTaint, isOutOfService } from '../fence/taints.ts'
-import { toldOfAttachment } from './attachments.ts'
+import { attachmentNote } from './attachments.ts'
 import type { PlanInput } from './plan-input.ts'
 import type { PodVerdict } from './pod-verdict.ts'
 import type { Stage } from './steps.ts'
@@ -21,7 +21,7 @@ export function nodeRecords({ order, snapshot, proofs }: PlanInput, waitingFor: 
       bootId: known?.bootId || node?.bootId || '',
       fenced: node !== undefined && hasTaint(node.taints, fencedTaint(order.epoch)),
       outOfService: node !== undefined && isOutOfService(node.taints),
-      proof: answer.held ? answer.proof.kind : (known?.proof ?? ''),
+      proof: answer.isProved ? answer.proof.kind : (known?.proof ?? ''),
       waitingFor: node === undefined ? 'its Node object does not exist' : (waitingFor.get(name) ?? ''),
     }
   })
@@ -30,7 +30,7 @@ export function nodeRecords({ order, snapshot, proofs }: PlanInput, waitingFor: 
 /** What stands still for reasons that are not ours to remove: finalizers of others, attachments that nobody detaches. Told of, never forced. */
 const stuckThings = (verdicts: readonly PodVerdict[], attachments: readonly RecordedAttachment[]): readonly string[] => [
   ...verdicts.flatMap((verdict) => (verdict.kind === 'stuck' ? [`pod ${fullName(verdict.pod)}: ${verdict.reason}`] : [])),
-  ...attachments.filter(({ isLate }) => isLate).map(toldOfAttachment),
+  ...attachments.filter(({ isLate }) => isLate).map(attachmentNote),
 ]
 
 interface StatusParts extends Pick<FenceStatus, 'workloads' | 'nodes' | 'leases' | 'volumeAttachments' | 'unplaced'> {
@@ -47,7 +47,7 @@ export function nextStatus({ snapshot, order, isoTime }: PlanInput, parts: Statu
   const { recorded } = snapshot
   const { workloads, verdicts, stages } = parts
   const held = workloads.filter((workload) => workload.state === 'held').length
-  const waiting = verdicts.filter((verdict) => verdict.kind === 'waiting' || verdict.kind === 'held').length
+  const waiting = verdicts.filter((verdict) => verdict.kind === 'waiting' || verdict.kind === 'blocked').length
   const stuck = stuckThings(verdicts, parts.volumeAttachments)
   const acting =
     stages.some((stage) => stage.steps.length > 0) || workloads.some((workload) => workload.state === 'ordered') || parts.isOpen
@@ -65,7 +65,7 @@ export function nextStatus({ snapshot, order, isoTime }: PlanInput, parts: Statu
     ...recorded,
     phase,
     carriedOutBy: order.carriedOutBy,
-    message: `${order.dryRun ? 'dry run, nothing is done: ' : ''}${String(running)} of ${String(vms.length)} VMs run elsewhere; ${String(waiting)} pods wait or are held; ${String(stuck.length)} stuck; ${String(parts.unplaced.length)} unplaced`,
+    message: `${order.dryRun ? 'dry run, nothing is done: ' : ''}${String(running)} of ${String(vms.length)} VMs run elsewhere; ${String(waiting)} pods wait or are blocked; ${String(stuck.length)} stuck; ${String(parts.unplaced.length)} unplaced`,
     nodes: parts.nodes,
     workloads,
     leases: parts.leases,

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import {
   exampleInput,
   exampleLauncher,
-  exampleOrder,
+  exampleFence,
   examplePod,
   exampleRecord,
   exampleVm,
@@ -22,7 +22,7 @@ const steps = (plan: Plan): readonly Step[] => plan.stages.flatMap((stage) => st
 const deleted = (plan: Plan): readonly string[] => steps(plan).flatMap((step) => (step.kind === 'delete-pod' ? [step.pod.name] : []))
 const outOfService = (plan: Plan): readonly string[] =>
   steps(plan).flatMap((step) => (step.kind === 'taint' && step.taint.key === 'node.kubernetes.io/out-of-service' ? [step.node] : []))
-const never: ProofAnswer = { held: false, reason: 'no watchdog' }
+const never: ProofAnswer = { isProved: false, reason: 'no watchdog' }
 
 describe('a plan', () => {
   test('taints all nodes of the fence before anything else, as a barrier', () => {
@@ -91,7 +91,7 @@ describe('a plan', () => {
       ['pv-drbd', exampleVolume('drbd')],
     ])
     const vmis = new Map([['apps/diskless', exampleVmi('diskless', { claims: [] })]])
-    const proofs = { node: () => never, workload: (): ProofAnswer => ({ held: true, proof: { kind: 'storage' } }) }
+    const proofs = { node: () => never, workload: (): ProofAnswer => ({ isProved: true, proof: { kind: 'storage' } }) }
     const plan = planFailover(
       exampleInput({ snapshot: { pods, volumes, vmis, vms: new Map([['apps/diskless', exampleVm('diskless')]]) }, proofs }),
     )
@@ -125,10 +125,10 @@ describe('a plan', () => {
       exampleInput({
         vms: ['one'],
         snapshot: { pods: [exampleLauncher('one'), target] },
-        proofs: { node: () => never, workload: (node) => (node === 'b2' ? b2 : { held: true, proof: { kind: 'storage' } }) },
+        proofs: { node: () => never, workload: (node) => (node === 'b2' ? b2 : { isProved: true, proof: { kind: 'storage' } }) },
       })
     expect(deleted(planFailover(input(never)))).toEqual([])
-    expect(deleted(planFailover(input({ held: true, proof: { kind: 'storage' } })))).toEqual(['launcher-one', 'target'])
+    expect(deleted(planFailover(input({ isProved: true, proof: { kind: 'storage' } })))).toEqual(['launcher-one', 'target'])
   })
 
   test('removes the target of a VM that lives on a survivor, stale replica or not, and leaves the VM alone', () => {
@@ -166,7 +166,7 @@ describe('a plan', () => {
       steps(planFailover(exampleInput({ snapshot: { leases }, proofs: { node: () => proof, workload: () => never } }))).filter(
         (step) => step.kind === 'release-lease',
       ).length
-    expect([released(never), released({ held: true, proof: { kind: 'killed' } })]).toEqual([0, 1])
+    expect([released(never), released({ isProved: true, proof: { kind: 'killed' } })]).toEqual([0, 1])
   })
 
   test('sets a Job pod Failed before it deletes it, and the delete needs that', () => {
@@ -229,7 +229,7 @@ describe('a plan', () => {
   })
 
   test('never clears a pod that can write without its proof and an open gate, nor before all taints, and records VMs first', () => {
-    const answer = fc.oneof(fc.constant(never), fc.constant<ProofAnswer>({ held: true, proof: { kind: 'storage' } }))
+    const answer = fc.oneof(fc.constant(never), fc.constant<ProofAnswer>({ isProved: true, proof: { kind: 'storage' } }))
     const kind = fc.constantFrom('VirtualMachineInstance', 'StatefulSet', 'DaemonSet', 'Job', 'ReplicaSet')
     const pod = fc.record({
       kind,
@@ -280,8 +280,8 @@ describe('a plan', () => {
           const cleared = new Set(deleted(plan))
           for (const [index, shape] of shapes.entries()) {
             const isProved = shape.hasVolume
-              ? storage[index]?.held === true
-              : node.held || !['VirtualMachineInstance', 'StatefulSet'].includes(shape.kind)
+              ? storage[index]?.isProved === true
+              : node.isProved || !['VirtualMachineInstance', 'StatefulSet'].includes(shape.kind)
             const isOpen = !shape.hasVolume || open[index] === true
             expect(cleared.has(`p${String(index)}`), JSON.stringify({ index, shape })).toBe(
               isProved && isOpen && !shape.optOut && shape.kind !== 'DaemonSet',
@@ -308,6 +308,6 @@ describe('a plan', () => {
     const input = exampleInput({ vms: ['one', 'two'], proofs: { node: () => never, workload: () => never } })
     const { status } = planFailover(input)
     expect(planFailover({ ...input, snapshot: { ...input.snapshot, recorded: status }, isoTime: 'later' }).status).toEqual(status)
-    expect(exampleOrder.nodes).toHaveLength(2)
+    expect(exampleFence.nodes).toHaveLength(2)
   })
 })

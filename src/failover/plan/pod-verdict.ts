@@ -8,7 +8,7 @@ import type { ClassifiedPod } from './classify.ts'
 export interface PodVerdict {
   readonly pod: PodView
   readonly classified: ClassifiedPod
-  readonly kind: 'ready' | 'waiting' | 'held' | 'skipped' | 'stuck'
+  readonly kind: 'ready' | 'waiting' | 'blocked' | 'skipped' | 'stuck'
   readonly reason: string
   /** Its proof holds (or none is needed), whatever else keeps it. */
   readonly isProved: boolean
@@ -26,11 +26,11 @@ export function decidePod(classified: ClassifiedPod, { proofs, dataGate, order }
   const base = {
     pod,
     classified,
-    isProved: answer === 'none-needed' || answer.held,
-    proof: answer !== 'none-needed' && answer.held ? answer.proof.kind : ('none' as const),
+    isProved: answer === 'none-needed' || answer.isProved,
+    proof: answer !== 'none-needed' && answer.isProved ? answer.proof.kind : ('none' as const),
   }
   if (classified.skipped !== undefined) return { ...base, kind: 'skipped', reason: classified.skipped }
-  if (answer !== 'none-needed' && !answer.held) {
+  if (answer !== 'none-needed' && !answer.isProved) {
     return {
       ...base,
       kind: 'waiting',
@@ -44,8 +44,8 @@ export function decidePod(classified: ClassifiedPod, { proofs, dataGate, order }
   // A target of a VM that lives on a survivor starts nothing when it goes: there is nothing to be stale.
   const startsNothing =
     classified.podClass === 'migration-target' && vmi !== undefined && !order.nodes.some((node) => node === vmi.nodeName)
-  const reason = startsNothing ? undefined : holdReason(classified, dataGate)
-  if (reason !== undefined) return { ...base, kind: 'held', reason }
+  const reason = startsNothing ? undefined : blockReason(classified, dataGate)
+  if (reason !== undefined) return { ...base, kind: 'blocked', reason }
   return {
     ...base,
     kind: 'ready',
@@ -73,7 +73,7 @@ function proofOf({ pod, proofNeeded }: ClassifiedPod, proofs: Proofs): ProofAnsw
 }
 
 /** Why what replaces the pod might start from old data; undefined when it cannot. */
-function holdReason({ pod, volumes, unknownClaims }: ClassifiedPod, dataGate: DataGate): string | undefined {
+function blockReason({ pod, volumes, unknownClaims }: ClassifiedPod, dataGate: DataGate): string | undefined {
   if (unknownClaims.length > 0 && !isRemains(pod))
     return `no volume is bound to claim ${unknownClaims.join(', ')}, so nobody can tell where its newest data is`
   const gate = volumes.length > 0 ? dataGate(volumes) : ({ open: true } as const)

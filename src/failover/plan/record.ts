@@ -2,15 +2,15 @@
 import type { PodView, VirtualMachineInstanceView } from '../../kubernetes/resources.ts'
 import { isSettled, type RecordedWorkload, type WorkloadState } from '../fence/fence.ts'
 import { fullName } from '../fence/names.ts'
-import type { FenceOrder } from '../fence/order.ts'
+import type { CommittedFence } from '../fence/order.ts'
 import type { ClassifiedPod } from './classify.ts'
 import type { PodVerdict } from './pod-verdict.ts'
 import type { Snapshot } from './snapshot.ts'
 import { isFinal, stoppingPhase } from './vm.ts'
 
-interface Recording {
+interface RecordInput {
   readonly snapshot: Snapshot
-  readonly order: FenceOrder
+  readonly order: CommittedFence
   readonly isoTime: string
 }
 
@@ -21,7 +21,7 @@ interface Recording {
  * @param clearedNow uids of VM pods that the present plan clears
  */
 export function recordWorkloads(
-  { snapshot, order, isoTime }: Recording,
+  { snapshot, order, isoTime }: RecordInput,
   pods: readonly ClassifiedPod[],
   verdicts: readonly PodVerdict[],
   clearedNow: ReadonlySet<string>,
@@ -85,7 +85,7 @@ const setOf = ({ owner }: VirtualMachineInstanceView): { readonly set?: string }
   owner === undefined || owner.kind === 'VirtualMachine' ? {} : { set: owner.uid }
 
 /** Instances that still count as running on a fenced node though their pod is gone: someone force-deleted it, or the API server was set back in time. */
-function podlessVmis(snapshot: Snapshot, order: FenceOrder, pods: readonly ClassifiedPod[], isoTime: string): readonly RecordedWorkload[] {
+function podlessVmis(snapshot: Snapshot, order: CommittedFence, pods: readonly ClassifiedPod[], isoTime: string): readonly RecordedWorkload[] {
   const withPod = new Set(pods.map((pod) => pod.vmi?.uid))
   return [...snapshot.vmis.values()].flatMap((vmi): readonly RecordedWorkload[] => {
     if (withPod.has(vmi.uid) || vmi.phase === 'Failed' || vmi.phase === 'Succeeded' || !order.nodes.some((node) => node === vmi.nodeName))
@@ -138,6 +138,6 @@ function bringUpToDate(recorded: RecordedWorkload, verdicts: readonly PodVerdict
       ? { ...workload, state: 'ordered', proof, reason: first.reason }
       : { ...workload, state: 'waiting', proof, reason: 'waits for the wave before it' }
   }
-  const state: WorkloadState = open.kind === 'held' ? 'held' : open.kind === 'skipped' ? 'skipped' : 'waiting'
+  const state: WorkloadState = open.kind === 'blocked' ? 'held' : open.kind === 'skipped' ? 'skipped' : 'waiting'
   return { ...workload, state, reason: open.reason }
 }

@@ -1,7 +1,7 @@
 /** The steps of a plan in their order: what comes first, what waits for what (docs/failover.md, "Executing the fence"). Pure. */
 import type { RecordedLease } from '../fence/fence.ts'
 import { fullName, outOfServiceTaintKey } from '../fence/names.ts'
-import type { FenceOrder } from '../fence/order.ts'
+import type { CommittedFence } from '../fence/order.ts'
 import { fencedTaint, hasTaint, isOutOfService, outOfServiceTaint } from '../fence/taints.ts'
 import type { ClassifiedPod } from './classify.ts'
 import { immunitySteps } from './out-of-service.ts'
@@ -72,7 +72,7 @@ const outOfServiceSteps = ({ snapshot }: PlanInput, { eligible }: Findings): rea
 const leaseSteps = ({ proofs }: PlanInput, { leases, overtaken }: Findings): readonly Step[] =>
   leases
     .filter((lease) => !overtaken.has(lease.node))
-    .filter((lease) => !lease.released && proofs.node(lease.node as FenceOrder['nodes'][number]).held)
+    .filter((lease) => !lease.released && proofs.node(lease.node as CommittedFence['nodes'][number]).isProved)
     .map((lease) => ({
       kind: 'release-lease',
       key: `lease ${fullName(lease)} ${lease.holder}`,

@@ -38,7 +38,7 @@ export function judgePods(pods: readonly ClassifiedPod[], input: PlanInput, over
     if (other.kind === 'stuck') return verdict
     return {
       ...verdict,
-      kind: other.kind === 'skipped' ? 'held' : other.kind,
+      kind: other.kind === 'skipped' ? 'blocked' : other.kind,
       reason,
       ...(other.readyInMs === undefined ? {} : { readyInMs: other.readyInMs }),
     }

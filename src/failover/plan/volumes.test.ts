@@ -28,7 +28,7 @@ const attachmentOf = (persistentVolume: string): VolumeAttachmentView => ({
   finalizers: [],
 })
 
-const never: ProofAnswer = { held: false, reason: 'no watchdog' }
+const never: ProofAnswer = { isProved: false, reason: 'no watchdog' }
 
 /** A plan of one VM whose claim is named by all these volumes, and what was asked for it. */
 function planWith(volumes: readonly ReturnType<typeof volume>[], snapshot: Partial<PlanInput['snapshot']> = {}, node: ProofAnswer = never) {
@@ -42,7 +42,7 @@ function planWith(volumes: readonly ReturnType<typeof volume>[], snapshot: Parti
         node: () => node,
         workload: (_node, resources) => {
           proofs.push(...resources)
-          return { held: true, proof: { kind: 'storage' } }
+          return { isProved: true, proof: { kind: 'storage' } }
         },
       },
       dataGate: (asked) => {
@@ -85,7 +85,7 @@ describe('a claim that was made again under its name', () => {
     expect(planWith(released).plan.status.workloads).toMatchObject([
       { state: 'waiting', reason: expect.stringContaining('no volume is known for claim one') as string },
     ])
-    const { plan, gate } = planWith(released, {}, { held: true, proof: { kind: 'killed' } })
+    const { plan, gate } = planWith(released, {}, { isProved: true, proof: { kind: 'killed' } })
     expect(plan.status.workloads).toMatchObject([
       { state: 'held', reason: expect.stringContaining('no volume is bound to claim one') as string },
     ])

@@ -5,7 +5,7 @@ import { type Concurrency, createConcurrency, isWebhookFailure } from './concurr
 import { executeStep, type StepCalls } from './execute-step.ts'
 import type { StepOutcome } from './outcome.ts'
 
-export interface CarryOutOptions extends StepCalls {
+export interface ExecutorOptions extends StepCalls {
   readonly dryRun: boolean
   /** Called before each step; what it throws ends the round at once. */
   readonly beforeStep?: (step: Step) => void
@@ -22,7 +22,7 @@ export interface Round {
   readonly retryAfterMs: number | undefined
 }
 
-export interface Carrier {
+export interface Executor {
   run(stages: readonly Stage[]): Promise<Round>
 }
 
@@ -33,7 +33,7 @@ const failuresUntilAway = 3
  */
 const shortestTurnMs = 2_000
 const longestTurnMs = 15_000
-const turnsPerPause = 3
+const turnsPerBreak = 3
 /** While the watch has not yet shown what a step did, the next plan names it again. */
 const settleMs = 2_000
 
@@ -60,15 +60,15 @@ interface OpenRound {
 
 /** What the functions below work on. */
 interface Carrying {
-  readonly options: CarryOutOptions
+  readonly options: ExecutorOptions
   readonly concurrency: Concurrency
   readonly memory: Memory
 }
 
-export function createCarrier(
-  options: CarryOutOptions,
+export function createExecutor(
+  options: ExecutorOptions,
   concurrency: Concurrency = createConcurrency(options.config.maxConcurrency),
-): Carrier {
+): Executor {
   const memory: Memory = { cutAtMs: undefined, doneAtMs: new Map(), failedAtMs: new Map() }
   return {
     run: async (stages) => {
@@ -112,7 +112,7 @@ async function runStages(stages: readonly Stage[], round: OpenRound, carrying: C
   }
 }
 
-const turnMsAfter = (pausedMs: number): number => Math.min(longestTurnMs, Math.max(shortestTurnMs, turnsPerPause * pausedMs))
+const turnMsAfter = (cutForMs: number): number => Math.min(longestTurnMs, Math.max(shortestTurnMs, turnsPerBreak * cutForMs))
 
 /** A step that needs another of its own stage comes right after it: then one by one. */
 const isChained = ({ steps }: Stage): boolean =>

@@ -1,17 +1,17 @@
 /** What the carrying out of a fence is given, and what it knows from one look to the next (types only). */
 import type { KubeClient } from '../../kubernetes/client.ts'
 import type { Fence, FenceStatus, RecordedFlapping } from '../fence/fence.ts'
-import type { FenceOrder } from '../fence/order.ts'
+import type { CommittedFence } from '../fence/order.ts'
 import type { DataGate, Proofs } from '../fence/proofs.ts'
 import type { FailoverConfig } from '../plan/config.ts'
 import type { FailoverClock } from './clock.ts'
 import type { EventWriter } from './events.ts'
 import type { Observation } from './observation.ts'
 import type { FailoverProgress } from './progress.ts'
-import type { Teller } from './tell.ts'
+import type { StepEvents } from './tell.ts'
 
 export interface FailoverInput {
-  readonly order: FenceOrder
+  readonly order: CommittedFence
   readonly client: KubeClient
   readonly proofs: Proofs
   readonly dataGate: DataGate
@@ -35,7 +35,7 @@ export interface Surroundings {
 /** A fence that is being carried out: what is known of it from one look to the next. */
 export interface Carrying extends Surroundings {
   readonly input: FailoverInput
-  readonly tell: Teller
+  readonly tell: StepEvents
   readonly call: { readonly signal: AbortSignal; readonly timeoutMs: number }
   readonly done: DoneSteps
   /** As it was read or written last, with the status that was planned last; undefined when it has to be looked for. */

@@ -4,15 +4,15 @@
  * Two agents may do this at once, or one after the other died at any point: every step is idempotent and carries the uid or version it means.
  */
 import { isTransient, KubeError } from '../../kubernetes/errors.ts'
-import { pause } from '../../kubernetes/watch.ts'
+import { sleep } from '../../kubernetes/watch.ts'
 import { worstFlapping } from '../brakes/flapping.ts'
 import { ensureFence, readPastFences, writeFenceStatus } from '../fence/fence-object.ts'
 import { emptyFenceStatus, type Fence, pastFence } from '../fence/fence.ts'
 import { mergeStatus } from '../fence/merge.ts'
-import type { FenceOrder } from '../fence/order.ts'
+import type { CommittedFence } from '../fence/order.ts'
 import { type Plan, planFailover } from '../plan/plan.ts'
 import type { Snapshot } from '../plan/snapshot.ts'
-import { type Carrier, createCarrier, type Round } from './carry-out.ts'
+import { type Executor, createExecutor, type Round } from './carry-out.ts'
 import type { Carrying, FailoverInput, Surroundings } from './carrying.ts'
 import { isWebhookFailure } from './concurrency.ts'
 import { startEventWriter } from './events.ts'
@@ -20,9 +20,9 @@ import { SupersededError } from './execute-step.ts'
 import { startObservation } from './observation.ts'
 import type { FailoverResult } from './progress.ts'
 import { refusalReason } from './rbac.ts'
-import { createTeller } from './tell.ts'
+import { createStepEvents } from './tell.ts'
 import { backOff, firstBackoffMs, recover } from './troubles.ts'
-import { emptyResult, isChanged, resultOf, staleReason, withAsked } from './written-fence.ts'
+import { emptyResult, isChanged, resultOf, staleReason, withStartsRequested } from './written-fence.ts'
 
 export interface Failover {
   readonly done: Promise<FailoverResult>
@@ -45,7 +45,7 @@ export function startFailover(input: FailoverInput): Failover {
   }
   /** Sleeps until poked or stopped, but never less than a breath: a burst of watch events makes one plan, not fifty. */
   const rest = async (ms: number): Promise<void> => {
-    await pause(20, stopping.signal)
+    await sleep(20, stopping.signal)
     if (!isPoked && ms > 20) {
       const waking = new AbortController()
       wake = () => {
@@ -112,7 +112,7 @@ async function carryOut(input: FailoverInput, surroundings: Surroundings): Promi
   const on: Carrying = {
     ...surroundings,
     input,
-    tell: createTeller({ order, clock, onProgress, events: surroundings.events }),
+    tell: createStepEvents({ order, clock, onProgress, events: surroundings.events }),
     call: { signal, timeoutMs: input.config.apiCallMs },
     done: { startAsked: new Set(), released: new Set(), refused: new Map() },
     fence: undefined,
@@ -124,10 +124,10 @@ async function carryOut(input: FailoverInput, surroundings: Surroundings): Promi
     sinceMs: new Map(),
     backoffMs: firstBackoffMs,
   }
-  const carrier = carrierOf(on)
+  const executor = executorOf(on)
   while (!signal.aborted) {
     try {
-      const result = await lookPlanAndAct(on, carrier)
+      const result = await lookPlanAndAct(on, executor)
       if (result !== undefined) return result
     } catch (error) {
       if (signal.aborted) break
@@ -139,9 +139,9 @@ async function carryOut(input: FailoverInput, surroundings: Surroundings): Promi
   return resultOf('stopped', on.known)
 }
 
-function carrierOf({ input, tell, done, signal }: Carrying): Carrier {
+function executorOf({ input, tell, done, signal }: Carrying): Executor {
   const { client, config, clock, order } = input
-  return createCarrier({
+  return createExecutor({
     client,
     config,
     clock,
@@ -163,7 +163,7 @@ function carrierOf({ input, tell, done, signal }: Carrying): Carrier {
 }
 
 /** @returns the result when that was the end */
-async function lookPlanAndAct(on: Carrying, carrier: Carrier): Promise<FailoverResult | undefined> {
+async function lookPlanAndAct(on: Carrying, executor: Executor): Promise<FailoverResult | undefined> {
   const { input, observation } = on
   const { order, config, clock } = input
   const fence = on.fence ?? (await takeUp(on))
@@ -177,13 +177,13 @@ async function lookPlanAndAct(on: Carrying, carrier: Carrier): Promise<FailoverR
     return undefined
   }
   const { flapping, done } = on
-  const recorded = withAsked(flapping === undefined ? fence.status : { ...fence.status, flapping }, done.startAsked, done.released)
+  const recorded = withStartsRequested(flapping === undefined ? fence.status : { ...fence.status, flapping }, done.startAsked, done.released)
   const snapshot = observation.snapshot(recorded, fence.createdAt)
   const plan = planNow(on, snapshot)
   const isLeftForLater = await record(on, fence, plan)
   on.tell.planned(plan, fence.status, snapshot.vms)
   if (on.known !== undefined) input.onStatus?.(on.known)
-  const round = await carrier.run(plan.stages)
+  const round = await executor.run(plan.stages)
   if (plan.status.phase === 'Finished' || order.dryRun) {
     input.onProgress({ kind: 'finished', atMs: clock.nowMs() })
     return resultOf('finished', on.known)
@@ -276,7 +276,7 @@ async function restAfter(on: Carrying, plan: Plan, round: Round, isLeftForLater:
   await on.rest(round.isCut ? 0 : mayRestMs)
 }
 
-function refusalOf(order: FenceOrder): string | undefined {
+function refusalOf(order: CommittedFence): string | undefined {
   if (order.nodes.length === 0) return 'the fence names no node'
   if (order.nodes.includes(order.carriedOutBy)) return `${order.carriedOutBy} is itself in the fence: a fenced node carries out nothing`
   return undefined

@@ -47,7 +47,7 @@ export type FailoverEvent =
     }
   | { readonly kind: 'vm-unplaced'; readonly vm: string; readonly reason: string; readonly atMs: number }
   | { readonly kind: 'pod-unplaced'; readonly pod: string; readonly reason: string; readonly atMs: number }
-  | { readonly kind: 'held'; readonly workload: string; readonly reason: string; readonly atMs: number }
+  | { readonly kind: 'blocked'; readonly workload: string; readonly reason: string; readonly atMs: number }
   | { readonly kind: 'skipped'; readonly workload: string; readonly reason: string; readonly atMs: number }
   | {
       readonly kind: 'volume-attachment-stuck'
@@ -74,5 +74,5 @@ export interface FailoverResult {
   readonly running: readonly string[]
   readonly stopped: readonly string[]
   readonly failed: readonly { readonly workload: string; readonly reason: string }[]
-  readonly held: readonly { readonly workload: string; readonly reason: string }[]
+  readonly blocked: readonly { readonly workload: string; readonly reason: string }[]
 }

@@ -1,10 +1,10 @@
 /** Turns plans and steps into progress and Kubernetes Events: each thing told once, when it changes. */
 import type { KubeError } from '../../kubernetes/errors.ts'
-import { toldOfFlapping } from '../brakes/flapping.ts'
+import { flappingNote } from '../brakes/flapping.ts'
 import type { FenceStatus, RecordedWorkload } from '../fence/fence.ts'
 import { fencedTaintKey, fullName } from '../fence/names.ts'
-import type { FenceOrder } from '../fence/order.ts'
-import { toldOfAttachment } from '../plan/attachments.ts'
+import type { CommittedFence } from '../fence/order.ts'
+import { attachmentNote } from '../plan/attachments.ts'
 import type { Plan } from '../plan/plan.ts'
 import type { PodVerdict } from '../plan/pod-verdict.ts'
 import type { Snapshot } from '../plan/snapshot.ts'
@@ -14,26 +14,26 @@ import type { EventSubject, EventWriter } from './events.ts'
 import type { StepOutcome } from './outcome.ts'
 import type { FailoverProgress } from './progress.ts'
 
-export interface Teller {
+export interface StepEvents {
   planned(plan: Plan, before: FenceStatus, vms: Snapshot['vms']): void
   stepDone(step: Step, outcome: StepOutcome): void
   stepFailed(step: Step, error: KubeError, reason: string): void
 }
 
-interface TellerOptions {
-  readonly order: FenceOrder
+interface StepEventsOptions {
+  readonly order: CommittedFence
   readonly clock: FailoverClock
   readonly onProgress: FailoverProgress
   readonly events: EventWriter
 }
 
 /** What the functions below tell with. */
-interface Telling extends TellerOptions {
+interface StepEventsContext extends StepEventsOptions {
   /** Whether nothing was told of these parts before. */
   readonly isNew: (...parts: readonly string[]) => boolean
 }
 
-export function createTeller(options: TellerOptions): Teller {
+export function createStepEvents(options: StepEventsOptions): StepEvents {
   const told = new Set<string>()
   /** Numbers count down in a reason without its being another one. */
   const isNew = (...parts: readonly string[]): boolean => {
@@ -42,17 +42,17 @@ export function createTeller(options: TellerOptions): Teller {
     told.add(key)
     return true
   }
-  const telling: Telling = { ...options, isNew }
+  const telling: StepEventsContext = { ...options, isNew }
   return {
     planned: (plan, before, vms) => {
-      tellWorkloads(plan.status, before, vms, telling)
-      tellVerdicts(plan.verdicts, telling)
-      tellUnplaced(plan, telling)
-      tellFlapping(plan.status, telling)
-      tellAttachments(plan.status, telling)
+      emitWorkloads(plan.status, before, vms, telling)
+      emitVerdicts(plan.verdicts, telling)
+      emitUnplaced(plan, telling)
+      emitFlapping(plan.status, telling)
+      emitAttachments(plan.status, telling)
     },
     stepDone: (step, outcome) => {
-      tellDone(step, outcome, telling)
+      emitDone(step, outcome, telling)
     },
     stepFailed: (step, error, reason) => {
       if (!isNew('failed', step.key, reason)) return
@@ -70,22 +70,22 @@ function workloadSubject({ kind, namespace, name, uid }: RecordedWorkload, vms: 
   return { apiVersion: 'kubevirt.io/v1', kind, namespace, name, uid: ownUid }
 }
 
-function tellWorkloads(status: FenceStatus, before: FenceStatus, vms: Snapshot['vms'], telling: Telling): void {
+function emitWorkloads(status: FenceStatus, before: FenceStatus, vms: Snapshot['vms'], telling: StepEventsContext): void {
   const statesBefore = new Map(before.workloads.map((workload) => [workload.uid, workload.state]))
   for (const workload of status.workloads) {
     if (statesBefore.get(workload.uid) !== workload.state && telling.isNew('state', workload.uid, workload.state, workload.reason))
-      tellWorkload(workload, workloadSubject(workload, vms), telling)
+      emitWorkload(workload, workloadSubject(workload, vms), telling)
   }
 }
 
-function tellWorkload(workload: RecordedWorkload, subject: EventSubject, { order, clock, onProgress, events }: Telling): void {
+function emitWorkload(workload: RecordedWorkload, subject: EventSubject, { order, clock, onProgress, events }: StepEventsContext): void {
   const atMs = clock.nowMs()
   const name = fullName(workload)
   const { state, reason, newNode, replacedBy } = workload
   switch (state) {
     case 'held':
-      onProgress({ kind: 'held', workload: name, reason, atMs })
-      events.write({ subject, type: 'Warning', reason: 'FenceHeld', action: 'Hold', note: `held, not started elsewhere: ${reason}` })
+      onProgress({ kind: 'blocked', workload: name, reason, atMs })
+      events.write({ subject, type: 'Warning', reason: 'FenceBlocked', action: 'Block', note: `blocked, not started elsewhere: ${reason}` })
       return
     case 'skipped':
       onProgress({ kind: 'skipped', workload: name, reason, atMs })
@@ -111,11 +111,11 @@ function tellWorkload(workload: RecordedWorkload, subject: EventSubject, { order
   }
 }
 
-function tellVerdicts(verdicts: readonly PodVerdict[], { clock, onProgress, isNew }: Telling): void {
+function emitVerdicts(verdicts: readonly PodVerdict[], { clock, onProgress, isNew }: StepEventsContext): void {
   const atMs = clock.nowMs()
   for (const { kind, pod, reason, readyInMs } of verdicts) {
     if (kind === 'skipped' && isNew('skipped', pod.uid, reason)) onProgress({ kind: 'skipped', workload: fullName(pod), reason, atMs })
-    if (kind === 'stuck' && isNew('stuck', pod.uid, reason)) onProgress({ kind: 'held', workload: fullName(pod), reason, atMs })
+    if (kind === 'stuck' && isNew('stuck', pod.uid, reason)) onProgress({ kind: 'blocked', workload: fullName(pod), reason, atMs })
     if (kind === 'waiting' && isNew('waiting', pod.uid, reason)) {
       const ready = readyInMs === undefined ? {} : { readyInMs }
       onProgress({ kind: 'waiting-for-proof', node: pod.nodeName, workload: fullName(pod), reason, ...ready, atMs })
@@ -123,7 +123,7 @@ function tellVerdicts(verdicts: readonly PodVerdict[], { clock, onProgress, isNe
   }
 }
 
-function tellUnplaced(plan: Plan, { order, clock, onProgress, events, isNew }: Telling): void {
+function emitUnplaced(plan: Plan, { order, clock, onProgress, events, isNew }: StepEventsContext): void {
   const atMs = clock.nowMs()
   for (const { workload, reason } of plan.unplaced)
     if (isNew('unplaced', workload, reason)) onProgress({ kind: 'vm-unplaced', vm: workload, reason, atMs })
@@ -135,32 +135,32 @@ function tellUnplaced(plan: Plan, { order, clock, onProgress, events, isNew }: T
   }
 }
 
-function tellFlapping({ flapping, nodes }: FenceStatus, { order, clock, onProgress, events, isNew }: Telling): void {
+function emitFlapping({ flapping, nodes }: FenceStatus, { order, clock, onProgress, events, isNew }: StepEventsContext): void {
   if (flapping === undefined || !isNew('flapping')) return
   onProgress({ kind: 'flapping', ...flapping, atMs: clock.nowMs() })
-  const note = `fence ${order.id}: ${toldOfFlapping(flapping)}`
+  const note = `fence ${order.id}: ${flappingNote(flapping)}`
   for (const { name, uid } of nodes)
     events.write({ subject: nodeSubject(name, uid), type: 'Warning', reason: 'Flapping', action: 'Fence', note })
 }
 
-function tellAttachments({ volumeAttachments, nodes }: FenceStatus, { clock, onProgress, events, isNew }: Telling): void {
+function emitAttachments({ volumeAttachments, nodes }: FenceStatus, { clock, onProgress, events, isNew }: StepEventsContext): void {
   const atMs = clock.nowMs()
   for (const attachment of volumeAttachments) {
     const { name, node } = attachment
     if (!attachment.isLate || !isNew('attachment', name)) continue
-    const note = toldOfAttachment(attachment)
+    const note = attachmentNote(attachment)
     onProgress({ kind: 'volume-attachment-stuck', volumeAttachment: name, node, reason: note, atMs })
     const uid = nodes.find((recorded) => recorded.name === node)?.uid ?? ''
     events.write({ subject: nodeSubject(node, uid), type: 'Warning', reason: 'VolumeAttachmentStuck', action: 'Detach', note })
   }
 }
 
-function tellDone(step: Step, outcome: StepOutcome, telling: Telling): void {
+function emitDone(step: Step, outcome: StepOutcome, telling: StepEventsContext): void {
   const { onProgress } = telling
   const atMs = telling.clock.nowMs()
   onProgress({ kind: 'step-done', step: step.kind, subject: subjectOf(step), outcome, atMs })
   if (outcome === 'dry-run') return
-  if (step.kind === 'taint' && outcome === 'done') tellTaint(step, telling)
+  if (step.kind === 'taint' && outcome === 'done') emitTaint(step, telling)
   if (step.kind === 'release-lease' && outcome === 'done')
     onProgress({ kind: 'lease-released', lease: fullName(step.lease), holder: step.lease.holder, atMs })
   if (step.kind === 'delete-pod' && outcome !== 'replaced') {
@@ -169,7 +169,7 @@ function tellDone(step: Step, outcome: StepOutcome, telling: Telling): void {
   }
 }
 
-function tellTaint(step: Step & { readonly kind: 'taint' }, { order, clock, onProgress, events }: Telling): void {
+function emitTaint(step: Step & { readonly kind: 'taint' }, { order, clock, onProgress, events }: StepEventsContext): void {
   const taint = step.taint.key === fencedTaintKey ? 'fenced' : 'out-of-service'
   onProgress({ kind: 'node-tainted', node: step.node, taint, atMs: clock.nowMs() })
   events.write({

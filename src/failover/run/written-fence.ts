@@ -1,10 +1,10 @@
 /** The Fence object beside what this agent knows: whether it is this one's, older or behind, and what it says of the end. Pure. */
 import type { Fence, FenceStatus } from '../fence/fence.ts'
 import { fullName } from '../fence/names.ts'
-import type { FenceOrder } from '../fence/order.ts'
+import type { CommittedFence } from '../fence/order.ts'
 import type { FailoverResult } from './progress.ts'
 
-export const emptyResult = { running: [], stopped: [], failed: [], held: [] } as const
+export const emptyResult = { running: [], stopped: [], failed: [], blocked: [] } as const
 
 /** Versions only ever grow, unless the API server was set back in time; so does the object that was made again under its name. */
 export const isOlder = (found: Fence, known: Fence): boolean =>
@@ -12,7 +12,7 @@ export const isOlder = (found: Fence, known: Fence): boolean =>
 
 /** Why this agent has nothing to do with the fence that it found. */
 export function staleReason(
-  order: FenceOrder,
+  order: CommittedFence,
   fence: Fence,
 ): { readonly outcome: 'superseded' | 'refused' | 'stopped'; readonly reason: string } | undefined {
   if (fence.spec.clusterId !== order.clusterId) {
@@ -31,7 +31,7 @@ export function staleReason(
 }
 
 /** The status with what this agent has done since it was written. */
-export function withAsked(status: FenceStatus, startAsked: ReadonlySet<string>, released: ReadonlySet<string>): FenceStatus {
+export function withStartsRequested(status: FenceStatus, startAsked: ReadonlySet<string>, released: ReadonlySet<string>): FenceStatus {
   if (startAsked.size === 0 && released.size === 0) return status
   return {
     ...status,
@@ -64,6 +64,6 @@ export function resultOf(outcome: FailoverResult['outcome'], status: FenceStatus
     running: named('running').map(fullName),
     stopped: named('stopped').map(fullName),
     failed: named('failed').map((workload) => ({ workload: fullName(workload), reason: workload.reason })),
-    held: [...named('held'), ...named('waiting')].map((workload) => ({ workload: fullName(workload), reason: workload.reason })),
+    blocked: [...named('held'), ...named('waiting')].map((workload) => ({ workload: fullName(workload), reason: workload.reason })),
   }
 }

@@ -1,6 +1,6 @@
 /** Whether a node may come back: the checks of an un-fence, each with its reason and what to do (docs/protocol/operator.md). Pure. */
 import type { NodeId } from '../../protocol/ids.ts'
-import { toldOfFlapping } from '../brakes/flapping.ts'
+import { flappingNote } from '../brakes/flapping.ts'
 import type { RecordedFlapping } from '../fence/fence.ts'
 
 /** What the node's own agent says in its present incarnation. */
@@ -80,7 +80,7 @@ function failedChecks(facts: UnfenceFacts): readonly FailedCheck[] {
   if (storage !== undefined) fail('storage', storage, 'look at drbdsetup status on the node')
   const { flapping } = facts
   if (flapping !== undefined)
-    fail('flapping', toldOfFlapping(flapping), 'find out why it was lost again; the request is taken then, or at once with "force"')
+    fail('flapping', flappingNote(flapping), 'find out why it was lost again; the request is taken then, or at once with "force"')
   return failed
 }
 

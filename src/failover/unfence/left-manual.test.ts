@@ -1,7 +1,7 @@
 /** Which Manual VMs an un-fence starts: those that ran, that the fence killed, and that nobody has brought back. */
 import { describe, expect, test } from 'vitest'
 import { exampleRecord, exampleVm, exampleVmi } from '../../../test/failover/examples.ts'
-import { judgeLeft, leftManual } from './left-manual.ts'
+import { judgeUnstarted, unstartedManual } from './left-manual.ts'
 
 const manual = exampleRecord('one', { runStrategy: 'Manual', state: 'held' })
 const nodes = new Set(['b1'])
@@ -10,7 +10,7 @@ describe('of the record of a fence', () => {
   test('an un-fence takes up the Manual VMs that it leaves open', () => {
     for (const state of ['held', 'waiting', 'ordered'] as const) {
       const open = { ...manual, state }
-      expect(leftManual([open], nodes)).toEqual([open])
+      expect(unstartedManual([open], nodes)).toEqual([open])
     }
   })
 
@@ -25,7 +25,7 @@ describe('of the record of a fence', () => {
     ['of a node that stays fenced', { node: 'b2' }],
     ['that are no VM', { kind: 'VirtualMachineInstance' }],
   ] as const)('it leaves those %s', (_text, more) => {
-    expect(leftManual([{ ...manual, ...more }], nodes)).toEqual([])
+    expect(unstartedManual([{ ...manual, ...more }], nodes)).toEqual([])
   })
 })
 
@@ -33,21 +33,21 @@ describe('a Manual VM of a node that was un-fenced', () => {
   const vm = exampleVm('one', { runStrategy: 'Manual' })
 
   test('is started when its instance has failed or is gone', () => {
-    expect(judgeLeft(manual, vm, exampleVmi('one', { phase: 'Failed' }))).toBe('start')
-    expect(judgeLeft(manual, vm, undefined)).toBe('start')
+    expect(judgeUnstarted(manual, vm, exampleVmi('one', { phase: 'Failed' }))).toBe('start')
+    expect(judgeUnstarted(manual, vm, undefined)).toBe('start')
   })
 
   test('is waited for while its kubelet has not told of the kill', () => {
-    expect(judgeLeft(manual, vm, exampleVmi('one'))).toBe('later')
+    expect(judgeUnstarted(manual, vm, exampleVmi('one'))).toBe('later')
   })
 
   test('is left to whoever has done something with it since', () => {
-    expect(judgeLeft(manual, vm, exampleVmi('one', { uid: 'another', phase: 'Failed' }))).toBe('leave')
-    expect(judgeLeft(manual, vm, exampleVmi('one', { phase: 'Succeeded' }))).toBe('leave')
-    expect(judgeLeft(manual, vm, exampleVmi('one', { phase: 'Failed', isTerminating: true }))).toBe('leave')
-    expect(judgeLeft(manual, { ...vm, stateChanges: ['Start'] }, undefined)).toBe('leave')
-    expect(judgeLeft(manual, { ...vm, runStrategy: 'Halted' }, undefined)).toBe('leave')
-    expect(judgeLeft(manual, { ...vm, isTerminating: true }, undefined)).toBe('leave')
-    expect(judgeLeft(manual, undefined, undefined)).toBe('leave')
+    expect(judgeUnstarted(manual, vm, exampleVmi('one', { uid: 'another', phase: 'Failed' }))).toBe('leave')
+    expect(judgeUnstarted(manual, vm, exampleVmi('one', { phase: 'Succeeded' }))).toBe('leave')
+    expect(judgeUnstarted(manual, vm, exampleVmi('one', { phase: 'Failed', isTerminating: true }))).toBe('leave')
+    expect(judgeUnstarted(manual, { ...vm, stateChanges: ['Start'] }, undefined)).toBe('leave')
+    expect(judgeUnstarted(manual, { ...vm, runStrategy: 'Halted' }, undefined)).toBe('leave')
+    expect(judgeUnstarted(manual, { ...vm, isTerminating: true }, undefined)).toBe('leave')
+    expect(judgeUnstarted(manual, undefined, undefined)).toBe('leave')
   })
 })

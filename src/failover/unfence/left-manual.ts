@@ -17,7 +17,7 @@ import type { FailoverClock } from '../run/clock.ts'
 import { isStartUnderWay } from '../run/execute-vm-step.ts'
 
 /** Those that the record leaves open. Skipped (opted out) and settled ones are nobody's business. */
-export const leftManual = (workloads: readonly RecordedWorkload[], nodes: ReadonlySet<string>): readonly RecordedWorkload[] =>
+export const unstartedManual = (workloads: readonly RecordedWorkload[], nodes: ReadonlySet<string>): readonly RecordedWorkload[] =>
   workloads.filter(
     ({ kind, runStrategy, state, phaseBefore, startAsked, node }) =>
       kind === 'VirtualMachine' &&
@@ -32,7 +32,7 @@ export const leftManual = (workloads: readonly RecordedWorkload[], nodes: Readon
   )
 
 /** `later`: the kubelet has not told yet that the instance was killed. */
-export function judgeLeft(
+export function judgeUnstarted(
   { uid }: RecordedWorkload,
   vm: VirtualMachineView | undefined,
   vmi: VirtualMachineInstanceView | undefined,
@@ -46,7 +46,7 @@ export function judgeLeft(
 const lookEveryMs = 1_000
 
 /** @returns the names of those that were started. Gives up after `withinMs`: what has not failed by then was never killed. */
-export async function startLeftManual(
+export async function startUnstartedManual(
   client: KubeClient,
   left: readonly RecordedWorkload[],
   options: { readonly clock: FailoverClock; readonly signal: AbortSignal; readonly withinMs: number },
@@ -74,7 +74,7 @@ export async function startLeftManual(
   return started
 }
 
-async function judgeNow(client: KubeClient, workload: RecordedWorkload, signal: AbortSignal): Promise<ReturnType<typeof judgeLeft>> {
+async function judgeNow(client: KubeClient, workload: RecordedWorkload, signal: AbortSignal): Promise<ReturnType<typeof judgeUnstarted>> {
   const { namespace, name } = workload
   const absent = (error: unknown): undefined => {
     if (isKubeError(error, 'not-found')) return undefined
@@ -82,5 +82,5 @@ async function judgeNow(client: KubeClient, workload: RecordedWorkload, signal: 
   }
   const vm = await client.get(paths.virtualMachine(namespace, name), { signal }).then(virtualMachineView, absent)
   const vmi = await client.get(paths.virtualMachineInstance(namespace, name), { signal }).then(virtualMachineInstanceView, absent)
-  return judgeLeft(workload, vm, vmi)
+  return judgeUnstarted(workload, vm, vmi)
 }

@@ -10,10 +10,10 @@ import { refusalReason } from '../run/rbac.ts'
 import { releaseNode, writeAnswer } from './annotations.ts'
 import { checkUnfence, type FailedCheck } from './checks.ts'
 import { type FactsInput, readFacts } from './facts.ts'
-import { leftManual, startLeftManual } from './left-manual.ts'
+import { unstartedManual, startUnstartedManual } from './left-manual.ts'
 
 /** The kubelet of a node that came back tells of its dead pods with its first status; this is for a slow one. */
-const killedIsToldWithinMs = 30_000
+const killedIsReportedWithinMs = 30_000
 
 export interface UnfenceInput extends FactsInput {
   /** Who asked for it. */
@@ -105,8 +105,8 @@ export async function finishUnfence(
         onProgress?.({ kind: 'node-unfenced', node, atMs: clock.nowMs() })
       }
       const fence = await readFence(client, fenceId(input.fencedIn))
-      const manual = leftManual(fence?.status.workloads ?? [], new Set<string>(input.nodes))
-      for (const vm of await startLeftManual(client, manual, { clock, signal, withinMs: killedIsToldWithinMs }))
+      const manual = unstartedManual(fence?.status.workloads ?? [], new Set<string>(input.nodes))
+      for (const vm of await startUnstartedManual(client, manual, { clock, signal, withinMs: killedIsReportedWithinMs }))
         onProgress?.({ kind: 'vm-started', vm, atMs: clock.nowMs() })
       return true
     } catch (error) {

@@ -54,7 +54,7 @@ export function applyFault(world: World, fault: Fault, at: SimNode | undefined):
     case 'api':
       return apiFault(world, fault.how)
     case 'unfence':
-    case 'brake':
+    case 'suspension':
     case 'maintenance':
     case 'confirm-dead':
       return askOfPeople(world, fault, at)

@@ -9,7 +9,7 @@ import { targetNodes } from './targets.ts'
 /** @param at where the moment was, when an adversary strikes. */
 export function askOfPeople(
   world: World,
-  fault: FaultOf<'unfence' | 'brake' | 'maintenance' | 'confirm-dead'>,
+  fault: FaultOf<'unfence' | 'suspension' | 'maintenance' | 'confirm-dead'>,
   at: SimNode | undefined,
 ): void {
   switch (fault.kind) {
@@ -17,11 +17,11 @@ export function askOfPeople(
       for (const node of world.nodes)
         world.feed(node, { kind: 'unfence', nodes: targetNodes(world, fault.target, at).map(({ name }) => name), by: 'operator' })
       return
-    case 'brake':
+    case 'suspension':
       for (const node of fault.at === undefined ? world.nodes : targetNodes(world, fault.at, at))
         world.feed(node, {
-          kind: 'pause-fencing',
-          isPaused: fault.isPaused,
+          kind: 'suspend-fencing',
+          isSuspended: fault.isSuspended,
           by: fault.at === undefined ? 'operator' : `operator at ${node.name}`,
         })
       return
@@ -60,14 +60,14 @@ function confirmDead(world: World, target: string, at: SimNode | undefined): voi
     if (members.some(({ node, standing }) => standing === 'fenced' && !names.has(node))) return
     for (const node of dead) node.isDeclaredDead = true
   }
-  const isDemand = dead.some((node) => node.isDeclaredDead)
-  world.count('human proofs')
-  for (const node of isDemand ? sideOf(world, dead) : world.nodes) {
+  const isForcing = dead.some((node) => node.isDeclaredDead)
+  world.count('operator confirmations')
+  for (const node of isForcing ? sideOf(world, dead) : world.nodes) {
     const known = node.state?.durable.membership
     // A word for a fence names it: who knows of no such fence takes it for nothing.
-    const nodes = dead.filter(({ name }) => isDemand || (known && memberOf(known, name)?.standing === 'fenced')).map(({ name }) => name)
+    const nodes = dead.filter(({ name }) => isForcing || (known && memberOf(known, name)?.standing === 'fenced')).map(({ name }) => name)
     if (nodes.length === 0) continue
-    if (isDemand) node.isTold = true
+    if (isForcing) node.isTold = true
     world.feed(node, { kind: 'confirm-dead', nodes, by: 'operator' })
   }
 }

@@ -23,7 +23,7 @@ export function repair(world: World): void {
     noteWell(world, node)
     if (node.isDeclaredDead) powerOnLast(world, node)
     else powerOn(world, node)
-    if (node.hasLeft) startAgent(world, node)
+    if (node.hasConsented) startAgent(world, node)
     if (node.state?.process.isLeaving === true) crashAgent(world, node, 100)
     if (node.stoppedUntilMs > timeline.nowMs) {
       node.stoppedUntilMs = timeline.nowMs

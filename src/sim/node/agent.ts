@@ -5,7 +5,7 @@ import { noteAccepted, noteLearned } from '../observer/epochs.ts'
 import { checkAcks, checkPromise } from '../observer/invariants.ts'
 import { checkRelease } from '../observer/writers.ts'
 import type { SimNode, World } from '../world/world.ts'
-import { carryOut } from './effects.ts'
+import { execute } from './effects.ts'
 import { localMs, whenAwake } from './process.ts'
 
 export function feed(world: World, node: SimNode, input: Input): void {
@@ -34,5 +34,5 @@ function run(world: World, node: SimNode, input: Input): void {
   checkRelease(world, node, result.effects)
   if (!isInstalled && node.state.epoch.isInstalled) world.strike('installed', node)
   if (node.life !== life) return
-  if (result.effects.length > 0) carryOut(world, node, result.effects, 0)
+  if (result.effects.length > 0) execute(world, node, result.effects, 0)
 }

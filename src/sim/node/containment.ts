@@ -1,5 +1,5 @@
 /** A node's containment: pauses, kills or thaws what runs there, one workload after the other. */
-import { holdsPermit } from '../../protocol/running.ts'
+import { hasPermit } from '../../protocol/running.ts'
 import type { ContainmentLevel } from '../../protocol/process.ts'
 import { noteKillDone } from '../observer/kills.ts'
 import { isLive } from '../world/copies.ts'
@@ -24,7 +24,7 @@ export function containNode(world: World, node: SimNode, level: ContainmentLevel
     })
   // The permit may be away for a moment, unseen by the protocol's ticks, which then asks for nothing more: the release stays due.
   const isRefused = (): boolean => {
-    node.isReleaseDue = level === 'none' && (!node.state || !holdsPermit(node.state, localMs(world, node)))
+    node.isReleaseDue = level === 'none' && (!node.state || !hasPermit(node.state, localMs(world, node)))
     return node.isReleaseDue
   }
   const next = (done: number): void => {

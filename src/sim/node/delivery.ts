@@ -9,9 +9,9 @@ export function deliver(world: World, from: SimNode, to: string, message: Messag
   const receiver = world.nodeByName.get(to)
   if (!receiver) return
   const { incarnation, name, life: senderLife } = from
-  const saysOfItself = message.kind === 'heartbeat' || message.kind === 'goodbye'
-  if (saysOfItself) from.saidTimes += 1
-  const order = from.saidTimes
+  const isStatement = message.kind === 'heartbeat' || message.kind === 'consent'
+  if (isStatement) from.sentCount += 1
+  const order = from.sentCount
   // Each packet says for which life of the receiver it was made (docs/wire-format.md, "Replay").
   const receiverLife = receiver.life
   if (receiver === from) {
@@ -24,8 +24,8 @@ export function deliver(world: World, from: SimNode, to: string, message: Messag
   world.network.travel(from.index, receiver.index, message.kind, () => {
     const latest = receiver.heardOf.get(from.index)
     const isOvertaken = latest !== undefined && (senderLife < latest.life || (senderLife === latest.life && order < latest.order))
-    if (!receiver.state || receiver.life !== receiverLife || isDeaf(world, receiver) || (saysOfItself && isOvertaken)) return
-    if (saysOfItself) receiver.heardOf.set(from.index, { life: senderLife, order })
+    if (!receiver.state || receiver.life !== receiverLife || isDeaf(world, receiver) || (isStatement && isOvertaken)) return
+    if (isStatement) receiver.heardOf.set(from.index, { life: senderLife, order })
     world.feed(receiver, { kind: 'message', from: name, incarnation, message })
   })
 }

@@ -11,7 +11,7 @@ import { askWitness, deliver } from './delivery.ts'
 import { announce } from './moments.ts'
 
 /** One effect after the other; the agent may die or be stopped between any two. */
-export function carryOut(world: World, node: SimNode, effects: readonly Effect[], from: number): void {
+export function execute(world: World, node: SimNode, effects: readonly Effect[], from: number): void {
   const { life } = node
   for (let i = from; i < effects.length; i++) {
     const effect = effects[i]
@@ -24,16 +24,16 @@ export function carryOut(world: World, node: SimNode, effects: readonly Effect[]
       node.hasRest = true
       node.backlog.unshift(() => {
         node.hasRest = false
-        if (node.life === life) carryOut(world, node, effects, rest)
+        if (node.life === life) execute(world, node, effects, rest)
       })
       return
     }
-    carryOutOne(world, node, effect)
+    executeOne(world, node, effect)
     if (node.life !== life) return
   }
 }
 
-function carryOutOne(world: World, node: SimNode, effect: Effect): void {
+function executeOne(world: World, node: SimNode, effect: Effect): void {
   const { life } = node
   switch (effect.kind) {
     case 'persist':
@@ -64,7 +64,7 @@ function carryOutOne(world: World, node: SimNode, effect: Effect): void {
     }
     case 'reboot':
       world.note(`${node.name} reboots: ${effect.reason}`)
-      world.count('reboots ordered')
+      world.count('reboots')
       return world.reset(node, effect.reason)
     case 'learned':
       return

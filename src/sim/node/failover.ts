@@ -5,7 +5,7 @@
 import { coordinator } from '../../protocol/contact.ts'
 import { fencedNodes, type Member } from '../../protocol/membership.ts'
 import { nodeProof } from '../../protocol/proof.ts'
-import { holdsPermit, mustKill } from '../../protocol/running.ts'
+import { hasPermit, mustKill } from '../../protocol/running.ts'
 import { checkOrdered } from '../observer/kills.ts'
 import { checkDeclaredStopped } from '../observer/writers.ts'
 import { type ApiWrite, nodeAsRead, noteNodeWritten, podAsRead, writeToApi } from '../world/api.ts'
@@ -15,14 +15,14 @@ import type { SimNode, World } from '../world/world.ts'
 import { localMs, whenAwake } from './process.ts'
 import { hasStorageProof } from './takeover.ts'
 
-export function carryOutFences(world: World, node: SimNode): void {
+export function executeFences(world: World, node: SimNode): void {
   const { state } = node
   const membership = state?.durable.membership
   if (!state || !membership || state.disk.persistedVersion < state.disk.version || mustKill(state)) return
   if (world.api.taints.size === 0 && fencedNodes(membership).length === 0) return
   const nowMs = localMs(world, node)
   // Who has no permit may have been fenced itself, and what it knows of others undone.
-  if (!holdsPermit(state, nowMs)) return
+  if (!hasPermit(state, nowMs)) return
   if (node.isCalling || coordinator(state, nowMs) !== node.name || !reachesApi(world, node)) return
   const fenced = membership.members.filter((member) => member.standing === 'fenced')
   if (taintOne(world, node, fenced)) return
@@ -32,7 +32,7 @@ export function carryOutFences(world: World, node: SimNode): void {
     // Un-fenced by others since, or fenced anew: its taint is gone or another one, and this fence does nothing more to it.
     if (world.api.taints.get(index) !== member.lastFence) continue
     if (world.api.outOfService.has(index) && !world.api.placement.includes(index)) continue
-    const isProved = nodeProof(state, member.node, nowMs).isHeld
+    const isProved = nodeProof(state, member.node, nowMs).isProved
     if (isProved && !world.api.outOfService.has(index)) {
       writeToApi(world, node, {
         isAsRead: nodeAsRead(world, index),

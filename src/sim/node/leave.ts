@@ -25,11 +25,11 @@ export function leave(world: World, node: SimNode, backMs: number): void {
       world.count('watchdogs closed')
       node.watchdogPlan += 1
       node.watchdogFiresAtMs = Infinity
-      node.holdsWatchdog = false
+      node.hasOpenWatchdog = false
       const statement = statementOf(state)
-      for (const { name } of world.nodes) if (name !== node.name) deliver(world, node, name, { kind: 'goodbye', statement })
+      for (const { name } of world.nodes) if (name !== node.name) deliver(world, node, name, { kind: 'consent', statement })
       crashAgent(world, node, backMs * AWAY_FACTOR)
-      node.hasLeft = true
+      node.hasConsented = true
     } else if (world.timeline.nowMs >= untilMs) crashAgent(world, node, 100)
     else world.timeline.in(Math.min(ASK_EVERY_MS, untilMs - world.timeline.nowMs), ask)
   }

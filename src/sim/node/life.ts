@@ -1,6 +1,6 @@
 /** The lives of a virtual agent: its start, its crash, the reset of its node and the loss of its disk. */
 import { bootId } from '../../protocol/ids.ts'
-import { holdsPermit } from '../../protocol/running.ts'
+import { hasPermit } from '../../protocol/running.ts'
 import { type Brakes, start } from '../../protocol/state.ts'
 import { noteRemembered } from '../observer/epochs.ts'
 import { checkReset } from '../observer/outage.ts'
@@ -23,7 +23,7 @@ export function startAgent(world: World, node: SimNode): void {
   node.isStarving = false
   node.isPetDue = false
   node.isCalling = false
-  node.hasLeft = false
+  node.hasConsented = false
   node.heardOf.clear()
   node.startedAtMs = timeline.nowMs
   if (node.disk.synced?.membership) noteRemembered(world, node.disk.synced.membership)
@@ -55,8 +55,8 @@ export function crashAgent(world: World, node: SimNode, backMs: number): void {
   if (!node.state) return
   world.note(`${node.name} agent crashes`)
   // The kernel pets once when the process that holds the device dies (Linux, watchdog_release).
-  if (node.holdsWatchdog && node.watchdogFiresAtMs !== Infinity) petWatchdog(world, node, world.options.watchdogMs ?? 0)
-  node.holdsWatchdog = false
+  if (node.hasOpenWatchdog && node.watchdogFiresAtMs !== Infinity) petWatchdog(world, node, world.options.watchdogMs ?? 0)
+  node.hasOpenWatchdog = false
   node.state = undefined
   node.backlog = []
   node.life += 1
@@ -69,7 +69,7 @@ export function crashAgent(world: World, node: SimNode, backMs: number): void {
 }
 
 export function resetNode(world: World, node: SimNode, reason: string): void {
-  checkReset(world, node, reason, node.state !== undefined && holdsPermit(node.state, localMs(world, node)))
+  checkReset(world, node, reason, node.state !== undefined && hasPermit(node.state, localMs(world, node)))
   killCopiesAtReset(world, node)
   node.state = undefined
   node.backlog = []
@@ -77,11 +77,11 @@ export function resetNode(world: World, node: SimNode, reason: string): void {
   node.boot += 1
   node.watchdogPlan += 1
   node.watchdogFiresAtMs = Infinity
-  node.holdsWatchdog = false
+  node.hasOpenWatchdog = false
   node.starveLeft = 0
   node.isStarving = false
   node.hasBooted = false
-  node.hasLeft = false
+  node.hasConsented = false
   node.guard = 'pause'
   node.stuckUntilMs = -Infinity
   node.wellSinceMs = Infinity

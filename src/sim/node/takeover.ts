@@ -66,7 +66,7 @@ export function takeOverVolumes(world: World, node: SimNode): void {
       rejoining: new Set(),
       statedFreezeMode: new Set(isFreezeStated ? [peer.name] : []),
       // Asked for only where freeze mode was not stated, and it is the dearest to know.
-      provedStopped: new Set(!isFreezeStated && nodeProof(state, peer.name, localMs(world, node)).isHeld ? [peer.name] : []),
+      provedStopped: new Set(!isFreezeStated && nodeProof(state, peer.name, localMs(world, node)).isProved ? [peer.name] : []),
       confirmedSecondary: new Set(isConfirmedSecondary(node, membership, peer.name) ? [peer.name] : []),
       touched: new Set(side.takenOverEpoch >= 0 ? [peer.name] : []),
       memory: memoryOf(world, volume, side),

@@ -1,10 +1,10 @@
 /** The timers of a virtual agent: its ticks, and its pets of the watchdog. */
-import { holdsPermit, mayRunUntilMs } from '../../protocol/running.ts'
+import { hasPermit, mayRunUntilMs } from '../../protocol/running.ts'
 import { checkProofs } from '../observer/invariants.ts'
 import { reachesApi } from '../world/links.ts'
 import type { SimNode, World } from '../world/world.ts'
 import { containNode } from './containment.ts'
-import { carryOutFences } from './failover.ts'
+import { executeFences } from './failover.ts'
 import { pet, petEveryMs } from './petting.ts'
 import { localMs, whenAwake } from './process.ts'
 import { connectedPeers, isInSync, takeOverVolumes } from './takeover.ts'
@@ -72,8 +72,8 @@ function tickOf(world: World, node: SimNode): () => void {
     checkProofs(world, node)
     warnOfPermit(world, node)
     takeOverVolumes(world, node)
-    if (node.life === life) carryOutFences(world, node)
-    if (node.life === life && node.isReleaseDue && node.state.process.desired === 'none' && holdsPermit(node.state, localMs(world, node)))
+    if (node.life === life) executeFences(world, node)
+    if (node.life === life && node.isReleaseDue && node.state.process.desired === 'none' && hasPermit(node.state, localMs(world, node)))
       containNode(world, node, 'none')
     if (node.life === life && node.isPetDue) pet(world, node, life, options.watchdogMs ?? 0)
   }

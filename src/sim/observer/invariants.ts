@@ -23,11 +23,11 @@ export function checkProofs(world: World, node: SimNode): void {
     const now = memberOf(latest, member.node)
     if (now?.standing !== 'fenced' || now.lastFence !== member.lastFence || !canWrite(world, copy)) continue
     const proof = nodeProof(state, member.node, readClock(node.clock, world.timeline.nowMs))
-    if (proof.isHeld)
+    if (proof.isProved)
       violate(
         world,
         'P1 single writer',
-        `${node.name} holds a proof that ${member.node} has stopped (${proof.kind}: ${proof.text}), but vm${copy.vm} can write there`,
+        `${node.name} has a proof that ${member.node} has stopped (${proof.kind}: ${proof.text}), but vm${copy.vm} can write there`,
       )
   }
 }

@@ -1,4 +1,4 @@
-/** What a dead disk or a restored register takes with it: what is left to a person, and what is not. */
+/** What a dead disk or a restored register takes with it: what is left to an operator, and what is not. */
 import { describe, expect, it } from 'vitest'
 import { runSchedule } from '../run/run.ts'
 import {
@@ -43,13 +43,13 @@ describe('a disk that dies between its promise and the first accepted value', ()
   const asItAccepts = (target: string): readonly Strike[] => [{ moment: 'accept', nth: 1, fault: diskDies(target) }]
 
   it('leaves a value to a person that those who are left can neither choose nor rule out', () => {
-    expect(countsOf({}, fenceOfNode, asItAccepts('b1')).get('left to a person')).toBe(1)
+    expect(countsOf({}, fenceOfNode, asItAccepts('b1')).get('left to an operator')).toBe(1)
   })
 
   it('leaves nothing to a person where the others finish it', () => {
     const counts = countsOf({}, fenceOfNode, asItAccepts('a3'))
     expect(counts.get('fault disk')).toBe(1)
-    expect(counts.get('left to a person')).toBeUndefined()
+    expect(counts.get('left to an operator')).toBeUndefined()
   })
 })
 
@@ -58,7 +58,7 @@ describe('a disk that died and a register that was restored', () => {
     countsOf(
       { nodesOfRooms: [1, 1], hasWitness: true, vms: 2 },
       [
-        { atMs: 2_000, fault: { kind: 'brake', isPaused: true } },
+        { atMs: 2_000, fault: { kind: 'suspension', isSuspended: true } },
         // Else it is a member again before the restore.
         { atMs: 5_000, fault: { kind: 'filter', from: 'a1', to: 'b1', message: 'join', lateMs: null } },
         { atMs: 5_100, fault: diskDies('a1') },

@@ -1,5 +1,5 @@
 /** P1 and P4: a virtual machine can be written by one copy alone, and starts from a replica that has what was acknowledged. */
-import { holdsPermit } from '../../protocol/running.ts'
+import { hasPermit } from '../../protocol/running.ts'
 import type { Effect } from '../../protocol/state.ts'
 import { readClock } from '../world/clock.ts'
 import { canWrite } from '../world/copies.ts'
@@ -36,7 +36,7 @@ export function checkRelease(world: World, node: SimNode, effects: readonly Effe
       effect.kind === 'contain' &&
       effect.level === 'none' &&
       node.state &&
-      !holdsPermit(node.state, readClock(node.clock, world.timeline.nowMs))
+      !hasPermit(node.state, readClock(node.clock, world.timeline.nowMs))
     )
       violate(world, 'P1 single writer', `${node.name} frees what it has contained without a permit`)
 }

@@ -86,27 +86,27 @@ function afterwards(world: World): number {
   if (world.counts.has(LOST_AMID_CHOICE)) {
     world.timeline.runUntil(world.timeline.nowMs + calmMs)
     if (unrest(world) !== undefined) {
-      world.count('left to a person')
+      world.count('left to an operator')
       return 0
     }
   }
   if (await_(world, calmMs, 'after the last fault', () => (isUndecidable(world) ? undefined : unrest(world))) === undefined) return 0
   if (isUndecidable(world)) {
-    // What is left to a person must be safe all the same.
+    // What is left to an operator must be safe all the same.
     world.timeline.runUntil(world.timeline.nowMs + calmMs)
-    world.count('left to a person')
+    world.count('left to an operator')
     return 0
   }
   const proofMs = watchdogMs === null ? 20_000 : silentAfterMs(timings, watchdogMs)
-  const isCarriedOut = await_(
+  const isExecuted = await_(
     world,
     proofMs + 20_000,
-    'every fence is carried out',
-    () => notCarriedOut(world),
+    'every fence is executed',
+    () => unexecuted(world),
     undefined,
     'P5 nothing forgotten',
   )
-  if (isCarriedOut === undefined) return 0
+  if (isExecuted === undefined) return 0
   const unfence = (): void => applyUnfence(world)
   // Once in any case: it takes back words that are still fresh, such as a pause.
   unfence()
@@ -132,7 +132,7 @@ function applyAfterRepair(world: World, fault: Fault): void {
 
 /** Pressed again and again, as an impatient operator does. */
 function applyUnfence(world: World): void {
-  applyAfterRepair(world, { kind: 'brake', isPaused: false })
+  applyAfterRepair(world, { kind: 'suspension', isSuspended: false })
   for (const target of new Set(world.nodes.map(({ room }) => room))) {
     applyAfterRepair(world, { kind: 'unfence', target })
     applyAfterRepair(world, { kind: 'maintenance', target, isOn: false })
@@ -143,13 +143,13 @@ function unrest(world: World): string | undefined {
   const latest = world.observer.latest ?? world.genesis
   const { register } = world.witness
   if (world.options.hasWitness && register.accepted && register.accepted.membership.epoch > register.membership.epoch)
-    return `the witness holds an accepted value for epoch ${register.accepted.membership.epoch}`
+    return `the witness has an accepted value for epoch ${register.accepted.membership.epoch}`
   for (const node of world.nodes) {
     const { state } = node
     if (!state) return `${node.name} is not up`
     const { membership, accepted } = state.durable
     if (accepted)
-      return `${node.name} holds an accepted value for epoch ${accepted.membership.epoch} (${describeCause(accepted.membership)})`
+      return `${node.name} has an accepted value for epoch ${accepted.membership.epoch} (${describeCause(accepted.membership)})`
     if (membership?.epoch !== latest.epoch) return `${node.name} knows epoch ${membership?.epoch} of ${latest.epoch}`
     if (state.epoch.hasConflict) return `${node.name} sees two memberships`
     const member = memberOf(latest, node.name)
@@ -164,7 +164,7 @@ function unrest(world: World): string | undefined {
   return undefined
 }
 
-function notCarriedOut(world: World): string | undefined {
+function unexecuted(world: World): string | undefined {
   const latest = world.observer.latest ?? world.genesis
   for (const { node, standing } of latest.members) {
     if (standing !== 'fenced') continue
@@ -218,9 +218,9 @@ function loseRoom(world: World, room: string, hasWitness: boolean): number {
   const { timings, watchdogMs } = world.options
   const lost = world.nodes.filter((node) => node.room === room)
   const startMs = world.timeline.nowMs
-  const needsPerson = !hasWitness && world.options.nodesOfRooms.length === 2 && room === world.genesis.preferredRoom
+  const needsOperator = !hasWitness && world.options.nodesOfRooms.length === 2 && room === world.genesis.preferredRoom
   // A person vouches for rooms without power only.
-  if (world.schedule.finaleHow === 'cut' && !needsPerson) cutOff(world, room)
+  if (world.schedule.finaleHow === 'cut' && !needsOperator) cutOff(world, room)
   else applyAfterRepair(world, { kind: 'power-off', target: room })
   const r = 1 + timings.clockRateError
   // Detection, then up to three attempts with their arbitration delay.
@@ -231,7 +231,7 @@ function loseRoom(world: World, room: string, hasWitness: boolean): number {
     const latest = world.observer.latest
     return lost.some(({ name }) => latest && memberOf(latest, name)?.standing !== 'fenced') ? `room ${room} is not fenced` : undefined
   }
-  const fenced = await_(world, fenceMs, `room ${room} is lost`, isFenced, needsPerson ? confirm : undefined)
+  const fenced = await_(world, fenceMs, `room ${room} is lost`, isFenced, needsOperator ? confirm : undefined)
   if (fenced === undefined || watchdogMs === null) return 0
   const orderMs = silentAfterMs(timings, watchdogMs) * r + 6_000
   const moved = await_(world, orderMs, `room ${room} is fenced`, () => {

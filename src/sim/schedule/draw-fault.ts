@@ -119,7 +119,7 @@ const unfence = ({ random, rooms }: Place): Fault => ({ kind: 'unfence', target:
 const askedByPeople = ({ random, room, node, anywhere }: Place): Fault =>
   random.pick<Fault>([
     { kind: 'confirm-dead', target: room },
-    { kind: 'brake', isPaused: random.chance(0.4) },
+    { kind: 'suspension', isSuspended: random.chance(0.4) },
     { kind: 'leave', target: node, backMs: Math.round(random.between(100, 5_000)) },
     { kind: 'unfence', target: node },
     { kind: 'maintenance', target: anywhere, isOn: random.chance(0.6) },

@@ -54,7 +54,7 @@ function duel(draft: Draft): number {
     planned,
     atMs - 1_000,
     atMs + forMs,
-    ['heal', 'power-off', 'stop', 'stall', 'crash', 'brake', 'witness', 'flap', 'cut'],
+    ['heal', 'power-off', 'stop', 'stall', 'crash', 'suspension', 'witness', 'flap', 'cut'],
     0.85,
   )
   if (options.hasWitness) planned.push({ atMs: atMs - 1, fault: { kind: 'witness', how: random.chance(0.3) ? 'slow' : 'quick' } })
@@ -156,7 +156,7 @@ function turnabout(draft: Draft): number {
     planned,
     atMs - 1_500,
     atMs + forMs,
-    ['cut', 'heal', 'power-off', 'flap', 'brake', 'maintenance', 'witness', 'disk', 'stop', 'degrade', 'leave'],
+    ['cut', 'heal', 'power-off', 'flap', 'suspension', 'maintenance', 'witness', 'disk', 'stop', 'degrade', 'leave'],
     0.9,
   )
   const lose = (room: string, lossMs: number): void => {
@@ -235,7 +235,7 @@ function doze(draft: Draft): number {
     'heal',
     'power-off',
     'flap',
-    'brake',
+    'suspension',
     'maintenance',
     'witness',
     'disk',

@@ -72,8 +72,8 @@ export type Fault =
   | { readonly kind: 'api'; readonly how: 'down' | 'up' | 'slow' | 'quick' | 'rollback' }
   | { readonly kind: 'unfence'; readonly target: string }
   | { readonly kind: 'confirm-dead'; readonly target: string }
-  /** All fencing is paused by a person, or resumed. `at`: only the agents named hear of it. */
-  | { readonly kind: 'brake'; readonly isPaused: boolean; readonly at?: string }
+  /** All fencing is suspended by a person, or resumed. `at`: only the agents named hear of it. */
+  | { readonly kind: 'suspension'; readonly isSuspended: boolean; readonly at?: string }
   | { readonly kind: 'maintenance'; readonly target: string; readonly isOn: boolean }
   | { readonly kind: 'leave'; readonly target: string; readonly backMs: number }
   | { readonly kind: 'migrate'; readonly vm: number }

@@ -1,6 +1,6 @@
 /** How far a sweep is, told every few seconds on standard error: how many, how fast, how long it will take still. */
 
-const TELL_EVERY_MS = 5_000
+const REPORT_EVERY_MS = 5_000
 
 export interface Telling {
   done(seeds: number, failed: number): void
@@ -8,13 +8,13 @@ export interface Telling {
   stop(): number
 }
 
-export function startTelling(seeds: number): Telling {
+export function startProgress(seeds: number): Telling {
   const startMs = performance.now()
   let done = 0
   let failed = 0
   const timer = setInterval(() => {
     process.stderr.write(`${describeProgress(done, seeds, failed, performance.now() - startMs)}\n`)
-  }, TELL_EVERY_MS)
+  }, REPORT_EVERY_MS)
   return {
     done: (more, wrong) => {
       done += more

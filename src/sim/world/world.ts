@@ -46,7 +46,7 @@ export interface SimNode {
   readonly clock: Clock
   watchdogPlan: number
   /** This life of the agent has opened the watchdog: its death pets once more. */
-  holdsWatchdog: boolean
+  hasOpenWatchdog: boolean
   /** True ms; Infinity: not armed. */
   watchdogFiresAtMs: number
   watchdogRate: number
@@ -54,9 +54,9 @@ export interface SimNode {
   guard: ContainmentLevel
   containment: number
   /** Its agent closed the watchdog and ended in good order, and is not back yet. */
-  hasLeft: boolean
+  hasConsented: boolean
   /** Heartbeats and goodbyes sent so far, and the latest of each other node that came: what comes after a later one says nothing (docs/wire-format.md). */
-  saidTimes: number
+  sentCount: number
   readonly heardOf: Map<number, { readonly life: number; readonly order: number }>
   /** A person who gave a word without which these would have no majority. */
   isTold: boolean
