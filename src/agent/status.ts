@@ -88,7 +88,7 @@ export function updateMetrics(
   metrics.permitRemaining.set(seconds(mayRunUntilMs(state) - nowMs))
   metrics.containmentVerified.set(state.process.desired !== 'none' && state.process.contained.isVerified ? 1 : 0)
   metrics.fencedNodes.set(membership ? fencedNodes(membership).length : 0)
-  metrics.fencingPaused.set(membership?.fencingPausedBy == null ? 0 : 1)
+  metrics.fencingSuspended.set(membership?.fencingPausedBy == null ? 0 : 1)
   metrics.nodesInMaintenance.set(membership?.members.filter(({ isInMaintenance }) => isInMaintenance).length ?? 0)
   metrics.conflict.set(state.epoch.hasConflict ? 1 : 0)
   for (const [node, contact] of state.process.contacts) {

@@ -11,7 +11,7 @@ import { isAfterParting } from './run/excuse.ts'
 import { PARTED_MOMENT, playable } from './run/play.ts'
 import { type Scenario, scenarios } from './run/scenarios.ts'
 import { type BrokenRule, type Demo, setUp } from './run/setup.ts'
-import { createControls, expectedVms, type Controls } from './run/stage.ts'
+import { createControls, expectedVms, type Controls } from './run/controls.ts'
 import { timeline } from './run/timeline.ts'
 import { untouchedIn } from './run/translate.ts'
 

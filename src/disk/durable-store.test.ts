@@ -8,7 +8,7 @@ import * as fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { DurableError } from './durable-error.ts'
 import { type Disk, openDurableStore } from './durable-store.ts'
-import { decodeStateFile, encodeStateFile } from './record.ts'
+import { decodeStateFile, encodeStateFile } from './state-file.ts'
 
 interface State {
   readonly promised: number

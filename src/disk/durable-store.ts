@@ -10,7 +10,7 @@ import { access, type FileHandle, link, mkdir, open, readFile, rename, rm } from
 import { join } from 'node:path'
 import { type DirectoryLock, lockDirectory } from './directory-lock.ts'
 import { DurableError, errnoOf, refusedBySystem } from './durable-error.ts'
-import { decodeStateFile, encodeStateFile } from './record.ts'
+import { decodeStateFile, encodeStateFile } from './state-file.ts'
 
 /** `empty`: this directory never held a value. */
 export type Loaded<T> = { readonly kind: 'empty' } | { readonly kind: 'value'; readonly value: T; readonly generation: number }

@@ -70,7 +70,7 @@ describe('freeze mode', () => {
   }
 
   test('holds with resource-and-stonith, protocol C and no helper', () => {
-    expect(judgeFreezeMode(input)).toEqual({ resource: name, holds: true, reasons: [], warnings: [] })
+    expect(judgeFreezeMode(input)).toEqual({ resource: name, isOn: true, reasons: [], warnings: [] })
   })
 
   test('does not hold with anything else, and says why', () => {

@@ -87,7 +87,7 @@ describe('a room that is cut off', () => {
   test('while its guest writes: the Secondary takes over, the loser is demoted, follows, and both have every acknowledged write', async () => {
     const { network, a, b } = await pair()
     const [loser, winner] = [await agentOf(a), await agentOf(b)]
-    expect(await loser.freezeMode('a')).toMatchObject({ holds: true, reasons: [] })
+    expect(await loser.freezeMode('a')).toMatchObject({ isOn: true, reasons: [] })
     const guest = await open(a)
     await written(guest, 'before the cut')
     await winner.reading()
@@ -117,7 +117,7 @@ describe('a room that is cut off', () => {
     expect((await winner.survive(back)).ran.slice(0, 1)).toEqual(['connect'])
     await until(() => expect(a.state()).toMatchObject({ connection: 'Connected', disk: 'UpToDate' }))
     expect(await winner.survive(back)).toMatchObject({ end: { kind: 'done' } })
-    expect(await winner.freezeMode('b')).toMatchObject({ holds: true })
+    expect(await winner.freezeMode('b')).toMatchObject({ isOn: true })
     expect(a.resource().read()).toBe('before the cut\nafter the takeover\n')
     expect(b.resource().read()).toBe('before the cut\nafter the takeover\n')
   })

@@ -7,7 +7,8 @@ import { ENTRIES_A_PAGE, NO_REPORTS, pagesOf, reportOf, type StorageEntry, type 
 const a1 = nodeId('a1')
 const sender = { node: a1, incarnation: incarnation('i1'), life: 'x' }
 
-const entryOf = (index: number, hasFreezeMode = true): StorageEntry => storageEntry('b1', { resource: `pvc-${index}`, hasFreezeMode: hasFreezeMode })
+const entryOf = (index: number, hasFreezeMode = true): StorageEntry =>
+  storageEntry('b1', { resource: `pvc-${index}`, hasFreezeMode: hasFreezeMode })
 const entries = (count: number, hasFreezeMode = true) => Array.from({ length: count }, (_, index) => entryOf(index, hasFreezeMode))
 
 const entriesNow = (reports: StorageReports, nowMs = 0, maxAgeMs = 1000) =>

@@ -47,7 +47,7 @@ const standingMetrics = ({ gauge }: Maker) => ({
     '1 when the present pause or kill was verified; 0 while it is not, and while there is none.',
   ),
   fencedNodes: gauge('fenced_nodes', 'Nodes fenced in the present epoch.'),
-  fencingPaused: gauge('fencing_paused', '1 while an operator has suspended all fencing.'),
+  fencingSuspended: gauge('fencing_suspended', '1 while an operator has suspended all fencing.'),
   nodesInMaintenance: gauge('nodes_in_maintenance', 'Nodes that an operator has put in maintenance.'),
   conflict: gauge('conflict', '1 when two memberships of the same epoch were seen: an operator must pick one.'),
   coordinator: gauge('coordinator', '1 while this agent executes fences.'),
@@ -93,7 +93,7 @@ const storageMetrics = ({ gauge }: Maker) => ({
 /** What is done for the workloads of fenced nodes. */
 const failoverMetrics = ({ gauge, counter }: Maker) => ({
   failoverEvents: counter('failover_events_total', 'Steps of the failover, by kind.', ['kind']),
-  blockedWorkloads: gauge('held_workloads', 'Workloads that the present failover holds back, with their reasons in the Fence object.'),
+  blockedWorkloads: gauge('blocked_workloads', 'Workloads that the present failover holds back, with their reasons in the Fence object.'),
   unplaced: gauge(
     'unplaced_workloads',
     'Pods made since a present fence that no node takes, with the scheduler’s reasons in the Fence object.',

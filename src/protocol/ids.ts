@@ -1,4 +1,4 @@
-/** The ids of the house, branded so that one is never passed for another. */
+/** The ids, branded so that one is never passed for another. */
 
 export type NodeId = string & { readonly __brand: 'NodeId' }
 /** One value of the room label (`topology.kubernetes.io/zone` by default). */

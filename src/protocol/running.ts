@@ -53,18 +53,21 @@ function reviewQuarantine(state: State, out: Outbox, nowMs: number): void {
     note(out, 'quarantine', `in quarantine for ${seconds} s, until whatever is still done for its fence has certainly ended`, [member.node])
   }
   const { timings } = state
-  const { quarantine: quarantine } = state.process
+  const { quarantine } = state.process
   if (nowMs - quarantine.ackedAtMs < quarantineMs(timings) || nowMs - quarantine.askedAtMs < 2 * timings.heartbeatMs) return
   // What was deleted here meanwhile may run elsewhere by now, and a kubelet that was cut off from the API server starts it again all the same.
   if (quarantine.askedAtMs === -Infinity)
-    note(out, 'quarantine', 'the quarantine is over; it runs again when the API server says that what is alive here belongs here', [member.node])
+    note(out, 'quarantine', 'the quarantine is over; it runs again when the API server says that what is alive here belongs here', [
+      member.node,
+    ])
   quarantine.askedAtMs = nowMs
   out.push({ kind: 'check-bound', lastFence: quarantine.lastFence })
 }
 
 /** Looked up after the wait, so that nothing which was done for the fence comes later. */
 export function onBound(state: State, out: Outbox, lastFence: number, nowMs: number): void {
-  if (state.process.quarantine?.lastFence !== lastFence || state.process.quarantine.askedAtMs === -Infinity || !isInQuarantine(state)) return
+  if (state.process.quarantine?.lastFence !== lastFence || state.process.quarantine.askedAtMs === -Infinity || !isInQuarantine(state))
+    return
   changeDurable(state, out, { freedEpoch: lastFence })
   reviewContainment(state, out, nowMs)
 }

@@ -4,7 +4,7 @@ import { digestOf, memberOf, type Membership, nodeVoter, votesOf } from './membe
 import type { Ack, Heartbeat, Message, Statement } from './messages.ts'
 import { doorStatements, isDoorOpen, onAccept, onPrepare } from './acceptor.ts'
 import { contactOf, isMember } from './contact.ts'
-import { proposeNext } from './desire.ts'
+import { proposeNext } from './proposal.ts'
 import { declareConflict, learn, noteInstalled, teach } from './learning.ts'
 import { note, type Outbox, persisted, persistFailed, retryPersist, send } from './outbox.ts'
 import { addGrant } from './permit.ts'

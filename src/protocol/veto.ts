@@ -23,7 +23,8 @@ export function vetoOf(state: State, now: Membership, next: Membership, nowMs: n
 function fenceVeto(state: State, now: Membership, next: Membership, fenced: readonly NodeId[], nowMs: number): string | null {
   const { detectMs } = state.timings
   if (fenced.includes(state.self.node)) return `${state.self.node} is alive and never agrees to its own fence`
-  if (now.fencingPausedBy !== null && next.cause.kind !== 'forced') return `fencing is suspended by ${now.fencingPausedBy}: roomfence resume`
+  if (now.fencingPausedBy !== null && next.cause.kind !== 'forced')
+    return `fencing is suspended by ${now.fencingPausedBy}: roomfence resume`
   const share = fencedNodes(next).length / now.members.length
   if (share > state.brakes.maxFencedShare)
     return `${fencedNodes(next).length} of ${now.members.length} nodes would be fenced, more than the share of ${state.brakes.maxFencedShare} that is allowed`

@@ -6,13 +6,13 @@ import { createTestbed, eventually, type Testbed } from '../../src/demo/cluster/
 import { createKubeClient, type KubeClient } from '../../src/kubernetes/client.ts'
 import { sleep } from '../../src/kubernetes/watch.ts'
 import { clusterId, epoch, nodeId, room } from '../../src/protocol/ids.ts'
-import type { FailoverInput } from '../../src/failover/run/carrying.ts'
+import type { FailoverInput } from '../../src/failover/run/executing.ts'
 import { type Failover, startFailover } from '../../src/failover/run/failover.ts'
 import { startUnfence, type UnfenceInput } from '../../src/failover/unfence/unfence.ts'
 import { defaultFailoverConfig } from './examples.ts'
 import type { FailoverClock } from '../../src/failover/run/clock.ts'
 import type { FailoverEvent } from '../../src/failover/run/progress.ts'
-import type { CommittedFence } from '../../src/failover/fence/order.ts'
+import type { CommittedFence } from '../../src/failover/fence/committed-fence.ts'
 import type { Proofs } from '../../src/failover/fence/proofs.ts'
 
 export interface FailoverBed extends Testbed {

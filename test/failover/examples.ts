@@ -2,7 +2,7 @@
 import type { PersistentVolumeView, PodView, VirtualMachineInstanceView, VirtualMachineView } from '../../src/kubernetes/resources.ts'
 import { clusterId, epoch, nodeId, room } from '../../src/protocol/ids.ts'
 import { emptyFenceStatus, type RecordedWorkload } from '../../src/failover/fence/fence.ts'
-import type { CommittedFence } from '../../src/failover/fence/order.ts'
+import type { CommittedFence } from '../../src/failover/fence/committed-fence.ts'
 import type { FailoverConfig } from '../../src/failover/plan/config.ts'
 import type { PlanInput } from '../../src/failover/plan/plan-input.ts'
 import type { Snapshot } from '../../src/failover/plan/snapshot.ts'
@@ -176,7 +176,10 @@ export function exampleInput(
     new Map(items.map((item) => [`apps/${item.name}`, item]))
   return {
     order: exampleFence,
-    proofs: { node: () => ({ isProved: true, proof: { kind: 'killed' } }), workload: () => ({ isProved: true, proof: { kind: 'storage' } }) },
+    proofs: {
+      node: () => ({ isProved: true, proof: { kind: 'killed' } }),
+      workload: () => ({ isProved: true, proof: { kind: 'storage' } }),
+    },
     dataGate: () => ({ open: true }),
     config: defaultFailoverConfig,
     nowMs: 0,

@@ -1,11 +1,11 @@
 /** What a stage plays on: one world, a namespace of its own, the shipped failover engine in this process, and a log of all that happened. */
 import { readFileSync } from 'node:fs'
 import { parse } from 'yaml'
-import type { FailoverInput } from '../../src/failover/run/carrying.ts'
+import type { FailoverInput } from '../../src/failover/run/executing.ts'
 import { type Failover, startFailover } from '../../src/failover/run/failover.ts'
 import type { FailoverConfig } from '../../src/failover/plan/config.ts'
 import type { FailoverEvent, FailoverResult } from '../../src/failover/run/progress.ts'
-import type { CommittedFence } from '../../src/failover/fence/order.ts'
+import type { CommittedFence } from '../../src/failover/fence/committed-fence.ts'
 import { type RbacRule, rbacRules } from '../../src/failover/run/rbac.ts'
 import { startUnfence, type UnfenceInput, type UnfenceResult } from '../../src/failover/unfence/unfence.ts'
 import { createKubeClient, type KubeClient } from '../../src/kubernetes/client.ts'

@@ -245,7 +245,7 @@ export const refusalLines: readonly Line<RefusalsPlayed>[] = [
       expect(unchanged.find(({ name }) => name === keeping)).toMatchObject({
         outOfService: false,
         waitingFor: expect.stringMatching(
-          /refused-held-00 is held and not immune .* lacks a rule: .* resources: \["pods"\], verbs: \[patch\]/,
+          /refused-held-00 is blocked and not immune .* lacks a rule: .* resources: \["pods"\], verbs: \[patch\]/,
         ) as string,
       })
     },

@@ -1,5 +1,5 @@
 /** One room is lost for good, and fence after fence of it meets an API server that misbehaves: out of reach, slow, silent, refusing, or shared with others. */
-import { type ExecutorsPlayed, executorLines, playExecutors } from './control-plane-carriers.ts'
+import { type ExecutorsPlayed, executorLines, playExecutors } from './control-plane-executors.ts'
 import { type OutagePlayed, outageLines, playOutage, playStaleUnfence } from './control-plane-outage.ts'
 import { playRefusals, type RefusalsPlayed, refusalLines } from './control-plane-refusals.ts'
 import { stage } from './lines.ts'

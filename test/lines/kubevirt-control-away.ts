@@ -53,7 +53,7 @@ export const kubevirtControlAway = stage<ControlAway>({
       id: 'kubevirt-away-others-served',
       part: 'kubevirt/controllers-lost',
       says: 'while virt-api and virt-controller are away, other workloads move all the same, the VMs are waited for, and nobody is told that the API server is away',
-      check: async ({ phasesWhileAway, eventWhileAway: eventWhileAway, fenceWhileAway }) => {
+      check: async ({ phasesWhileAway, eventWhileAway, fenceWhileAway }) => {
         expect(phasesWhileAway).toEqual(['Running', 'Running'])
         expect(fenceWhileAway).toBe('Acting')
         const told = eventWhileAway.map(({ kind }) => kind)
@@ -86,7 +86,7 @@ export const kubevirtControlAway = stage<ControlAway>({
       part: 'kubevirt/controllers-lost',
       says: 'when KubeVirt is back every VM comes back, the Manual one by one start',
       check: async ({ result, uids, events }, bed) => {
-        expect(result).toMatchObject({ outcome: 'finished', failed: [], held: [] })
+        expect(result).toMatchObject({ outcome: 'finished', failed: [], blocked: [] })
         for (const name of ['first', 'second']) expect((await bed.vmiRuns(name, livingRoom)).metadata.uid).not.toBe(uids.get(name))
         expect(events.filter((event) => event.kind === 'step-done' && event.subject === `${bed.namespace}/second start`)).toHaveLength(1)
       },

@@ -114,7 +114,7 @@ export const kubevirtControlLost = stage<ControlLost>({
           expect.objectContaining({ kind: 'lease-released', lease: 'kubevirt/virt-controller', holder: lostController }),
         )
         expect(leader).toBe(spareController)
-        expect(result).toMatchObject({ outcome: 'finished', failed: [], held: [] })
+        expect(result).toMatchObject({ outcome: 'finished', failed: [], blocked: [] })
         expect(result.running.toSorted()).toEqual(Object.keys(vms).map((name) => `${bed.namespace}/${name}`))
         for (const name of Object.keys(vms)) await bed.vmiRuns(name, livingRoom)
       },
@@ -123,7 +123,7 @@ export const kubevirtControlLost = stage<ControlLost>({
       id: 'kubevirt-virt-api-hangs',
       part: 'kubevirt/virt-api-stale',
       says: 'while calls still go to the virt-api that was lost and hang, VMs are cleared all the same, and then waited for',
-      check: async ({ eventWhileHanging: eventWhileHanging }) => {
+      check: async ({ eventWhileHanging }) => {
         expect(eventWhileHanging.filter((kind) => kind === 'pod-cleared').length).toBeGreaterThanOrEqual(5)
         expect(eventWhileHanging).not.toContain('finished')
       },

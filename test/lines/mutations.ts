@@ -44,7 +44,7 @@ export const mutations: readonly LineMutation[] = [
     'order-stateful-after-vms-then-the-rest': ["clearSteps(cleared, ['control'])", "clearSteps(cleared, ['control', 'stateful'])"],
     'jobs-fail-before-they-go': ['return hasEnded ? [clear] : [fail, { ...clear, needs: key }]', 'return [clear]'],
     'transaction-idempotent': ['!lease.released && proofs', 'proofs'],
-    'kubevirt-leases-need-the-proof': ["&& proofs.node(lease.node as CommittedFence['nodes'][number]).held", ''],
+    'kubevirt-leases-need-the-proof': ["&& proofs.node(lease.node as CommittedFence['nodes'][number]).isProved", ''],
     'resumed-at-every-write': ['return hasEnded ? [clear]', 'return hasEnded ? []'],
     'held-immune-first': [
       'steps: immunitySteps(verdicts.filter(',
@@ -87,7 +87,7 @@ export const mutations: readonly LineMutation[] = [
     ],
   }),
   ...inFile('src/failover/plan/plan-status.ts', {
-    'transaction-fence-shows-all': ["proof: answer.held ? answer.proof.kind : (known?.proof ?? '')", "proof: ''"],
+    'transaction-fence-shows-all': ["proof: answer.isProved ? answer.proof.kind : (known?.proof ?? '')", "proof: ''"],
     'resumed-knows-what-was': ["startedAt: recorded.startedAt === '' ? isoTime : recorded.startedAt", 'startedAt: isoTime'],
     'attachments-watched-until-gone': [
       '...attachments.filter(({ isLate }) => isLate)',
@@ -172,7 +172,7 @@ export const mutations: readonly LineMutation[] = [
     'order-concurrency-bounded-and-halved': ['limit = Math.max(1, Math.floor(limit / 2))', 'limit = Math.max(1, limit)'],
     'control-plane-slow': ['else if (durationMs > slowMs) limit = Math.max(Math.min(least, limit), limit - 1)', ''],
   }),
-  ...inFile('src/failover/run/carry-out.ts', {
+  ...inFile('src/failover/run/execute.ts', {
     'order-retry-after-honoured': [
       'signal.aborted || round.isApiAway || round.retryAfterMs !== undefined',
       'signal.aborted || round.isApiAway',
@@ -182,7 +182,7 @@ export const mutations: readonly LineMutation[] = [
     'control-plane-webhook-silent': ['round.isApiAway ||= !(await answers(options))', 'round.isApiAway = true', 'the others are gone'],
     'control-plane-rolled-back-workloads': ['const settleMs = 2_000', 'const settleMs = Infinity', 'the held one is immune again'],
   }),
-  ...inFile('src/failover/run/carry-out.ts', {
+  ...inFile('src/failover/run/execute.ts', {
     'control-plane-webhook-silent': ['if (again.length === 0) return stages', 'return stages'],
   }),
   ...inFile('src/kubernetes/client.ts', {
@@ -249,7 +249,7 @@ export const mutations: readonly LineMutation[] = [
     'transaction-written-before-acting': ['if (isBehind && isPressing) {', 'if (isBehind && plan.stages.length === 0) {'],
     'kubevirt-manual-started-once': ["if (step.kind === 'vm' && step.action.kind === 'start') done.startAsked.add(step.workload.uid)", ''],
     'kubevirt-away-others-served': ["round.failed.find(({ step }) => step.kind !== 'vm')", 'round.failed[0]'],
-    'flapping-is-told': ['withStartsRequested(flapping === undefined ? fence.status : { ...fence.status, flapping }', 'withStartsRequested(fence.status'],
+    'flapping-is-told': ['flapping === undefined ? fence.status : { ...fence.status, flapping },', 'fence.status,'],
   }),
   ...inFile('src/failover/run/troubles.ts', {
     'control-plane-unreachable': ['Math.min(longestBackoffMs, on.backoffMs * 2)', 'Math.min(longestBackoffMs, on.backoffMs)'],
@@ -288,7 +288,7 @@ export const mutations: readonly LineMutation[] = [
   ...inFile('src/failover/plan/unplaced.ts', {
     'unplaced-in-the-scheduler-s-words': ['      reason: pod.unschedulable,', "      reason: 'no node takes it',"],
   }),
-  ...inFile('src/failover/run/tell.ts', {
+  ...inFile('src/failover/run/step-events.ts', {
     'unplaced-is-told': [
       "events.write({ subject, type: 'Warning', reason: 'FenceUnplaced', action: 'Place', note: `after fence ${order.id}: ${reason}` })",
       '',

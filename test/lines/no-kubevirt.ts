@@ -29,7 +29,7 @@ export const withoutKubeVirt = stage({
       check: async ({ result, events, order }, bed) => {
         const missing = await bed.api.list('/apis/kubevirt.io/v1/virtualmachines').catch((error: unknown) => isApiError(error, 404))
         expect(missing).toBe(true)
-        expect(result).toMatchObject({ outcome: 'finished', failed: [], held: [] })
+        expect(result).toMatchObject({ outcome: 'finished', failed: [], blocked: [] })
         expect(events.filter(({ kind }) => kind === 'api-unavailable' || kind === 'step-failed')).toEqual([])
         await bed.podsRun('db', livingRoom)
         await bed.podsRun('web', livingRoom)

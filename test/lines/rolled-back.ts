@@ -174,7 +174,7 @@ export const rolledBack = stage({
       check: async ({ result, held, heldAfter }, bed) => {
         expect(heldAfter.metadata).toMatchObject({ uid: held.metadata.uid })
         expect(heldAfter.metadata.deletionTimestamp).toBeUndefined()
-        expect(result).toMatchObject({ outcome: 'finished', failed: [], held: [] })
+        expect(result).toMatchObject({ outcome: 'finished', failed: [], blocked: [] })
         await bed.podsRun('db', livingRoom)
         await bed.podsRun('web', livingRoom, 2)
         await bed.podsRun('stale', livingRoom)

@@ -166,18 +166,18 @@ export const brakeLines = [
     id: 'brake-paused',
     part: 'brakes/brakes',
     says: 'while a person has paused fencing nothing is fenced but by a person’s word',
-    ...voted('while it is paused is vetoed, with who paused it, but for a forced epoch', 'src/protocol/people.test.ts'),
+    ...voted('while it is paused is vetoed, with who paused it, but for a forced epoch', 'src/protocol/operator-requests.test.ts'),
   },
   {
     id: 'brake-maintenance',
     part: 'brakes/brakes',
     says: 'nodes in maintenance count as neither dead nor alive: they are not suspected, and a room is lost when all its others are',
-    ...voted('is not suspected when it is silent, and a room is lost when all others of it are', 'src/protocol/people.test.ts'),
+    ...voted('is not suspected when it is silent, and a room is lost when all others of it are', 'src/protocol/operator-requests.test.ts'),
   },
   {
     id: 'brake-without-majority',
     part: 'brakes/brakes',
     says: 'a survivor without a majority fences nobody: it has no permit, and without one nothing is proposed',
-    ...voted('not without a permit', 'src/protocol/desire.test.ts'),
+    ...voted('not without a permit', 'src/protocol/proposal.test.ts'),
   },
 ] as const satisfies readonly LineElsewhere[]

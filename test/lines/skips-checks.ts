@@ -2,7 +2,7 @@
 import { expect } from 'vitest'
 import type { Bed } from './bed.ts'
 import type { Line } from './lines.ts'
-import type { Room } from './order-checks.ts'
+import type { Room } from './sequence-checks.ts'
 import { deadRoom, livingRoom } from './world.ts'
 
 /** The pod is the one from before, was not touched by us, and a reason was told. */

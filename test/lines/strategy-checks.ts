@@ -2,7 +2,7 @@
 import { expect } from 'vitest'
 import type { Bed } from './bed.ts'
 import type { Line } from './lines.ts'
-import type { Room } from './order-checks.ts'
+import type { Room } from './sequence-checks.ts'
 import { livingRoom } from './world.ts'
 
 async function expectMoved({ uids, status }: Room, bed: Bed, name: string): Promise<void> {

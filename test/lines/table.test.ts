@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import { stages } from './all.ts'
 import { disagreements, readTable, type Row, rowsOf, untestedIn, withLines } from './table.ts'
-import { linesElsewhere } from './told-elsewhere.ts'
+import { linesElsewhere } from './tested-elsewhere.ts'
 import type { WorldName } from './world.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))

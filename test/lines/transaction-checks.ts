@@ -2,7 +2,7 @@
 import { expect } from 'vitest'
 import type { FenceWorkload } from './bed.ts'
 import type { Line } from './lines.ts'
-import type { Room } from './order-checks.ts'
+import type { Room } from './sequence-checks.ts'
 import type { Write } from './recording.ts'
 
 interface Definition {

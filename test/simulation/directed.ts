@@ -28,7 +28,7 @@ import {
   wordKept,
 } from './directed-schedules.ts'
 import { bornTwice, installedLongAgo, watchdogOfBefore } from './memory-schedules.ts'
-import { quarantineWhileStopped, quarantineWithoutApi } from './let-back-schedules.ts'
+import { quarantineWhileStopped, quarantineWithoutApi } from './quarantine-schedules.ts'
 import { type Edit, edit } from '../mutation.ts'
 import { editsOf, noWaitAfterUnfence } from './mutations.ts'
 
@@ -43,7 +43,7 @@ export interface DirectedMutation {
 
 const noKillBeforeUnfence: readonly Edit[] = [
   edit(
-    'protocol/desire.ts',
+    'protocol/proposal.ts',
     '    if (!statement || statement.killedEpoch < member.lastFence) continue\n',
     '    if (!statement) continue\n',
   ),
@@ -76,7 +76,7 @@ export const directed: readonly DirectedMutation[] = [
   },
   {
     name: 'an epoch is proposed before the last one is installed',
-    edits: [edit('protocol/desire.ts', '  if (!state.epoch.isInstalled) return\n', ''), oldWordOfWatchdog],
+    edits: [edit('protocol/proposal.ts', '  if (!state.epoch.isInstalled) return\n', ''), oldWordOfWatchdog],
     caughtBy: 'P1 single writer',
     schedule: notInstalled,
   },
@@ -254,7 +254,7 @@ export const directed: readonly DirectedMutation[] = [
         'nowMs - lastLifeMs(contactOf(state, node))',
       ),
       edit('protocol/veto.ts', 'if (nowMs - state.process.awakeSinceMs < detectMs)', 'if (detectMs < 0)'),
-      edit('protocol/desire.ts', ' || nowMs - state.process.awakeSinceMs < state.timings.heartbeatMs', ''),
+      edit('protocol/proposal.ts', ' || nowMs - state.process.awakeSinceMs < state.timings.heartbeatMs', ''),
     ],
     caughtBy: 'P3 no self-made outage',
     schedule: hostStoodStill,

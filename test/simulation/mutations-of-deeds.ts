@@ -70,7 +70,7 @@ export const mutationsOfDeeds: readonly Mutation[] = [
   },
   {
     name: 'a fenced node that comes back on an empty disk is let in',
-    edits: [edit('protocol/desire.ts', "standing: before?.standing === 'fenced' ? 'fenced' : 'observing',", "standing: 'observing',")],
+    edits: [edit('protocol/proposal.ts', "standing: before?.standing === 'fenced' ? 'fenced' : 'observing',", "standing: 'observing',")],
     caughtBy: 'P5 nothing forgotten',
     firstSeed: 103,
   },

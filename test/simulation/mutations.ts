@@ -33,7 +33,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'there are no no-op epochs',
-    edits: [edit('protocol/desire.ts', "    if (isTurn(state, membership, 'finish', nowMs))", '    if (nowMs < 0)')],
+    edits: [edit('protocol/proposal.ts', "    if (isTurn(state, membership, 'finish', nowMs))", '    if (nowMs < 0)')],
     caughtBy: 'P6 it ends',
     firstSeed: 49,
   },
@@ -41,7 +41,7 @@ export const mutations: readonly Mutation[] = [
     name: 'a room votes as soon as it is un-fenced',
     edits: [
       edit(
-        'protocol/desire.ts',
+        'protocol/proposal.ts',
         "withStanding(now, nodes, 'observing'), cause: { kind: 'unfence'",
         "withStanding(now, nodes, 'voting'), cause: { kind: 'unfence'",
       ),
@@ -118,13 +118,13 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'a failed write is not tried again',
-    edits: [edit('protocol/outbox.ts', 'if (state.disk.failure === null || state.disk.held.length === 0) return', 'return')],
+    edits: [edit('protocol/outbox.ts', 'if (state.disk.failure === null || state.disk.unsent.length === 0) return', 'return')],
     caughtBy: 'P5 nothing forgotten',
     firstSeed: 80,
   },
   {
     name: 'the witness never loses its vote',
-    edits: [edit('protocol/desire.ts', 'if (!isLost || !hearsEveryRoom', 'if (isLost || !hearsEveryRoom')],
+    edits: [edit('protocol/proposal.ts', 'if (!isLost || !hearsEveryRoom', 'if (isLost || !hearsEveryRoom')],
     caughtBy: 'P6 it ends',
     firstSeed: 1,
   },
@@ -292,7 +292,7 @@ export const mutations: readonly Mutation[] = [
     name: 'a node is un-fenced without having killed',
     edits: [
       edit(
-        'protocol/desire.ts',
+        'protocol/proposal.ts',
         '    if (!statement || statement.killedEpoch < member.lastFence) continue\n',
         '    if (!statement) continue\n',
       ),

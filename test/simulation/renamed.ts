@@ -4,7 +4,10 @@
  */
 export const renamed: readonly (readonly [string, string])[] = [
   ['let-back: waits ', 'quarantine: in quarantine for '],
-  [' s until whatever is still done for its fence has certainly ended', ' s, until whatever is still done for its fence has certainly ended'],
+  [
+    ' s until whatever is still done for its fence has certainly ended',
+    ' s, until whatever is still done for its fence has certainly ended',
+  ],
   ['let-back: the wait is over;', 'quarantine: the quarantine is over;'],
   ['told-fenced:', 'own-fence:'],
   ['"kind":"brake","isPaused":', '"kind":"suspension","isSuspended":'],

@@ -15,7 +15,7 @@ import { confirmationOnNode, lookEveryMs, together, unfenceOnNode } from '../req
 import { answerFencedConfirmation, evidenceOfLife, replyTo } from '../requests/replies.ts'
 import type { RequestOf } from '../requests/request.ts'
 import type { Unfencing } from '../unfence/unfencing.ts'
-import type { Carrying } from './carrying.ts'
+import type { Carrying } from './executing.ts'
 
 export interface LookOptions {
   readonly client: KubeClient

@@ -113,7 +113,13 @@ interface LateWordOptions extends Pick<ContainingOptions, 'state' | 'distrustRep
  * A slow machine, or a kubelet that started a pod again just then: the order was not verified in time, and now it is. Said, or a node that cannot
  * reset itself would wait for ever, and one that can would reset itself again and again.
  */
-function createLateVerification({ state, distrustReplicas, log, isVerified, say }: LateWordOptions): (level: Contained['level']) => Promise<void> {
+function createLateVerification({
+  state,
+  distrustReplicas,
+  log,
+  isVerified,
+  say,
+}: LateWordOptions): (level: Contained['level']) => Promise<void> {
   let isSaying = false
   return async (level) => {
     const isNews = (): boolean =>

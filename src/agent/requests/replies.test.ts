@@ -39,7 +39,7 @@ describe("a person's word of a room", () => {
       (made: ReturnType<typeof agent>) => {
         made.state.epoch.carriedUntilMs = LATER + 1_000
       },
-      "b1 has a permit: a majority is here, and silent nodes are fenced without a confirmation; wait for the fence of a1, a2, and confirm again if that waits for a proof",
+      'b1 has a permit: a majority is here, and silent nodes are fenced without a confirmation; wait for the fence of a1, a2, and confirm again if that waits for a proof',
     ],
   ])('is refused while %s', (_, prepare, text) => {
     const made = agent('b1')
@@ -90,7 +90,10 @@ describe('pausing and maintenance', () => {
       isTaken: true,
       text: 'an epoch is requested in which fencing is paused',
     })
-    expect(answerPause(permitted(), { isSuspended: false, by: 'ada' }, LATER)).toMatchObject({ isTaken: true, text: 'fencing is not suspended' })
+    expect(answerPause(permitted(), { isSuspended: false, by: 'ada' }, LATER)).toMatchObject({
+      isTaken: true,
+      text: 'fencing is not suspended',
+    })
     expect(answerMaintenance(permitted(), { rooms: ['a'], nodes: [], by: 'ada', isOn: true }, LATER)).toMatchObject({
       isTaken: true,
       nodes: ['a1', 'a2'],

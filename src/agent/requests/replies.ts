@@ -104,7 +104,8 @@ export function answerConfirmation(state: State, { rooms, nodes, by }: Named, no
   const alive = evidenceOfLife(state, named, nowMs)
   if (alive !== null) return refuse(`${alive}: refused; switch it off first`)
   const open = named.filter((node) => memberOf(membership, node)?.standing !== 'fenced')
-  if (open.length === 0) return { isTaken: true, nodes: named, text: `the confirmation of ${by} is the proof of the fence of ${named.join(', ')}` }
+  if (open.length === 0)
+    return { isTaken: true, nodes: named, text: `the confirmation of ${by} is the proof of the fence of ${named.join(', ')}` }
   if (hasPermit(state, nowMs))
     return refuse(
       `${state.self.node} has a permit: a majority is here, and silent nodes are fenced without a confirmation; wait for the fence of ${open.join(', ')}, and confirm again if that waits for a proof`,

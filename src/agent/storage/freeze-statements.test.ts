@@ -10,7 +10,7 @@ import { keepStatements, statedPeers } from './freeze-statements.ts'
 
 const noStatements: FreezeStatements = new Map()
 const self = nodeId('a2')
-const end = (peer: string, hasFreezeMode = true): StorageEntry => storageEntry(peer, { isPrimary: true, hasFreezeMode: hasFreezeMode })
+const end = (peer: string, hasFreezeMode = true): StorageEntry => storageEntry(peer, { isPrimary: true, hasFreezeMode })
 /** Each peer said under `before` that freeze mode holds towards both nodes of room A, unless told otherwise. */
 const learned = (
   kept: FreezeStatements,

@@ -22,7 +22,7 @@ export function keepStatements(
   for (const [resource, peers] of kept) next.set(resource, new Map([...peers].filter(([peer]) => fenced.has(peer))))
   for (const peer of before?.members ?? []) {
     if (before === null || !fenced.has(peer.node) || peer.standing === 'fenced') continue
-    for (const { resource, peer: end, hasFreezeMode: hasFreezeMode } of reported(peer) ?? [])
+    for (const { resource, peer: end, hasFreezeMode } of reported(peer) ?? [])
       if (hasFreezeMode && end === self) next.set(resource, (next.get(resource) ?? new Map<string, number>()).set(peer.node, before.epoch))
   }
   return next

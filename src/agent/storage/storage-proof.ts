@@ -48,10 +48,14 @@ export function storageProof(facts: StorageFacts, resources: readonly string[]):
     const lost = [...entriesOf].flatMap(([node, entries]) =>
       entries.filter((entry) => entry.resource === resource && fenced.has(entry.peer)).map((entry) => ({ node, entry })),
     )
-    if (lost.length === 0) return { isProved: false, reason: `no survivor has a replica of ${resource} that was connected to the lost side` }
+    if (lost.length === 0)
+      return { isProved: false, reason: `no survivor has a replica of ${resource} that was connected to the lost side` }
     const open = lost.find(({ entry }) => !entry.isCutByForce)
     if (open)
-      return { isProved: false, reason: `${open.node} has not cut ${resource} from ${open.entry.peer}, or freeze mode was not stated there` }
+      return {
+        isProved: false,
+        reason: `${open.node} has not cut ${resource} from ${open.entry.peer}, or freeze mode was not stated there`,
+      }
   }
   return { isProved: true }
 }

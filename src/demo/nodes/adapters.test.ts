@@ -37,10 +37,7 @@ async function resourceOf(drbd: Drbd) {
 }
 
 /** Plans and runs until nothing is left to do, reading the state again after each command; what was run. */
-async function execute(
-  drbd: Drbd,
-  view: (planned: Pick<SurvivorView, 'resource' | 'shown' | 'nowMs'>) => SurvivorView,
-): Promise<string[]> {
+async function execute(drbd: Drbd, view: (planned: Pick<SurvivorView, 'resource' | 'shown' | 'nowMs'>) => SurvivorView): Promise<string[]> {
   const ran: string[] = []
   for (;;) {
     const { snapshot, resource } = await resourceOf(drbd)

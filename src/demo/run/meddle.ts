@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { BrokenRule } from './setup.ts'
 import { WITNESS_SITE } from './setup.ts'
-import type { Controls } from './stage.ts'
+import type { Controls } from './controls.ts'
 
 const PASSES = 8
 

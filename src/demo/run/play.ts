@@ -4,7 +4,7 @@ import type { ScenarioFile } from '../../scenario/file.ts'
 import { API_SITE } from '../nodes/rooms.ts'
 import { PATHS, WITNESS_SITE } from './setup.ts'
 import { safeToUnfence, type Scenario } from './scenarios.ts'
-import type { Controls } from './stage.ts'
+import type { Controls } from './controls.ts'
 import { type Act, commandLine, type NodeExpectation, type TimedAct, translate } from './translate.ts'
 
 /** An expectation may come so much later than in the simulator: these are forty processes on a shared machine. Later steps wait for it. */

@@ -2,7 +2,7 @@
 import { monotonicMs } from '../storage/replica.ts'
 import { API_SITE } from '../nodes/rooms.ts'
 import { WITNESS_SITE } from './setup.ts'
-import { returningVms, type Controls } from './stage.ts'
+import { returningVms, type Controls } from './controls.ts'
 
 export interface Scenario {
   readonly description: string

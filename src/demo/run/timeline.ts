@@ -1,5 +1,5 @@
 /** The timeline at the end: from the loss of power to each VM ordered and running. Read from the agents' logs and from the observer. */
-import type { Controls } from './stage.ts'
+import type { Controls } from './controls.ts'
 
 const seconds = (ms: number | undefined): string => (ms === undefined ? '-' : `${(ms / 1000).toFixed(1)} s`)
 

@@ -1,5 +1,5 @@
 /** A replica as others use it: the block device that a virtual machine opens, and the state that drbdsetup reads and changes. */
-import type { PeerConnection } from './session.ts'
+import type { PeerConnection } from './peer-connection.ts'
 import type { Fencing, Refusal, ResourceConfig, ResourceState } from './state.ts'
 
 export type WriteResult = 'ok' | 'EIO'

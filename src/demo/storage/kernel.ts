@@ -9,7 +9,7 @@ import { commandPortFile } from './drbdsetup.ts'
 import { changedLines, eventStamp, existingLines } from './render.ts'
 import { openReplica, type Replica } from './replica.ts'
 import { bringUp } from './resource.ts'
-import { type Message, readLines } from './session.ts'
+import { type Message, readLines } from './peer-connection.ts'
 import type { ResourceConfig, ResourceState } from './state.ts'
 
 export interface KernelConfig {

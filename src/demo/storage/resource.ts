@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Opener, Resource, WriteResult } from './device.ts'
 import type { Replica } from './replica.ts'
-import { createPeerConnection, type PeerMessage, type PeerConnection } from './session.ts'
+import { createPeerConnection, type PeerMessage, type PeerConnection } from './peer-connection.ts'
 import { type HandshakeSide, judgeHandshake, promotionRefusal, type Refusal, type ResourceConfig, type ResourceState } from './state.ts'
 import { createPendingWrites, createQuestion, type PendingWrite } from './writes.ts'
 

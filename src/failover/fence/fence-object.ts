@@ -3,7 +3,7 @@ import type { CallOptions, KubeClient } from '../../kubernetes/client.ts'
 import { isKubeError } from '../../kubernetes/errors.ts'
 import { paths } from '../../kubernetes/resources.ts'
 import { emptyFenceStatus, type Fence, type FenceSpec, type FenceStatus, type PastFence, pastFence } from './fence.ts'
-import type { CommittedFence } from './order.ts'
+import type { CommittedFence } from './committed-fence.ts'
 
 const fenceSpecOf = (order: CommittedFence): FenceSpec => ({
   epoch: order.epoch,

@@ -6,7 +6,7 @@
  */
 import type { PodView } from '../../kubernetes/resources.ts'
 import { fullName } from '../fence/names.ts'
-import type { CommittedFence } from '../fence/order.ts'
+import type { CommittedFence } from '../fence/committed-fence.ts'
 import { immuneTolerations, isOutOfService } from '../fence/taints.ts'
 import type { AgeMs, PlanInput } from './plan-input.ts'
 import type { PodVerdict } from './pod-verdict.ts'

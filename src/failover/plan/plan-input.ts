@@ -1,5 +1,5 @@
 /** What a plan is made from, and nothing else (types only). */
-import type { CommittedFence } from '../fence/order.ts'
+import type { CommittedFence } from '../fence/committed-fence.ts'
 import type { DataGate, Proofs } from '../fence/proofs.ts'
 import type { FailoverConfig } from './config.ts'
 import type { Snapshot } from './snapshot.ts'

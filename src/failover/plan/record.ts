@@ -2,7 +2,7 @@
 import type { PodView, VirtualMachineInstanceView } from '../../kubernetes/resources.ts'
 import { isSettled, type RecordedWorkload, type WorkloadState } from '../fence/fence.ts'
 import { fullName } from '../fence/names.ts'
-import type { CommittedFence } from '../fence/order.ts'
+import type { CommittedFence } from '../fence/committed-fence.ts'
 import type { ClassifiedPod } from './classify.ts'
 import type { PodVerdict } from './pod-verdict.ts'
 import type { Snapshot } from './snapshot.ts'
@@ -85,7 +85,12 @@ const setOf = ({ owner }: VirtualMachineInstanceView): { readonly set?: string }
   owner === undefined || owner.kind === 'VirtualMachine' ? {} : { set: owner.uid }
 
 /** Instances that still count as running on a fenced node though their pod is gone: someone force-deleted it, or the API server was set back in time. */
-function podlessVmis(snapshot: Snapshot, order: CommittedFence, pods: readonly ClassifiedPod[], isoTime: string): readonly RecordedWorkload[] {
+function podlessVmis(
+  snapshot: Snapshot,
+  order: CommittedFence,
+  pods: readonly ClassifiedPod[],
+  isoTime: string,
+): readonly RecordedWorkload[] {
   const withPod = new Set(pods.map((pod) => pod.vmi?.uid))
   return [...snapshot.vmis.values()].flatMap((vmi): readonly RecordedWorkload[] => {
     if (withPod.has(vmi.uid) || vmi.phase === 'Failed' || vmi.phase === 'Succeeded' || !order.nodes.some((node) => node === vmi.nodeName))

@@ -1,7 +1,7 @@
 /** The steps of a plan in their order: what comes first, what waits for what (docs/failover.md, "Executing the fence"). Pure. */
 import type { RecordedLease } from '../fence/fence.ts'
 import { fullName, outOfServiceTaintKey } from '../fence/names.ts'
-import type { CommittedFence } from '../fence/order.ts'
+import type { CommittedFence } from '../fence/committed-fence.ts'
 import { fencedTaint, hasTaint, isOutOfService, outOfServiceTaint } from '../fence/taints.ts'
 import type { ClassifiedPod } from './classify.ts'
 import { immunitySteps } from './out-of-service.ts'

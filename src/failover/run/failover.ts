@@ -9,18 +9,18 @@ import { worstFlapping } from '../brakes/flapping.ts'
 import { ensureFence, readPastFences, writeFenceStatus } from '../fence/fence-object.ts'
 import { emptyFenceStatus, type Fence, pastFence } from '../fence/fence.ts'
 import { mergeStatus } from '../fence/merge.ts'
-import type { CommittedFence } from '../fence/order.ts'
+import type { CommittedFence } from '../fence/committed-fence.ts'
 import { type Plan, planFailover } from '../plan/plan.ts'
 import type { Snapshot } from '../plan/snapshot.ts'
-import { type Executor, createExecutor, type Round } from './carry-out.ts'
-import type { Carrying, FailoverInput, Surroundings } from './carrying.ts'
+import { type Executor, createExecutor, type Round } from './execute.ts'
+import type { Carrying, FailoverInput, Surroundings } from './executing.ts'
 import { isWebhookFailure } from './concurrency.ts'
 import { startEventWriter } from './events.ts'
 import { SupersededError } from './execute-step.ts'
 import { startObservation } from './observation.ts'
 import type { FailoverResult } from './progress.ts'
 import { refusalReason } from './rbac.ts'
-import { createStepEvents } from './tell.ts'
+import { createStepEvents } from './step-events.ts'
 import { backOff, firstBackoffMs, recover } from './troubles.ts'
 import { emptyResult, isChanged, resultOf, staleReason, withStartsRequested } from './written-fence.ts'
 
@@ -177,7 +177,11 @@ async function lookPlanAndAct(on: Carrying, executor: Executor): Promise<Failove
     return undefined
   }
   const { flapping, done } = on
-  const recorded = withStartsRequested(flapping === undefined ? fence.status : { ...fence.status, flapping }, done.startAsked, done.released)
+  const recorded = withStartsRequested(
+    flapping === undefined ? fence.status : { ...fence.status, flapping },
+    done.startAsked,
+    done.released,
+  )
   const snapshot = observation.snapshot(recorded, fence.createdAt)
   const plan = planNow(on, snapshot)
   const isLeftForLater = await record(on, fence, plan)

@@ -1,7 +1,7 @@
 /** The Fence object beside what this agent knows: whether it is this one's, older or behind, and what it says of the end. Pure. */
 import type { Fence, FenceStatus } from '../fence/fence.ts'
 import { fullName } from '../fence/names.ts'
-import type { CommittedFence } from '../fence/order.ts'
+import type { CommittedFence } from '../fence/committed-fence.ts'
 import type { FailoverResult } from './progress.ts'
 
 export const emptyResult = { running: [], stopped: [], failed: [], blocked: [] } as const

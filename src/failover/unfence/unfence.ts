@@ -10,7 +10,7 @@ import { refusalReason } from '../run/rbac.ts'
 import { releaseNode, writeAnswer } from './annotations.ts'
 import { checkUnfence, type FailedCheck } from './checks.ts'
 import { type FactsInput, readFacts } from './facts.ts'
-import { unstartedManual, startUnstartedManual } from './left-manual.ts'
+import { unstartedManual, startUnstartedManual } from './unstarted-manual.ts'
 
 /** The kubelet of a node that came back tells of its dead pods with its first status; this is for a slow one. */
 const killedIsReportedWithinMs = 30_000

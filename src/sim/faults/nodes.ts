@@ -1,6 +1,6 @@
 /** Faults of one node: its power, its agent, its clock, its disk, its tasks. */
 import type { Durable } from '../../protocol/state.ts'
-import { leave } from '../node/leave.ts'
+import { leave } from '../node/leaving.ts'
 import { crashAgent, loseDisk, resetNode } from '../node/life.ts'
 import { noteWell, stopAgent } from '../node/process.ts'
 import type { FaultOf } from '../schedule/schedule.ts'

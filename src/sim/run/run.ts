@@ -98,14 +98,7 @@ function afterwards(world: World): number {
     return 0
   }
   const proofMs = watchdogMs === null ? 20_000 : silentAfterMs(timings, watchdogMs)
-  const isExecuted = await_(
-    world,
-    proofMs + 20_000,
-    'every fence is executed',
-    () => unexecuted(world),
-    undefined,
-    'P5 nothing forgotten',
-  )
+  const isExecuted = await_(world, proofMs + 20_000, 'every fence is executed', () => unexecuted(world), undefined, 'P5 nothing forgotten')
   if (isExecuted === undefined) return 0
   const unfence = (): void => applyUnfence(world)
   // Once in any case: it takes back words that are still fresh, such as a pause.
@@ -148,8 +141,7 @@ function unrest(world: World): string | undefined {
     const { state } = node
     if (!state) return `${node.name} is not up`
     const { membership, accepted } = state.durable
-    if (accepted)
-      return `${node.name} has an accepted value for epoch ${accepted.membership.epoch} (${describeCause(accepted.membership)})`
+    if (accepted) return `${node.name} has an accepted value for epoch ${accepted.membership.epoch} (${describeCause(accepted.membership)})`
     if (membership?.epoch !== latest.epoch) return `${node.name} knows epoch ${membership?.epoch} of ${latest.epoch}`
     if (state.epoch.hasConflict) return `${node.name} sees two memberships`
     const member = memberOf(latest, node.name)

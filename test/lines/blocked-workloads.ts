@@ -205,7 +205,7 @@ export const blockedWorkloads = stage({
         expect(unlucky.told.status?.nodes.find(({ name }) => name === nodes.outOfService)).toMatchObject({
           outOfService: false,
           waitingFor: expect.stringMatching(
-            /unlucky-0 is held and not immune .*\(its tolerations cannot be changed: .*\): Outdated on every survivor$/,
+            /unlucky-0 is blocked and not immune .*\(its tolerations cannot be changed: .*\): Outdated on every survivor$/,
           ) as string,
         })
         const evicted = pods.filter(({ metadata }) => metadata.name === 'unlucky-0')
@@ -227,7 +227,7 @@ export const blockedWorkloads = stage({
         expect(last.taints.get(nodes.inService)).not.toContain(out)
         expect(last.fence.status?.nodes.find(({ name }) => name === nodes.inService)).toMatchObject({
           outOfService: false,
-          waitingFor: expect.stringContaining('ending-0 is held and terminating already') as string,
+          waitingFor: expect.stringContaining('ending-0 is blocked and terminating already') as string,
         })
         expect(last.ending.metadata).toMatchObject({
           uid: uidOf(before, 'ending'),
@@ -240,7 +240,7 @@ export const blockedWorkloads = stage({
       part: 'skips/held',
       says: 'what was held goes on as soon as its proof and its replicas are there, the terminating one as well, and the fence finishes',
       check: async ({ done, order }, bed) => {
-        expect(await done).toMatchObject({ outcome: 'finished', held: [], failed: [] })
+        expect(await done).toMatchObject({ outcome: 'finished', blocked: [], failed: [] })
         await bed.vmiRuns('stale', livingRoom)
         for (const name of ['held', 'unproved', 'ending']) await bed.podsRun(name, livingRoom)
         expect((await bed.fence(order.id)).status?.phase).toBe('Finished')

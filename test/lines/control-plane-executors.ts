@@ -121,7 +121,7 @@ export const executorLines: readonly Line<ExecutorsPlayed>[] = [
     says: 'two agents that carry out the same fence at once do not disturb each other: both finish, nothing is left and nothing is done to others',
     check: async ({ two }, bed) => {
       for (const { result, events } of two.carriers) {
-        expect(result).toMatchObject({ outcome: 'finished', failed: [], held: [] })
+        expect(result).toMatchObject({ outcome: 'finished', failed: [], blocked: [] })
         expect(events.filter(({ kind }) => kind === 'step-failed')).toEqual([])
       }
       expect(two.left).toBe(0)

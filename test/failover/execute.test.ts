@@ -1,6 +1,6 @@
 /** The carrier's own promises, step by step, on the embedded API server. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { type ExecutorOptions, createExecutor } from '../../src/failover/run/carry-out.ts'
+import { type ExecutorOptions, createExecutor } from '../../src/failover/run/execute.ts'
 import { type Concurrency, createConcurrency } from '../../src/failover/run/concurrency.ts'
 import type { StepOutcome } from '../../src/failover/run/outcome.ts'
 import { exampleRecord } from './examples.ts'

@@ -30,7 +30,7 @@ export const linksOf = (page: string): readonly string[] =>
   [...page.matchAll(/\]\(([^)#\s]+)[^)]*\)/g)].map(([, to = '']) => to).filter((to) => !/^[a-z]+:/.test(to))
 
 describe('pages', () => {
-  const modules = ['src', 'test', 'deploy'].flatMap(modulesIn).filter((file) => !file.startsWith('test/house/'))
+  const modules = ['src', 'test', 'deploy'].flatMap(modulesIn).filter((file) => !file.startsWith('test/conventions/'))
   const references = modules.flatMap((file) => headingsNamed(textOf(file)).map((reference) => ({ file, ...reference })))
 
   test('the headings that modules name are there', () => {
@@ -50,7 +50,7 @@ describe('pages', () => {
     const files = committedFiles().filter((file) => /\.(?:ts|md|yaml|json)$|Dockerfile$/.test(file) && file !== 'package-lock.json')
     const missing = files.flatMap((file) =>
       [...new Set(textOf(file).match(/\bdocs\/[\w/-]+\.md\b/g))]
-        .filter((page) => !existsSync(`${root}${page}`) && !file.startsWith('test/house/'))
+        .filter((page) => !existsSync(`${root}${page}`) && !file.startsWith('test/conventions/'))
         .map((page) => `${file}: ${page}`),
     )
     expect(missing).toEqual([])

@@ -1,6 +1,6 @@
 /** The order that the failover is given for an epoch's fence, from the membership that was learned. Pure. */
 import { fenceId } from '../../failover/fence/names.ts'
-import type { CommittedFence } from '../../failover/fence/order.ts'
+import type { CommittedFence } from '../../failover/fence/committed-fence.ts'
 import type { Epoch, NodeId } from '../../protocol/ids.ts'
 import type { Membership } from '../../protocol/membership.ts'
 

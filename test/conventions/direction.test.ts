@@ -4,7 +4,7 @@ import { modulesIn, textOf } from './files.ts'
 import { circles, importsOf, wrongImports } from './imports.ts'
 import { mayImport } from './table.ts'
 
-describe('the direction of the house', () => {
+describe('the direction of imports', () => {
   test('no module imports against it', () => {
     expect(modulesIn('src').flatMap((file) => wrongImports(file, textOf(file)))).toEqual([])
   })

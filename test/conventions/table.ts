@@ -1,4 +1,4 @@
-/** The house: which folder may import which, and which files may touch the clock, chance and the network. Change it here, knowingly. */
+/** The conventions of imports: which folder may import which, and which files may touch the clock, chance and the network. Change it here, knowingly. */
 
 const FAILOVER = ['src/failover/fence', 'src/failover/brakes', 'src/failover/plan', 'src/failover/run', 'src/failover/unfence'] as const
 

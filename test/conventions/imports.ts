@@ -1,4 +1,4 @@
-/** Which modules a file imports, and which of them the table of the house does not allow. Pure. */
+/** Which modules a file imports, and which of them the table of conventions does not allow. Pure. */
 import { posix } from 'node:path'
 import { mayImport, nodeModulesOf, testsMayImport } from './table.ts'
 
@@ -20,7 +20,7 @@ function folderOf(file: string, folders: Readonly<Record<string, unknown>>): str
 /** Why `file` may not import what it imports; paths are those of the repository. */
 export function wrongImports(file: string, text: string): readonly string[] {
   const folder = folderOf(file, mayImport)
-  if (folder === undefined) return [`${file}: its folder is not in the table of the house (test/house/table.ts)`]
+  if (folder === undefined) return [`${file}: its folder is not in the table of conventions (test/conventions/table.ts)`]
   const isTest = file.endsWith('.test.ts')
   const allowed = [...(mayImport[folder] ?? []), ...(isTest ? testsMayImport : [])]
   return importsOf(text).flatMap((specifier) => {

@@ -1,14 +1,14 @@
 /** What the carrying out of a fence is given, and what it knows from one look to the next (types only). */
 import type { KubeClient } from '../../kubernetes/client.ts'
 import type { Fence, FenceStatus, RecordedFlapping } from '../fence/fence.ts'
-import type { CommittedFence } from '../fence/order.ts'
+import type { CommittedFence } from '../fence/committed-fence.ts'
 import type { DataGate, Proofs } from '../fence/proofs.ts'
 import type { FailoverConfig } from '../plan/config.ts'
 import type { FailoverClock } from './clock.ts'
 import type { EventWriter } from './events.ts'
 import type { Observation } from './observation.ts'
 import type { FailoverProgress } from './progress.ts'
-import type { StepEvents } from './tell.ts'
+import type { StepEvents } from './step-events.ts'
 
 export interface FailoverInput {
   readonly order: CommittedFence

@@ -59,7 +59,9 @@ async function play(bed: Bed): Promise<Played> {
   const lateUids = await uidsNow()
   let isProved = false
   const answer = (node: string): ProofAnswer =>
-    node === soon || isProved ? { isProved: true, proof: { kind: 'killed' } } : { isProved: false, reason: 'it has not said that it killed' }
+    node === soon || isProved
+      ? { isProved: true, proof: { kind: 'killed' } }
+      : { isProved: false, reason: 'it has not said that it killed' }
   const proofs: Proofs = { node: answer, workload: answer }
   bed.withoutEviction()
   await bed.powerOff()
@@ -128,7 +130,7 @@ export const orderProofs = stage({
         expect(waiting.nodes.find(({ name }) => name === late)?.waitingFor).toMatch(
           /^[^:]*\/(?:virt-launcher-late-|late-db-0)[^:]*: .*it has not said that it killed/,
         )
-        expect(result).toMatchObject({ outcome: 'finished', failed: [], held: [] })
+        expect(result).toMatchObject({ outcome: 'finished', failed: [], blocked: [] })
         expect((await bed.vmiRuns('late', livingRoom)).metadata.uid).not.toBe(lateUids.get('late'))
       },
     },
