@@ -13,6 +13,7 @@ const plainFiles: Readonly<Record<string, string>> = {
   '00-namespace.yaml': '00-namespace.yaml',
   '10-rbac.yaml': '10-rbac.yaml',
   '12-people.yaml': '12-people.yaml',
+  '15-admission.yaml': '15-admission.yaml',
   '20-config.yaml': '20-config.yaml',
   '30-agent.yaml': '30-agent.yaml',
   'init.yaml': 'init/genesis.yaml',
