@@ -176,6 +176,12 @@ const onPods: readonly Case[] = [
   ['agent a1', 'gives a pod another address', 'agent-pods', changePod('web-b', { status: { podIP: '192.0.2.9' } }, '/status')],
   [
     'agent a1',
+    'gives a pod another address as it fails it',
+    'agent-pods',
+    changePod('web-b', { status: { ...failed.status, podIP: '192.0.2.9', podIPs: [{ ip: '192.0.2.9' }] } }, '/status'),
+  ],
+  [
+    'agent a1',
     'labels a pod through its status',
     'agent-pods',
     changePod('web-b', { metadata: { labels: { app: 'x' } }, ...failed }, '/status'),

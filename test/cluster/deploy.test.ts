@@ -70,8 +70,9 @@ describe.skipIf(isClusterSkipped())('a real API server', () => {
       expect(await client.list(policies)).toEqual([])
       release('uninstall')
       await expect(configuration()).rejects.toThrow('404')
-      expect(await client.list('/apis/roomfence.io/v1/fences')).toEqual([])
-      await client.remove('/apis/apiextensions.k8s.io/v1/customresourcedefinitions/fences.roomfence.io')
+      const definition = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions/fences.roomfence.io'
+      expect((await client.get(definition)).metadata.deletionTimestamp).toBeUndefined()
+      await client.remove(definition)
     })
   })
 })
