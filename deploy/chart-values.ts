@@ -65,7 +65,7 @@ export const chartSchema = z.strictObject({
   ),
   witness: group(
     {
-      kind: choice(['http', 'none'], 'With `none`, the preferred room survives a cut, and its loss needs a person.'),
+      kind: choice(['http', 'none'], 'With `none`, the preferred room survives a cut, and its loss needs an operator.'),
       url: text('Address of the witness.', /^https:\/\/[^/@\s]+(\/[^?#\s]*)?$/, 'an https:// address'),
       secretName: name('The Secret with `ca.crt` and `token`.'),
       timeoutMs: field(
@@ -114,11 +114,11 @@ export const chartSchema = z.strictObject({
         'a list of edit, admin',
       ),
     },
-    'Rights of people.',
+    'Rights of human beings.',
   ),
   admissionPolicies: group(
     {
-      enabled: flag('Who may write which words on Nodes, and what agents may change.'),
+      enabled: flag('Who may write roomfence’s annotations on Nodes, and what agents may change.'),
       action: choice(['Deny', 'Warn', 'Audit'], 'What happens to a write that breaks them.'),
     },
     'ValidatingAdmissionPolicies.',
@@ -165,7 +165,7 @@ function described({ zodSchema, jsonSchema }: { zodSchema: z.core.$ZodType; json
 
 const without = (schema: Json | undefined, ...fields: readonly string[]): Json => ({
   ...schema,
-  properties: Object.fromEntries(Object.entries(schema?.properties ?? {}).filter(([field]) => !fields.includes(field))),
+  properties: Object.fromEntries(Object.entries(schema?.properties ?? {}).filter(([key]) => !fields.includes(key))),
 })
 
 /** Values are laid over defaults field by field, so a choice of mappings becomes one mapping: what its kind does not have is left out. */
@@ -198,7 +198,7 @@ export function valuesSchemaText(): string {
     properties: { ...chart.properties, config: configSchema(), global: { type: 'object' } },
     required: [...(chart.required ?? []), 'config'],
   }
-  return `${JSON.stringify(schema, null, 2)}\n`
+  return `${JSON.stringify(schema, undefined, 2)}\n`
 }
 
 const cell = (words: string): string => words.replaceAll('|', '\\|')

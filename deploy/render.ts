@@ -12,7 +12,7 @@ export const chartDirectory = `${deploy}chart`
 const plainFiles: Readonly<Record<string, string>> = {
   '00-namespace.yaml': '00-namespace.yaml',
   '10-rbac.yaml': '10-rbac.yaml',
-  '12-people.yaml': '12-people.yaml',
+  '12-roles.yaml': '12-roles.yaml',
   '15-admission.yaml': '15-admission.yaml',
   '20-config.yaml': '20-config.yaml',
   '30-agent.yaml': '30-agent.yaml',

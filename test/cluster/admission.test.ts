@@ -1,6 +1,6 @@
 /** The admission policies of deploy/ on a real API server, case by case: who writes what, and which policy denies it. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { immuneTolerations } from '../../src/failover/taints.ts'
+import { immuneTolerations } from '../../src/failover/fence/taints.ts'
 import type { ApiClient, ApiObject } from './api/client.ts'
 import type { Pod } from './api/objects.ts'
 import { fenced, foreign, openSetting, outOfService, roomLabel, type Setting, type Writer } from './admission/setting.ts'
@@ -10,7 +10,7 @@ import { until } from './timing.ts'
 
 /** Denied by this policy; undefined: allowed. */
 type Verdict =
-  | 'words'
+  | 'nodes'
   | 'agent-nodes'
   | 'agent-pods'
   | 'agent-deletes'
@@ -34,7 +34,7 @@ const annotate =
   (name: string, annotations: Readonly<Record<string, string | null>>, subresource = '') =>
   async (api: ApiClient) =>
     api.patch(`/api/v1/nodes/${name}${subresource}${dry}`, { metadata: { annotations } })
-const word = (name: string, key: string, value: string | null) => annotate(name, { [`roomfence.io/${key}`]: value })
+const ours = (name: string, key: string, value: string | null) => annotate(name, { [`roomfence.io/${key}`]: value })
 const label = (name: string, key: string, value: string | null) => async (api: ApiClient) =>
   api.patch(nodePath(name), { metadata: { labels: { [key]: value } } })
 const spec = (name: string, change: object) => async (api: ApiClient) => api.patch(nodePath(name), { spec: change })
@@ -71,15 +71,15 @@ const genesis = (name: string) => async (api: ApiClient) =>
 
 const failed = { status: { phase: 'Failed', reason: 'NodeFenced', message: 'its node was fenced' } }
 
-const words: readonly Case[] = [
-  ['kubelet b1', 'confirms its own death', 'words', word('b1', 'confirm-dead', 'fence-7,ada')],
-  ['kubelet b1', 'confirms it through the status', 'words', annotate('b1', { 'roomfence.io/confirm-dead': 'fence-7,ada' }, '/status')],
-  ['kubelet b1', 'asks for its own un-fence', 'words', word('b1', 'unfence', 'true,force')],
-  ['kubelet b1', 'was un-fenced in the future', 'words', word('b1', 'unfenced-epoch', '999')],
-  ['kubelet b1', 'speaks for its agent', 'words', word('b1', 'agent', '{"incarnation":"x"}')],
-  ['kubelet b1', 'writes a word that there is not', 'words', word('b1', 'anything', 'x')],
-  ['kubelet b1', 'moves to the other room', 'words', label('b1', roomLabel, 'room-a')],
-  ['kubelet b1', 'leaves its room', 'words', label('b1', roomLabel, null)],
+const byOthers: readonly Case[] = [
+  ['kubelet b1', 'confirms its own death', 'nodes', ours('b1', 'confirm-dead', 'fence-7,ada')],
+  ['kubelet b1', 'confirms it through the status', 'nodes', annotate('b1', { 'roomfence.io/confirm-dead': 'fence-7,ada' }, '/status')],
+  ['kubelet b1', 'requests its own un-fence', 'nodes', ours('b1', 'unfence', 'true,force')],
+  ['kubelet b1', 'was un-fenced in the future', 'nodes', ours('b1', 'unfenced-epoch', '999')],
+  ['kubelet b1', 'writes for its agent', 'nodes', ours('b1', 'agent', '{"incarnation":"x"}')],
+  ['kubelet b1', 'writes an annotation that there is not', 'nodes', ours('b1', 'anything', 'x')],
+  ['kubelet b1', 'moves to the other room', 'nodes', label('b1', roomLabel, 'room-a')],
+  ['kubelet b1', 'leaves its room', 'nodes', label('b1', roomLabel, null)],
   ['kubelet b1', 'annotates its node', allowed, annotate('b1', { 'csi.volume.kubernetes.io/nodeid': '{}' })],
   [
     'kubelet b1',
@@ -88,28 +88,28 @@ const words: readonly Case[] = [
     async (api) => api.patch(`/api/v1/nodes/b1/status${dry}`, { status: { volumesInUse: ['x'] } }),
   ],
   ['kubelet c1', 'registers with its room', allowed, register('c1', {})],
-  ['kubelet c1', 'registers with a word', 'words', register('c1', { 'roomfence.io/unfenced-epoch': '999' })],
-  ['ci', 'confirms a death', 'words', word('b1', 'confirm-dead', 'fence-7,ci')],
-  ['ci', 'asks for an un-fence', 'words', word('b1', 'unfence', 'true')],
-  ['ci', 'takes a confirmation away', 'words', word('b2', 'confirm-dead', null)],
-  ['ci', 'takes the record of an un-fence away', 'words', word('b2', 'unfenced-epoch', null)],
-  ['ci', 'takes the taint of a fence away', 'words', spec('b2', { taints: [outOfService, foreign] })],
-  ['ci', 'takes our out-of-service away', 'words', spec('b2', { taints: [fenced, foreign] })],
-  ['ci', 'puts out of service in our name', 'words', spec('b1', { taints: [outOfService] })],
+  ['kubelet c1', 'registers with an annotation of ours', 'nodes', register('c1', { 'roomfence.io/unfenced-epoch': '999' })],
+  ['ci', 'confirms a death', 'nodes', ours('b1', 'confirm-dead', 'fence-7,ci')],
+  ['ci', 'requests an un-fence', 'nodes', ours('b1', 'unfence', 'true')],
+  ['ci', 'takes a confirmation away', 'nodes', ours('b2', 'confirm-dead', null)],
+  ['ci', 'takes the record of an un-fence away', 'nodes', ours('b2', 'unfenced-epoch', null)],
+  ['ci', 'takes the taint of a fence away', 'nodes', spec('b2', { taints: [outOfService, foreign] })],
+  ['ci', 'takes our out-of-service away', 'nodes', spec('b2', { taints: [fenced, foreign] })],
+  ['ci', 'puts out of service in our name', 'nodes', spec('b1', { taints: [outOfService] })],
   ['ci', 'puts out of service in its own name', allowed, spec('b1', { taints: [{ ...outOfService, value: 'ci' }] })],
   ['ci', 'changes a taint of others', allowed, spec('b2', { taints: [fenced, outOfService] })],
   ['ci', 'annotates a node', allowed, annotate('b2', { 'example.com/owner': null, 'example.com/rack': '5' })],
   ['ci', 'cordons a node', allowed, spec('b1', { unschedulable: true })],
-  ['ci', 'moves a node to another room', 'words', label('b1', roomLabel, 'room-a')],
+  ['ci', 'moves a node to another room', 'nodes', label('b1', roomLabel, 'room-a')],
   ['ci', 'gives a node its first room', allowed, label('n1', roomLabel, 'room-b')],
   ['ci', 'labels a node', allowed, label('b1', 'example.com/rack', '5')],
-  ['ada', 'confirms the death of a fence', allowed, word('b1', 'confirm-dead', 'fence-7,ada')],
-  ['ada', 'confirms a death where no fence is', allowed, word('b1', 'confirm-dead', 'epoch-12,ada')],
-  ['ada', 'confirms fences to come', 'words', word('b1', 'confirm-dead', 'fence-7,fence-8,ada')],
-  ['ada', 'confirms two fences', 'words', word('b1', 'confirm-dead', 'fence-7,fence-8')],
-  ['ada', 'confirms without a name', 'words', word('b1', 'confirm-dead', 'fence-7')],
-  ['ada', 'confirms without a fence', 'words', word('b1', 'confirm-dead', 'true,ada')],
-  ['ada', 'asks for an un-fence by force', allowed, word('b1', 'unfence', 'true,force,ada')],
+  ['ada', 'confirms the death of a fence', allowed, ours('b1', 'confirm-dead', 'fence-7,ada')],
+  ['ada', 'confirms a death where no fence is', allowed, ours('b1', 'confirm-dead', 'epoch-12,ada')],
+  ['ada', 'confirms fences to come', 'nodes', ours('b1', 'confirm-dead', 'fence-7,fence-8,ada')],
+  ['ada', 'confirms two fences', 'nodes', ours('b1', 'confirm-dead', 'fence-7,fence-8')],
+  ['ada', 'confirms without a name', 'nodes', ours('b1', 'confirm-dead', 'fence-7')],
+  ['ada', 'confirms without a fence', 'nodes', ours('b1', 'confirm-dead', 'true,ada')],
+  ['ada', 'requests an un-fence by force', allowed, ours('b1', 'unfence', 'true,force,ada')],
   [
     'ada',
     'takes away what is left over',
@@ -118,23 +118,23 @@ const words: readonly Case[] = [
   ],
   ['ada', 'takes our taints away', allowed, spec('b2', { taints: [foreign] })],
   ['ada', 'moves a node to another room', allowed, label('b1', roomLabel, 'room-a')],
-  ['ada', 'writes what agents say', 'words', word('b1', 'unfenced-epoch', '999')],
-  ['ada', 'answers an un-fence', 'words', word('b1', 'unfence-answer', 'refused')],
-  ['bob', 'confirms a death, which is all he may', allowed, word('b1', 'confirm-dead', 'fence-7,bob')],
-  ['bob', 'asks for an un-fence', 'words', word('b1', 'unfence', 'true,bob')],
-  ['bob', 'moves a node to another room', 'words', label('b1', roomLabel, 'room-a')],
-  ['admin', 'writes what agents say', 'words', word('b1', 'agent', '{}')],
-  ['admin', 'confirms a death', allowed, word('b1', 'confirm-dead', 'fence-7,admin')],
+  ['ada', 'writes what agents write', 'nodes', ours('b1', 'unfenced-epoch', '999')],
+  ['ada', 'answers an un-fence', 'nodes', ours('b1', 'unfence-answer', 'rejected')],
+  ['bob', 'confirms a death, which is all he may', allowed, ours('b1', 'confirm-dead', 'fence-7,bob')],
+  ['bob', 'requests an un-fence', 'nodes', ours('b1', 'unfence', 'true,bob')],
+  ['bob', 'moves a node to another room', 'nodes', label('b1', roomLabel, 'room-a')],
+  ['admin', 'writes what agents write', 'nodes', ours('b1', 'agent', '{}')],
+  ['admin', 'confirms a death', allowed, ours('b1', 'confirm-dead', 'fence-7,admin')],
 ]
 
 const onNodes: readonly Case[] = [
-  ['agent a1', 'speaks for itself', allowed, word('a1', 'agent', '{}')],
-  ['agent a1', 'speaks for another agent', 'agent-nodes', word('b1', 'agent', '{}')],
-  ['agent a1', 'passes a confirmation on', allowed, word('b1', 'confirm-dead', 'fence-7,ada')],
-  ['agent a1', 'confirms fences to come', 'agent-nodes', word('b1', 'confirm-dead', 'fence-7,fence-8,ada')],
-  ['agent b1', 'confirms the death of its own node', 'agent-nodes', word('b1', 'confirm-dead', 'fence-7,ada')],
-  ['agent a1', 'passes an un-fence on', allowed, word('b1', 'unfence', 'true,ada')],
-  ['agent b1', 'passes the un-fence of its own node on', allowed, word('b1', 'unfence', 'true,ada')],
+  ['agent a1', 'writes its own addresses', allowed, ours('a1', 'agent', '{}')],
+  ['agent a1', 'writes those of another agent', 'agent-nodes', ours('b1', 'agent', '{}')],
+  ['agent a1', 'passes a confirmation on', allowed, ours('b1', 'confirm-dead', 'fence-7,ada')],
+  ['agent a1', 'confirms fences to come', 'agent-nodes', ours('b1', 'confirm-dead', 'fence-7,fence-8,ada')],
+  ['agent b1', 'confirms the death of its own node', 'agent-nodes', ours('b1', 'confirm-dead', 'fence-7,ada')],
+  ['agent a1', 'passes an un-fence on', allowed, ours('b1', 'unfence', 'true,ada')],
+  ['agent b1', 'passes the un-fence of its own node on', allowed, ours('b1', 'unfence', 'true,ada')],
   [
     'agent a1',
     'records an un-fence',
@@ -227,7 +227,7 @@ const onOthers: readonly Case[] = [
 describe.skipIf(isClusterSkipped())('admission', () => {
   let setting: Setting
   const policyOf = (verdict: Verdict): string => `ValidatingAdmissionPolicy 'roomfence-${verdict}' `
-  /** What the API server says of it: undefined when it takes it. */
+  /** How the API server refuses it: undefined when it takes it. */
   const answerTo = async (writer: Writer, act: Case[3]): Promise<string | undefined> => {
     const { writers } = setting
     return act(writers[writer]).then(
@@ -235,7 +235,7 @@ describe.skipIf(isClusterSkipped())('admission', () => {
       (error: unknown) => (error instanceof Error ? error.message : String(error)),
     )
   }
-  const all = [...words, ...onNodes, ...onPods, ...onOthers]
+  const all = [...byOthers, ...onNodes, ...onPods, ...onOthers]
 
   beforeAll(async () => {
     setting = await openSetting()
@@ -256,8 +256,8 @@ describe.skipIf(isClusterSkipped())('admission', () => {
   }
   const named = (cases: readonly Case[]) => cases.map((one) => [`${one[0]} ${one[1]}: ${one[2] ?? 'allowed'}`, one] as const)
 
-  test.each(named(words))('words on nodes: %s', async (_name, one) => play(one))
-  test.each(named(onNodes))('nodes: %s', async (_name, one) => play(one))
+  test.each(named(byOthers))('nodes, by others than agents: %s', async (_name, one) => play(one))
+  test.each(named(onNodes))('nodes, by agents: %s', async (_name, one) => play(one))
   test.each(named(onPods))('pods: %s', async (_name, one) => play(one))
   test.each(named(onOthers))('others: %s', async (_name, one) => play(one))
 
@@ -290,7 +290,7 @@ describe.skipIf(isClusterSkipped())('admission', () => {
   })
 
   test('a refusal says what to do', async () => {
-    const [, , , confirm] = words.find(([who, what]) => who === 'ci' && what === 'confirms a death') as Case
+    const [, , , confirm] = byOthers.find(([who, what]) => who === 'ci' && what === 'confirms a death') as Case
     expect(await answerTo('ci', confirm)).toContain('needs the verb confirm on fences.roomfence.io (ClusterRole roomfence-operator)')
   })
 

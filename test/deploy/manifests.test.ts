@@ -205,7 +205,7 @@ describe('the files', () => {
     expect(manifestFiles('.')).toEqual([
       '00-namespace.yaml',
       '10-rbac.yaml',
-      '12-people.yaml',
+      '12-roles.yaml',
       '15-admission.yaml',
       '20-config.yaml',
       '30-agent.yaml',

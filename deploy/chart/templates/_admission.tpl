@@ -12,7 +12,7 @@
     ? request.userInfo.extra['authentication.kubernetes.io/node-name'][0] : ''
 {{- end }}
 
-{{- define "roomfence.changedWords" -}}
+{{- define "roomfence.changedAnnotations" -}}
 - name: changed
   expression: >-
     (variables.before.map(key, key) + variables.after.filter(key, !(key in variables.before)))

@@ -2,15 +2,16 @@
 import { createKubeClient, type KubeClient } from '../../../src/kubernetes/client.ts'
 import { type PodView, podView, paths } from '../../../src/kubernetes/resources.ts'
 import { pause } from '../../../src/kubernetes/watch.ts'
-import { publishWord } from '../../../src/agent/membership-source.ts'
-import { askOnNode } from '../../../src/agent/unfence-request.ts'
-import { createCarrier } from '../../../src/failover/carry-out.ts'
-import { exampleRecord } from '../../../src/failover/examples.ts'
-import { ensureFence, writeFenceStatus } from '../../../src/failover/fence-object.ts'
-import { defaultFailoverConfig, type FailoverClock, type FenceOrder } from '../../../src/failover/order.ts'
-import { finishUnfence } from '../../../src/failover/start-unfence.ts'
-import type { Step } from '../../../src/failover/steps.ts'
-import { fencedTaint, immuneTolerations, outOfServiceTaint } from '../../../src/failover/taints.ts'
+import { publishWord } from '../../../src/agent/state/membership-source.ts'
+import { askOnNode } from '../../../src/agent/unfence/node-request.ts'
+import { createCarrier } from '../../../src/failover/run/carry-out.ts'
+import { defaultFailoverConfig, exampleRecord } from '../../failover/examples.ts'
+import { ensureFence, writeFenceStatus } from '../../../src/failover/fence/fence-object.ts'
+import type { FenceOrder } from '../../../src/failover/fence/order.ts'
+import type { FailoverClock } from '../../../src/failover/run/clock.ts'
+import { finishUnfence } from '../../../src/failover/unfence/unfence.ts'
+import type { Step } from '../../../src/failover/plan/steps.ts'
+import { fencedTaint, immuneTolerations, outOfServiceTaint } from '../../../src/failover/fence/taints.ts'
 import { clusterId, epoch, incarnation, nodeId, room } from '../../../src/protocol/ids.ts'
 import type { ApiObject } from '../api/client.ts'
 import { fenced, outOfService, type Setting } from './setting.ts'
@@ -81,7 +82,7 @@ export async function legitimateWrites(setting: Setting): Promise<readonly strin
     }
   }
   try {
-    await attempt('its word', async () => publishWord(client, nodeId('a1'), { incarnation: incarnation('i1'), addresses: [] }))
+    await attempt('its addresses', async () => publishWord(client, nodeId('a1'), { incarnation: incarnation('i1'), addresses: [] }))
     await attempt('a Fence and its status', async () => {
       const { fence } = await ensureFence(client, order)
       await writeFenceStatus(client, fence, { ...fence.status, phase: 'Acting', carriedOutBy: 'a1' })
@@ -106,7 +107,7 @@ export async function legitimateWrites(setting: Setting): Promise<readonly strin
     await writers.admin.patch(paths.node('a1'), { spec: { taints: [fenced, outOfService] } })
     for (const node of ['b1', 'b2', 'a1'].map(nodeId)) {
       await finishUnfence({
-        fenceId: node === 'b2' ? 'fence-7' : 'fence-12',
+        fencedIn: epoch(node === 'b2' ? 7 : 12),
         nodes: [node],
         by: 'ada',
         client,

@@ -1,4 +1,4 @@
-/** A real control plane with deploy/'s policies, nodes, pods and the people and programs that write on them. Nothing runs on the nodes. */
+/** A real control plane with deploy/'s policies, nodes, pods and the operators and programs that write on them. Nothing runs on the nodes. */
 import { type ApiClient, apiClient } from '../api/client.ts'
 import { type ControlPlane, ensureNamespace, startControlPlane } from '../control-plane/start.ts'
 import { allManifests, applyManifests } from '../../deploy/manifests.ts'
