@@ -202,7 +202,14 @@ describe('the files', () => {
   })
 
   test('that kubectl applies with deploy/ come in an order that works', () => {
-    expect(manifestFiles('.')).toEqual(['00-namespace.yaml', '10-rbac.yaml', '20-config.yaml', '30-agent.yaml'])
+    expect(manifestFiles('.')).toEqual([
+      '00-namespace.yaml',
+      '10-rbac.yaml',
+      '12-roles.yaml',
+      '15-admission.yaml',
+      '20-config.yaml',
+      '30-agent.yaml',
+    ])
   })
 
   test('of the examples hold no secret', () => {

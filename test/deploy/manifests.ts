@@ -52,7 +52,7 @@ export function manifest(kind: string, name: string): Manifest {
 function collectionOf({ apiVersion, kind, metadata }: Manifest): string {
   const root = apiVersion.includes('/') ? `/apis/${apiVersion}` : `/api/${apiVersion}`
   const space = metadata.namespace === undefined ? '' : `/namespaces/${metadata.namespace}`
-  return `${root}${space}/${kind.toLowerCase()}s`
+  return `${root}${space}/${kind.toLowerCase().replace(/y$/, 'ie')}s`
 }
 
 export interface Applied {

@@ -85,6 +85,18 @@ export const builtInResources: readonly Resource[] = [
   resource('rbac.authorization.k8s.io/v1', 'rolebindings', 'RoleBinding'),
   resource('rbac.authorization.k8s.io/v1', 'clusterroles', 'ClusterRole', cluster),
   resource('rbac.authorization.k8s.io/v1', 'clusterrolebindings', 'ClusterRoleBinding', cluster),
+  // Stored and not enforced: their conditions are in CEL. test/cluster/admission.test.ts asks a real kube-apiserver.
+  resource('admissionregistration.k8s.io/v1', 'validatingadmissionpolicies', 'ValidatingAdmissionPolicy', {
+    ...cluster,
+    ...strict,
+    hasStatus: true,
+    hasGeneration: true,
+  }),
+  resource('admissionregistration.k8s.io/v1', 'validatingadmissionpolicybindings', 'ValidatingAdmissionPolicyBinding', {
+    ...cluster,
+    ...strict,
+    hasGeneration: true,
+  }),
   resource('apiextensions.k8s.io/v1', 'customresourcedefinitions', 'CustomResourceDefinition', {
     ...cluster,
     ...strict,

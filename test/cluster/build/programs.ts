@@ -8,13 +8,15 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { accessSync, constants, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs'
+import { accessSync, constants, existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 
 interface Build {
-  readonly source: 'kube' | 'kubevirt'
+  readonly source: 'kube' | 'kubevirt' | 'helm'
+  /** A program of another module, where `source` has none of its own. */
+  readonly module?: string
   readonly ldflags: string
   readonly programs: readonly string[]
   readonly duration: string
@@ -31,6 +33,14 @@ const kubevirt: Build = {
   source: 'kubevirt',
   ldflags: '',
   programs: ['virt-controller', 'virt-api', 'kubevirt-objects'],
+  duration: 'about 3 minutes on two cores',
+}
+
+const helm: Build = {
+  source: 'helm',
+  module: 'helm.sh/helm/v4/cmd/helm',
+  ldflags: '-X helm.sh/helm/v4/internal/version.version=v4.3.2',
+  programs: ['helm'],
   duration: 'about 3 minutes on two cores',
 }
 
@@ -53,7 +63,8 @@ const sourceDirectory = (build: Build): string => join(import.meta.dirname, buil
 
 /** Same sources and flags, same name: an older build is never taken for a newer one. */
 const binaryName = (build: Build): string => {
-  const source = ['go.mod', 'main.go'].map((file) => readFileSync(join(sourceDirectory(build), file), 'utf8')).join('')
+  const files = ['go.mod', 'main.go'].map((file) => join(sourceDirectory(build), file)).filter((file) => existsSync(file))
+  const source = files.map((file) => readFileSync(file, 'utf8')).join('')
   return `${build.source}-${createHash('sha256').update(`${source}${build.ldflags}\n`).digest('hex').slice(0, 12)}`
 }
 
@@ -61,11 +72,11 @@ const compile = async (build: Build, target: string, tell: (line: string) => voi
   if (spawnSync('go', ['version']).status !== 0)
     throw new Error(
       `the cluster tests need ${build.programs.join(', ')}: put Go 1.26 or newer on PATH and they are built once (${build.duration}), ` +
-        'or set KUBEBUILDER_ASSETS to a folder that has them; ROOMFENCE_SKIP_CLUSTER=1 skips these tests outside CI',
+        `or set ${build === helm ? 'HELM to the program' : 'KUBEBUILDER_ASSETS to a folder that has them'}; ROOMFENCE_SKIP_CLUSTER=1 skips these tests outside CI`,
     )
   tell(`building ${build.programs.join(', ')} (${build.duration}, once)`)
   const partial = `${target}.${process.pid}`
-  const args = ['build', '-v', '-trimpath', '-ldflags', `-s -w ${build.ldflags}`, '-o', partial, '.']
+  const args = ['build', '-v', '-trimpath', '-ldflags', `-s -w ${build.ldflags}`, '-o', partial, build.module ?? '.']
   const go = spawn('go', args, {
     cwd: sourceDirectory(build),
     env: { ...process.env, CGO_ENABLED: '0', GOFLAGS: '-mod=readonly' },
@@ -105,11 +116,14 @@ const builtDirectory = async (build: Build, tell: (line: string) => void): Promi
   return bin
 }
 
+const tellOnStderr = (line: string): void => void process.stderr.write(`control plane programs: ${line}\n`)
+
+/** Helm by `HELM`, else built and kept. */
+export const helmProgram = async (tell: (line: string) => void = tellOnStderr): Promise<string> =>
+  process.env['HELM'] || join(await builtDirectory(helm, tell), 'helm')
+
 /** Finds or builds the programs. Errors say what is missing and what to do. */
-export const controlPlanePrograms = async (
-  withKubeVirt: boolean,
-  tell: (line: string) => void = (line) => process.stderr.write(`control plane programs: ${line}\n`),
-): Promise<Programs> => {
+export const controlPlanePrograms = async (withKubeVirt: boolean, tell: (line: string) => void = tellOnStderr): Promise<Programs> => {
   const places = new Map<string, string>()
   const assets = process.env['KUBEBUILDER_ASSETS'] || undefined
   for (const build of withKubeVirt ? [kube, kubevirt] : [kube]) {
