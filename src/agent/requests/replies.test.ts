@@ -18,7 +18,7 @@ describe("a person's word of a room", () => {
     const made = agent('b1', { durable: { membership: fencing(first, 'a1', 'a2') } })
     expect(answerConfirmation(made.state, ofRoomA, LATER)).toMatchObject({
       isTaken: true,
-      text: 'the word of ada is the proof of the fence of a1, a2',
+      text: 'the confirmation of ada is the proof of the fence of a1, a2',
     })
   })
 
