@@ -166,7 +166,7 @@ function createReceiver({ node, onStranger }: TransportOptions, sender: Sender, 
         return
       }
       sessions.set(from, verdict.session)
-      if (verdict.needsNewNonce) sender.renewNonce()
+      if (verdict.isNonceUsedUp) sender.renewNonce()
       if (message.kind === 'hello') {
         // It knows our nonce and we now know its own: one answer, so that it may take ours for true as well.
         if (verdict.isNewLife) sender.sendHello(from, path, packet.senderNonce)

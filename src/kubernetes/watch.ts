@@ -93,16 +93,16 @@ interface Items<T> {
 
 function createItems<T>({ project, keyOf, onChange }: CollectionOptions<T>): Items<T> {
   let items = new Map<string, T>()
-  let served = true
-  let fresh = false
+  let isServed = true
+  let isFresh = false
   let markFresh: () => void = () => {}
   const whenFresh = new Promise<void>((resolve) => {
     markFresh = resolve
   })
   return {
     all: () => items,
-    isFresh: () => fresh,
-    isServed: () => served,
+    isFresh: () => isFresh,
+    isServed: () => isServed,
     whenFresh,
     markFresh,
     put: (item) => {
@@ -121,8 +121,8 @@ function createItems<T>({ project, keyOf, onChange }: CollectionOptions<T>): Ite
     },
     listed: (list) => {
       items = new Map(list?.map((item) => [keyOf(item), item]))
-      served = list !== undefined
-      fresh = true
+      isServed = list !== undefined
+      isFresh = true
       markFresh()
       onChange?.({ type: 'listed' })
     },

@@ -25,7 +25,7 @@ export function leave(world: World, node: SimNode, backMs: number): void {
       world.count('watchdogs closed')
       node.watchdogPlan += 1
       node.watchdogFiresAtMs = Infinity
-      node.holdsWatchdog = false
+      node.hasWatchdog = false
       const statement = statementOf(state)
       for (const { name } of world.nodes) if (name !== node.name) deliver(world, node, name, { kind: 'goodbye', statement })
       crashAgent(world, node, backMs * AWAY_FACTOR)

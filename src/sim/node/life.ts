@@ -55,8 +55,8 @@ export function crashAgent(world: World, node: SimNode, backMs: number): void {
   if (!node.state) return
   world.note(`${node.name} agent crashes`)
   // The kernel pets once when the process that holds the device dies (Linux, watchdog_release).
-  if (node.holdsWatchdog && node.watchdogFiresAtMs !== Infinity) petWatchdog(world, node, world.options.watchdogMs ?? 0)
-  node.holdsWatchdog = false
+  if (node.hasWatchdog && node.watchdogFiresAtMs !== Infinity) petWatchdog(world, node, world.options.watchdogMs ?? 0)
+  node.hasWatchdog = false
   node.state = undefined
   node.backlog = []
   node.life += 1
@@ -77,7 +77,7 @@ export function resetNode(world: World, node: SimNode, reason: string): void {
   node.boot += 1
   node.watchdogPlan += 1
   node.watchdogFiresAtMs = Infinity
-  node.holdsWatchdog = false
+  node.hasWatchdog = false
   node.starveLeft = 0
   node.isStarving = false
   node.hasBooted = false

@@ -3,7 +3,7 @@ import type { SimNode, World } from '../world/world.ts'
 
 export function petWatchdog(world: World, node: SimNode, watchdogMs: number): void {
   const plan = ++node.watchdogPlan
-  node.holdsWatchdog = true
+  node.hasWatchdog = true
   node.watchdogFiresAtMs = world.timeline.nowMs + watchdogMs / node.watchdogRate
   world.timeline.at(node.watchdogFiresAtMs, () => {
     if (node.watchdogPlan !== plan || !node.isPowered) return

@@ -122,7 +122,7 @@ function createNodes(options: WorldOptions, random: Random): SimNode[] {
         hasRest: false,
         clock: { sinceMs: 0, localMs: random.between(0, 1e6), rate: rate() },
         watchdogPlan: 0,
-        holdsWatchdog: false,
+        hasWatchdog: false,
         watchdogFiresAtMs: Infinity,
         watchdogRate: rate(),
         guard: 'none',

@@ -46,7 +46,7 @@ export interface SimNode {
   readonly clock: Clock
   watchdogPlan: number
   /** This life of the agent has opened the watchdog: its death pets once more. */
-  holdsWatchdog: boolean
+  hasWatchdog: boolean
   /** True ms; Infinity: not armed. */
   watchdogFiresAtMs: number
   watchdogRate: number
