@@ -42,7 +42,7 @@ export const whole = (defaultValue: number, text: string, minimum: number, maxim
 export const share = (defaultValue: number, text: string, from: number, to: number) =>
   field(z._default(z.number().check(z.minimum(from), z.maximum(to)), defaultValue), text, `a number from ${from} to ${to}`)
 
-export const yesOrNo = (defaultValue: boolean, text: string) => field(z._default(z.boolean(), defaultValue), text, 'true or false')
+export const yesOrNo = (isYesByDefault: boolean, text: string) => field(z._default(z.boolean(), isYesByDefault), text, 'true or false')
 
 export const oneOf = <const T extends readonly [string, ...string[]]>(values: T, defaultValue: T[number], text: string) =>
   field(z._default(z.enum(values), defaultValue as never), text, `one of ${values.join(', ')}`)

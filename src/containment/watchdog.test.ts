@@ -48,7 +48,7 @@ describe('a watchdog', () => {
 
   test('is armed by opening it, and each pet is one byte that is not the magic one', () => {
     const watchdog = opened()
-    expect([watchdog.timeoutMs, watchdog.canDisarm]).toEqual([5000, true])
+    expect([watchdog.timeoutMs, watchdog.mayDisarm]).toEqual([5000, true])
     expect(received()).toBeUndefined()
     expect([watchdog.pet(), watchdog.pet()]).toEqual([{ kind: 'written' }, { kind: 'written' }])
     expect(received()).toBe('\0\0')

@@ -30,7 +30,7 @@ export type Written = { readonly kind: 'written' } | { readonly kind: 'failed'; 
 export interface Watchdog {
   readonly timeoutMs: number
   /** False with `nowayout`: then only a reboot ends it. */
-  readonly canDisarm: boolean
+  readonly mayDisarm: boolean
   /** Puts the timer back to its start. Never blocks. Look at the permit immediately before, not earlier. */
   readonly pet: () => Written
   /**
@@ -51,7 +51,7 @@ export function openWatchdog(configuration: WatchdogConfiguration): Watchdog | u
   if (configuration.kind === 'none') return undefined
   const { device, timeoutFile, nowayoutFile } = configuration
   const timeoutMs = readTimeoutMs(timeoutFile)
-  const canDisarm = !isNowayout(nowayoutFile)
+  const mayDisarm = !isNowayout(nowayoutFile)
   const descriptor = open(device)
   let isOpen = true
   const write = (text: string): Written => {
@@ -73,10 +73,10 @@ export function openWatchdog(configuration: WatchdogConfiguration): Watchdog | u
   }
   return {
     timeoutMs,
-    canDisarm,
+    mayDisarm,
     pet: () => write('\0'),
     disarm: () => {
-      if (!canDisarm) return { kind: 'failed', reason: `${device} cannot be disarmed (nowayout): pet it until the node is shut down` }
+      if (!mayDisarm) return { kind: 'failed', reason: `${device} cannot be disarmed (nowayout): pet it until the node is shut down` }
       const written = write('V')
       if (written.kind === 'written') close()
       return written

@@ -76,10 +76,6 @@ export function applyEvent(state: EventsState, event: Event): EventsState {
   return event.object === 'resource' ? applyToResource(state, event) : applyToPart(state, event)
 }
 
-/** In the order and form of `parseStatus`. */
-export const mergedResources = ({ resources }: EventsState): readonly Resource[] =>
-  [...resources.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1))
-
 function applyToResource(state: EventsState, event: Event): EventsState {
   const { verb } = event
   if (verb === 'call' || verb === 'response' || verb === '-') throw refused(event.line, `${verb} resource`, 'known together')

@@ -27,6 +27,3 @@ export function planLoser({ resource, rejoining }: LoserView): NextStep<LoserCom
   }
   return { kind: 'done', outcome: 'Secondary' }
 }
-
-/** Resources of this node that are not verified harmless yet. Empty is the demotion's part of the `killed` proof. */
-export const notSecondary = (resources: readonly Resource[]): readonly Resource[] => resources.filter(({ role }) => role !== 'Secondary')

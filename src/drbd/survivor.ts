@@ -30,10 +30,6 @@ export interface SurvivorView {
   readonly nowMs: number
 }
 
-/** Whether every connection of this resource to the given nodes is StandAlone: this replica's part of the `storage` proof. */
-export const isDisconnectedFrom = ({ connections }: Resource, nodes: ReadonlySet<string>): boolean =>
-  connections.every(({ peer, connectionState }) => !nodes.has(peer) || connectionState === 'StandAlone')
-
 /**
  * The next step on a node that is *not* fenced. It stays right to ask when all is done: a reconnect that nobody here ordered (`drbdadm adjust`) is
  * undone while the fence stands, and a virtual machine that restarts finds its device unlocked.

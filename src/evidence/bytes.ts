@@ -8,7 +8,7 @@ export class MalformedBytes extends Error {
 /** 47 bits: what six bytes hold with a sign. */
 const LARGEST_COUNT = 2 ** 47 - 1
 
-export interface Writer {
+export interface ByteWriter {
   byte(value: number): void
   short(value: number): void
   /** A whole number within 47 bits, sign included. */
@@ -20,7 +20,7 @@ export interface Writer {
   bytes(): Buffer
 }
 
-export function writer(): Writer {
+export function writer(): ByteWriter {
   const parts: Uint8Array[] = []
   const sized = (size: number, fill: (part: Buffer) => void) => {
     const part = Buffer.alloc(size)
@@ -48,7 +48,7 @@ export function writer(): Writer {
   }
 }
 
-export interface Reader {
+export interface ByteReader {
   byte(): number
   short(): number
   count(): number
@@ -70,7 +70,7 @@ export function decodedUtf8(bytes: Uint8Array): string {
   }
 }
 
-export function reader(bytes: Buffer): Reader {
+export function reader(bytes: Buffer): ByteReader {
   let at = 0
   const raw = (size: number): Buffer => {
     if (at + size > bytes.length) throw new MalformedBytes('too short')

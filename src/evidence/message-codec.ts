@@ -7,7 +7,7 @@ import { deflateRawSync, inflateRawSync } from 'node:zlib'
 import * as z from 'zod/mini'
 import { type BootId, type Epoch, epoch, incarnation, nodeId } from '../protocol/ids.ts'
 import type { Ballot, DoorStatement, Message, Statement } from '../protocol/messages.ts'
-import { decodedUtf8, MalformedBytes, type Reader, reader, type Writer, writer } from './bytes.ts'
+import { decodedUtf8, MalformedBytes, type ByteReader, reader, type ByteWriter, writer } from './bytes.ts'
 import { acceptedSchema, addressSchema, ballotSchema, check, membershipSchema } from './membership-schema.ts'
 import { MOST_PAGES, type StorageEntry, type StorageReport } from './storage-report.ts'
 
@@ -60,7 +60,7 @@ function atLeast(value: number, least: number): number {
   return value
 }
 
-function writeStatement(out: Writer, statement: Statement): void {
+function writeStatement(out: ByteWriter, statement: Statement): void {
   out.text(statement.bootId)
   out.count(statement.watchdogMs ?? NO_WATCHDOG)
   out.count(statement.killedEpoch)
@@ -68,7 +68,7 @@ function writeStatement(out: Writer, statement: Statement): void {
   out.byte(flagsOf(statement.isInSync, statement.isLeaving, statement.isApiReachable, statement.isDryRun))
 }
 
-function readStatement(from: Reader): Statement {
+function readStatement(from: ByteReader): Statement {
   const bootId = from.text() as BootId
   const watchdogMs = atLeast(from.count(), NO_WATCHDOG)
   const killedEpoch = atLeast(from.count(), -1)
@@ -86,21 +86,21 @@ function readStatement(from: Reader): Statement {
   }
 }
 
-const readEpoch = (from: Reader): Epoch => epoch(atLeast(from.count(), -1))
+const readEpoch = (from: ByteReader): Epoch => epoch(atLeast(from.count(), -1))
 
-function writeBallot(out: Writer, ballot: Ballot): void {
+function writeBallot(out: ByteWriter, ballot: Ballot): void {
   out.count(ballot.round)
   out.text(ballot.node)
   out.text(ballot.incarnation)
 }
 
-const readBallot = (from: Reader): Ballot => ({
+const readBallot = (from: ByteReader): Ballot => ({
   round: atLeast(from.count(), 0),
   node: nodeId(from.text()),
   incarnation: incarnation(from.text()),
 })
 
-function writeDoors(out: Writer, doors: readonly DoorStatement[]): void {
+function writeDoors(out: ByteWriter, doors: readonly DoorStatement[]): void {
   if (doors.length > MOST_DOORS) throw new MalformedBytes(`${doors.length} doors`)
   out.short(doors.length)
   for (const door of doors) {
@@ -112,7 +112,7 @@ function writeDoors(out: Writer, doors: readonly DoorStatement[]): void {
   }
 }
 
-function readDoors(from: Reader): readonly DoorStatement[] {
+function readDoors(from: ByteReader): readonly DoorStatement[] {
   return Array.from({ length: from.short() }, () => {
     const node = nodeId(from.text())
     const ackedAgoMs = atLeast(from.real(), 0)
@@ -122,7 +122,7 @@ function readDoors(from: Reader): readonly DoorStatement[] {
   })
 }
 
-function writeEntry(out: Writer, entry: StorageEntry): void {
+function writeEntry(out: ByteWriter, entry: StorageEntry): void {
   out.text(entry.resource)
   out.text(entry.peer)
   out.short(
@@ -140,7 +140,7 @@ function writeEntry(out: Writer, entry: StorageEntry): void {
   )
 }
 
-function readEntry(from: Reader): StorageEntry {
+function readEntry(from: ByteReader): StorageEntry {
   const resource = from.text()
   const peer = from.text()
   const flag = flagsFrom(from.short(), 9)
@@ -159,7 +159,7 @@ function readEntry(from: Reader): StorageEntry {
   }
 }
 
-function readReport(from: Reader): StorageReport {
+function readReport(from: ByteReader): StorageReport {
   const reportEpoch = readEpoch(from)
   const sequence = atLeast(from.count(), 0)
   const page = from.short()
@@ -250,7 +250,7 @@ export function encodeMessage(message: WireMessage): Buffer {
   return out.bytes()
 }
 
-function decodeBinary(kind: Exclude<WireKind, JsonKind>, from: Reader): WireMessage {
+function decodeBinary(kind: Exclude<WireKind, JsonKind>, from: ByteReader): WireMessage {
   switch (kind) {
     case 'heartbeat':
       return { kind, sequence: atLeast(from.count(), 0), epoch: readEpoch(from), digest: from.text(), statement: readStatement(from) }

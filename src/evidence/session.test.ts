@@ -55,10 +55,10 @@ describe('a session', () => {
     let session = NEW_SESSION
     for (let life = 1; life <= MOST_RETIRED + 1; life++) {
       const verdict = judge(session, from(life, 1), own)
-      expect(verdict).toMatchObject({ kind: 'taken', needsNewNonce: false })
+      expect(verdict).toMatchObject({ kind: 'taken', isNonceUsedUp: false })
       if (verdict.kind === 'taken') session = verdict.session
     }
-    expect(judge(session, from(MOST_RETIRED + 2, 1), own)).toMatchObject({ kind: 'taken', needsNewNonce: true })
+    expect(judge(session, from(MOST_RETIRED + 2, 1), own)).toMatchObject({ kind: 'taken', isNonceUsedUp: true })
   })
 
   test('takes a packet without a nonce for nobody’s', () => {

@@ -49,7 +49,7 @@ const MASK = (1n << BigInt(WINDOW)) - 1n
  * seen before, or from a life that is over.
  */
 export type Verdict =
-  | { readonly kind: 'taken'; readonly session: Session; readonly isNewLife: boolean; readonly needsNewNonce: boolean }
+  | { readonly kind: 'taken'; readonly session: Session; readonly isNewLife: boolean; readonly isNonceUsedUp: boolean }
   | { readonly kind: 'unverified' | 'replayed' | 'retired' }
 
 export function judge(session: Session, packet: Pick<Packet, 'senderNonce' | 'receiverNonce' | 'counter'>, ownNonce: Nonce): Verdict {
@@ -62,17 +62,17 @@ export function judge(session: Session, packet: Pick<Packet, 'senderNonce' | 're
       kind: 'taken',
       session: { peerNonce: senderNonce, newest: counter, seen: 1n, retired: retired.slice(-MOST_RETIRED) },
       isNewLife: true,
-      needsNewNonce: retired.length > MOST_RETIRED,
+      isNonceUsedUp: retired.length > MOST_RETIRED,
     }
   }
   if (counter > session.newest) {
     const ahead = counter - session.newest
     const seen = ahead >= WINDOW ? 1n : ((session.seen << BigInt(ahead)) | 1n) & MASK
-    return { kind: 'taken', session: { ...session, newest: counter, seen }, isNewLife: false, needsNewNonce: false }
+    return { kind: 'taken', session: { ...session, newest: counter, seen }, isNewLife: false, isNonceUsedUp: false }
   }
   const behind = session.newest - counter
   if (behind >= WINDOW) return { kind: 'replayed' }
   const bit = 1n << BigInt(behind)
   if ((session.seen & bit) !== 0n) return { kind: 'replayed' }
-  return { kind: 'taken', session: { ...session, seen: session.seen | bit }, isNewLife: false, needsNewNonce: false }
+  return { kind: 'taken', session: { ...session, seen: session.seen | bit }, isNewLife: false, isNonceUsedUp: false }
 }

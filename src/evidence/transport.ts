@@ -33,12 +33,12 @@ export interface Received {
   readonly atMs: number
 }
 
-export type RefusalReason = PacketRefusal | 'self' | 'stranger' | 'wrong-path' | 'unverified' | 'replayed' | 'retired' | 'overtaken'
+export type ReceiveRefusal = PacketRefusal | 'self' | 'stranger' | 'wrong-path' | 'unverified' | 'replayed' | 'retired' | 'overtaken'
 
 export interface TransportStats {
   readonly sent: number
   readonly received: number
-  readonly refused: { readonly [R in RefusalReason]?: number }
+  readonly refused: { readonly [R in ReceiveRefusal]?: number }
   readonly unsent: { readonly [R in UnsentReason]?: number }
 }
 
@@ -49,7 +49,7 @@ export interface TransportOptions {
   readonly keys: Pick<KeyRing, 'current' | 'accepted'>
   /** Monotonic ms. */
   readonly clock: () => number
-  readonly onRefused?: (reason: RefusalReason, from: NodeId | undefined, path: string) => void
+  readonly onRefused?: (reason: ReceiveRefusal, from: NodeId | undefined, path: string) => void
   readonly onUnsent?: (reason: UnsentReason, to: NodeId, cause?: unknown) => void
   /**
    * A node that is no peer asks to join. Authenticated, but it may be a replay: add its addresses with `setPeers`, then its next `join` is
@@ -85,7 +85,7 @@ function bound(path: ListenPath): Promise<Socket> {
 export async function createTransport(options: TransportOptions): Promise<Transport> {
   const { node, paths, keys, clock } = options
   const sockets = await boundAll(paths)
-  const refused: { [R in RefusalReason]?: number } = {}
+  const refused: { [R in ReceiveRefusal]?: number } = {}
   const refuse: Refuse = (reason, from, path) => {
     refused[reason] = (refused[reason] ?? 0) + 1
     options.onRefused?.(reason, from, path)
@@ -133,7 +133,7 @@ async function boundAll(paths: readonly ListenPath[]): Promise<ReadonlyMap<strin
   return sockets
 }
 
-type Refuse = (reason: RefusalReason, from: NodeId | undefined, path: string) => void
+type Refuse = (reason: ReceiveRefusal, from: NodeId | undefined, path: string) => void
 
 interface Receiver {
   take(packet: Packet, path: string, atMs: number): void
@@ -166,7 +166,7 @@ function createReceiver({ node, onStranger }: TransportOptions, sender: Sender, 
         return
       }
       sessions.set(from, verdict.session)
-      if (verdict.needsNewNonce) sender.renewNonce()
+      if (verdict.isNonceUsedUp) sender.renewNonce()
       if (message.kind === 'hello') {
         // It knows our nonce and we now know its own: one answer, so that it may take ours for true as well.
         if (verdict.isNewLife) sender.sendHello(from, path, packet.senderNonce)

@@ -154,8 +154,8 @@ async function send(
   signal: AbortSignal,
   may?: () => boolean,
 ): Promise<Response> {
-  const attempt = async (reread: boolean): Promise<Response> => {
-    const authorization = await credentials.authorization(reread)
+  const attempt = async (isRefused: boolean): Promise<Response> => {
+    const authorization = await credentials.authorization(isRefused)
     const init: RequestInit = {
       method: call.method,
       agent: through,
@@ -305,9 +305,9 @@ function parseAnswer(call: Call, text: string): unknown {
   }
 }
 
-function networkError(call: Call, cause: unknown, aborted: boolean, timedOutAfterMs: number | undefined): KubeError {
+function networkError(call: Call, cause: unknown, isAborted: boolean, timedOutAfterMs: number | undefined): KubeError {
   const detail = { method: call.method, path: call.path, status: 0, cause }
-  if (aborted) return new KubeError('aborted', `${call.method} ${call.path}: stopped by us`, { ...detail, reason: 'Aborted' })
+  if (isAborted) return new KubeError('aborted', `${call.method} ${call.path}: stopped by us`, { ...detail, reason: 'Aborted' })
   if (timedOutAfterMs !== undefined) {
     return new KubeError('timeout', `${call.method} ${call.path}: no answer within ${timedOutAfterMs} ms`, {
       ...detail,

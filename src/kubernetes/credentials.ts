@@ -26,8 +26,8 @@ export interface Credentials {
   readonly key?: Buffer
   readonly serverName?: string
   readonly skipTlsVerify: boolean
-  /** The value of the Authorization header now; `reread` after a 401, because a projected token is replaced while we run. */
-  authorization(reread: boolean): Promise<string | undefined>
+  /** The value of the Authorization header now; `isRefused` after a 401, because a projected token is replaced while we run. */
+  authorization(isRefused: boolean): Promise<string | undefined>
 }
 
 const SERVICE_ACCOUNT_FOLDER = '/var/run/secrets/kubernetes.io/serviceaccount'
@@ -167,9 +167,9 @@ function pluginAuthorization(file: string, context: string): Credentials['author
 function tokenFile(path: string): Credentials['authorization'] {
   let token: string | undefined
   let usesLeft = 0
-  return async (reread) => {
+  return async (isRefused) => {
     // 100 uses of one reading: cheap, and a token that was replaced is picked up long before the old one ends.
-    if (token === undefined || reread || usesLeft-- <= 0) {
+    if (token === undefined || isRefused || usesLeft-- <= 0) {
       token = readBytes(path, 'the service account token').toString('utf8').trim()
       usesLeft = 100
     }

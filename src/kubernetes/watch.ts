@@ -93,16 +93,16 @@ interface Items<T> {
 
 function createItems<T>({ project, keyOf, onChange }: CollectionOptions<T>): Items<T> {
   let items = new Map<string, T>()
-  let served = true
-  let fresh = false
+  let isServed = true
+  let isFresh = false
   let markFresh: () => void = () => {}
   const whenFresh = new Promise<void>((resolve) => {
     markFresh = resolve
   })
   return {
     all: () => items,
-    isFresh: () => fresh,
-    isServed: () => served,
+    isFresh: () => isFresh,
+    isServed: () => isServed,
     whenFresh,
     markFresh,
     put: (item) => {
@@ -121,8 +121,8 @@ function createItems<T>({ project, keyOf, onChange }: CollectionOptions<T>): Ite
     },
     listed: (list) => {
       items = new Map(list?.map((item) => [keyOf(item), item]))
-      served = list !== undefined
-      fresh = true
+      isServed = list !== undefined
+      isFresh = true
       markFresh()
       onChange?.({ type: 'listed' })
     },
@@ -153,7 +153,7 @@ async function keepCurrent<T>(options: CollectionOptions<T>, items: Items<T>, st
       onEnding?.('closed', undefined)
       // A server that closes at once must not be asked in a tight loop.
       if (performance.now() - startedMs > 1_000) retryMs = FIRST_PAUSE_MS
-      else await sleep(retryMs, stopping)
+      else await sleepUnless(retryMs, stopping)
     } catch (error) {
       if (stopping.aborted) return
       if (relisting.signal().aborted) continue
@@ -165,7 +165,7 @@ async function keepCurrent<T>(options: CollectionOptions<T>, items: Items<T>, st
       onEnding?.(ending, typed)
       if (ending === 'absent') items.listed(undefined)
       if (ending !== 'broken' && ending !== 'throttled') resourceVersion = undefined
-      await sleep(
+      await sleepUnless(
         ending === 'absent' ? LONGEST_PAUSE_MS : (typed.retryAfterMs ?? (ending === 'expired' ? 0 : retryMs)),
         AbortSignal.any([stopping, relisting.signal()]),
       )
@@ -304,7 +304,7 @@ function watchError(path: string, line: WatchLine): KubeError {
 }
 
 /** Resolves early when stopped. */
-export function sleep(ms: number, signal: AbortSignal): Promise<void> {
+export function sleepUnless(ms: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted || ms <= 0) return Promise.resolve()
   return new Promise((resolve) => {
     const done = (): void => {

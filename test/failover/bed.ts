@@ -4,7 +4,7 @@ import { parse } from 'yaml'
 import { type ApiServer, startApiServer } from '../../src/demo/apiserver/server.ts'
 import { createTestbed, eventually, type Testbed } from '../../src/demo/cluster/testbed.ts'
 import { createKubeClient, type KubeClient } from '../../src/kubernetes/client.ts'
-import { sleep } from '../../src/kubernetes/watch.ts'
+import { sleepUnless } from '../../src/kubernetes/watch.ts'
 import { clusterId, epoch, nodeId, room } from '../../src/protocol/ids.ts'
 import type { FailoverInput } from '../../src/failover/run/executing.ts'
 import { type Failover, startFailover } from '../../src/failover/run/failover.ts'
@@ -26,7 +26,7 @@ export interface FailoverBed extends Testbed {
 export const testClock: FailoverClock = {
   nowMs: () => performance.now(),
   isoTime: () => new Date().toISOString(),
-  sleep: sleep,
+  sleep: sleepUnless,
 }
 
 export const allProved: Proofs = {

@@ -28,10 +28,10 @@ interface Story {
   readonly planned: readonly (readonly [atMs: number, ...faults: readonly Fault[]])[]
   readonly strikes?: readonly (readonly [moment: Moment, nth: number, ...faults: readonly Fault[]])[]
   readonly untilMs: number
-  readonly endsUnrepaired?: true
+  readonly isLeftUnrepaired?: true
 }
 
-export function scheduleOf(seed: number, { options, timings, planned, strikes = [], untilMs, endsUnrepaired }: Story): Schedule {
+export function scheduleOf(seed: number, { options, timings, planned, strikes = [], untilMs, isLeftUnrepaired }: Story): Schedule {
   return {
     options: {
       seed,
@@ -50,7 +50,7 @@ export function scheduleOf(seed: number, { options, timings, planned, strikes = 
     strikes: strikes.flatMap(([moment, nth, ...faults]) => faults.map((fault): Strike => ({ moment, nth, fault }))),
     untilMs,
     finale: null,
-    ...(endsUnrepaired && { endsUnrepaired }),
+    ...(isLeftUnrepaired && { isLeftUnrepaired }),
   }
 }
 
@@ -278,7 +278,7 @@ export const hostStoodStill: DirectedSchedule = (seed) =>
     options: { nodesOfRooms: [1, 1], vms: 0, watchdogMs: 5_000 },
     planned: [[11_000 + 7 * seed, { kind: 'stop', target: 'a1', forMs: 1_300, isDeaf: true }]],
     untilMs: 13_000,
-    endsUnrepaired: true,
+    isLeftUnrepaired: true,
   })
 
 /**
@@ -371,5 +371,5 @@ export const rememberedFromBefore: DirectedSchedule = (seed) =>
     ],
     strikes: [['chosen', 1, ...cut('a', 'witness')]],
     untilMs: 24_000,
-    endsUnrepaired: true,
+    isLeftUnrepaired: true,
   })

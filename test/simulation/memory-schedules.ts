@@ -15,7 +15,7 @@ export const watchdogOfBefore: DirectedSchedule = (seed) =>
       [34_000 + 10 * seed, ...cut('a1', 'a', 'b', 'witness', 'api')],
     ],
     untilMs: 52_000,
-    endsUnrepaired: true,
+    isLeftUnrepaired: true,
   })
 
 /** The witness is restored, comes back as another incarnation, and is restored again, to a backup of before that, just when room a has won. */
@@ -30,7 +30,7 @@ export const bornTwice: DirectedSchedule = (seed) =>
     ],
     strikes: [['chosen', 1, ...cut('a', 'witness'), { kind: 'witness', how: 'restore-earlier' }]],
     untilMs: 45_000,
-    endsUnrepaired: true,
+    isLeftUnrepaired: true,
   })
 
 /** Room b is let back and votes; then a1, one of the two whose votes let it, loses its disk, and all agents are restarted: nobody can say again what is installed. */

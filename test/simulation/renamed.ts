@@ -3,7 +3,7 @@
  *   node test/simulation/traces.main.ts NEW, in the tree of before: ... OLD; then node test/simulation/traces.main.ts --compare OLD NEW
  */
 export const renamed: readonly (readonly [string, string])[] = [
-  ['quarantine: in quarantine for ', 'quarantine: in quarantine for '],
+  ['let-back: waits ', 'quarantine: in quarantine for '],
   [
     ' s until whatever is still done for its fence has certainly ended',
     ' s, until whatever is still done for its fence has certainly ended',
@@ -11,11 +11,11 @@ export const renamed: readonly (readonly [string, string])[] = [
   ['let-back: the wait is over;', 'quarantine: the quarantine is over;'],
   ['told-fenced:', 'own-fence:'],
   ['"kind":"brake","isPaused":', '"kind":"suspension","isSuspended":'],
-  ['fencing is suspended by', 'fencing is suspended by'],
-  ['that an operator named', 'that an operator named'],
-  ['until an operator picks one', 'until an operator picks one'],
-  ['the witness has ', 'the witness has '],
-  ['that the witness has', 'that the witness has'],
-  ['or an operator: kubectl', 'or an operator: kubectl'],
-  ['(freeze mode, its own statement that it killed, or', '(freeze mode, its own statement that it killed, or'],
+  ['fencing is paused by', 'fencing is suspended by'],
+  ['that a person named', 'that an operator named'],
+  ['until a person picks one', 'until an operator picks one'],
+  ['the witness holds ', 'the witness has '],
+  ['that the witness holds', 'that the witness has'],
+  ['or a person: kubectl', 'or an operator: kubectl'],
+  ['(freeze mode, power off, its own word, or', '(freeze mode, its own statement that it killed, or'],
 ]

@@ -3,7 +3,7 @@ import type { Configuration } from '../../config/schema.ts'
 import type { StorageEntry } from '../../evidence/storage-report.ts'
 import { fenceId } from '../../failover/fence/names.ts'
 import type { KubeClient } from '../../kubernetes/client.ts'
-import { sleep } from '../../kubernetes/watch.ts'
+import { sleepUnless } from '../../kubernetes/watch.ts'
 import type { Log } from '../../observe/log.ts'
 import type { Metrics } from '../../observe/metrics.ts'
 import { coordinator } from '../../protocol/contact.ts'
@@ -73,7 +73,7 @@ const nobody: ReadonlySet<number> = new Set()
 
 export function createFences(options: FencesOptions): Fences {
   const { nowMs, metrics, configuration } = options
-  const clock = { nowMs, isoTime: () => new Date().toISOString(), sleep }
+  const clock = { nowMs, isoTime: () => new Date().toISOString(), sleep: sleepUnless }
   const stopping = new AbortController()
   /** Of the fences that were learned in this life of the agent. */
   const learned = new Map<number, { readonly reason: string; readonly atMs: number }>()

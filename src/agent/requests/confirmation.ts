@@ -2,7 +2,7 @@
 import { confirmDeadAnnotation, fenceId } from '../../failover/fence/names.ts'
 import type { KubeClient } from '../../kubernetes/client.ts'
 import { isKubeError } from '../../kubernetes/errors.ts'
-import { sleep } from '../../kubernetes/watch.ts'
+import { sleepUnless } from '../../kubernetes/watch.ts'
 import { nodeView, paths } from '../../kubernetes/resources.ts'
 import type { NodeId } from '../../protocol/ids.ts'
 import { memberOf } from '../../protocol/membership.ts'
@@ -44,6 +44,6 @@ export async function writeConfirmation(
       if (isKubeError(error, 'not-found')) return
       log.warn({ error, node }, `${by} confirmed ${node} dead, and that is not on its Node yet: other agents do not know it`)
     }
-    await sleep(RETRY_MS, signal)
+    await sleepUnless(RETRY_MS, signal)
   }
 }

@@ -1,7 +1,8 @@
 /** A small cluster for tests: hosts whose power and link can be switched, and a wait for what must become true. */
 import { createStore, type Store } from '../apiserver/store.ts'
 import { type Cluster, type ClusterOptions, startCluster } from './controllers.ts'
-import type { NodeHost, PodToStart } from './node-host.ts'
+import type { Pod as PodToStart } from '../nodes/node.ts'
+import type { NodeHost } from './node-host.ts'
 import type { Pod } from './objects.ts'
 
 export interface TestHost extends NodeHost {

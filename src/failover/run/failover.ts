@@ -4,7 +4,7 @@
  * Two agents may do this at once, or one after the other died at any point: every step is idempotent and carries the uid or version it means.
  */
 import { isTransient, KubeError } from '../../kubernetes/errors.ts'
-import { sleep } from '../../kubernetes/watch.ts'
+import { sleepUnless } from '../../kubernetes/watch.ts'
 import { worstFlapping } from '../brakes/flapping.ts'
 import { ensureFence, readPastFences, writeFenceStatus } from '../fence/fence-object.ts'
 import { emptyFenceStatus, type Fence, pastFence } from '../fence/fence.ts'
@@ -45,7 +45,7 @@ export function startFailover(input: FailoverInput): Failover {
   }
   /** Sleeps until poked or stopped, but never less than a breath: a burst of watch events makes one plan, not fifty. */
   const rest = async (ms: number): Promise<void> => {
-    await sleep(20, stopping.signal)
+    await sleepUnless(20, stopping.signal)
     if (!isPoked && ms > 20) {
       const waking = new AbortController()
       wake = () => {

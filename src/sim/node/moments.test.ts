@@ -25,7 +25,7 @@ function logOf(moment: Moment, fault: Fault, faults: readonly Fault[] = cutOff):
     strikes: [{ moment, nth: 1, fault }],
     untilMs: 20_000,
     finale: null,
-    endsUnrepaired: true,
+    isLeftUnrepaired: true,
   }
   const { log, violations } = runSchedule(schedule, true)
   expect(violations).toEqual([])

@@ -33,7 +33,7 @@ export function runSchedule(schedule: Schedule, isTracing = false, checkpoints: 
   for (const checkpoint of checkpoints) world.timeline.at(checkpoint.atMs, () => void unmet.push(...checkpoint.unmet(world)))
   let stallMs = 0
   world.timeline.runUntil(schedule.untilMs)
-  if (world.observer.violations.length === 0 && schedule.endsUnrepaired !== true) stallMs = afterwards(world)
+  if (world.observer.violations.length === 0 && schedule.isLeftUnrepaired !== true) stallMs = afterwards(world)
   return {
     violations: world.observer.violations,
     counts: world.counts,

@@ -35,7 +35,7 @@ export function findScenario(name: string): Scenario | undefined {
       strikes: [],
       untilMs,
       finale: null,
-      ...(repair ? {} : { endsUnrepaired: true }),
+      ...(repair ? {} : { isLeftUnrepaired: true }),
     },
   }
 }

@@ -138,7 +138,7 @@ export interface Schedule {
   /** How it is lost: its power, or all its links while its nodes run on; power where it is not said. */
   readonly finaleHow?: 'power' | 'cut'
   /** A scenario that ends as it is. */
-  readonly endsUnrepaired?: boolean
+  readonly isLeftUnrepaired?: boolean
 }
 
 export const hostileTimings: Timings = {

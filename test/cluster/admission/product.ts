@@ -1,13 +1,13 @@
 /** What the agent writes, by its own code, with the token of the agent on a1. */
 import { createKubeClient, type KubeClient } from '../../../src/kubernetes/client.ts'
 import { type PodView, podView, paths } from '../../../src/kubernetes/resources.ts'
-import { pause } from '../../../src/kubernetes/watch.ts'
-import { publishWord } from '../../../src/agent/state/membership-source.ts'
-import { askOnNode } from '../../../src/agent/unfence/node-request.ts'
-import { createCarrier } from '../../../src/failover/run/carry-out.ts'
+import { sleepUnless } from '../../../src/kubernetes/watch.ts'
+import { publishIdentity } from '../../../src/agent/state/membership-source.ts'
+import { writeUnfenceRequest } from '../../../src/agent/unfence/node-request.ts'
+import { createExecutor } from '../../../src/failover/run/execute.ts'
 import { defaultFailoverConfig, exampleRecord } from '../../failover/examples.ts'
 import { ensureFence, writeFenceStatus } from '../../../src/failover/fence/fence-object.ts'
-import type { FenceOrder } from '../../../src/failover/fence/order.ts'
+import type { CommittedFence } from '../../../src/failover/fence/committed-fence.ts'
 import type { FailoverClock } from '../../../src/failover/run/clock.ts'
 import { finishUnfence } from '../../../src/failover/unfence/unfence.ts'
 import type { Step } from '../../../src/failover/plan/steps.ts'
@@ -16,8 +16,8 @@ import { clusterId, epoch, incarnation, nodeId, room } from '../../../src/protoc
 import type { ApiObject } from '../api/client.ts'
 import { fenced, outOfService, type Setting } from './setting.ts'
 
-const clock: FailoverClock = { nowMs: () => performance.now(), isoTime: () => new Date().toISOString(), sleep: pause }
-const order: FenceOrder = {
+const clock: FailoverClock = { nowMs: () => performance.now(), isoTime: () => new Date().toISOString(), sleep: sleepUnless }
+const order: CommittedFence = {
   id: 'fence-12',
   epoch: epoch(12),
   clusterId: clusterId('test'),
@@ -82,13 +82,13 @@ export async function legitimateWrites(setting: Setting): Promise<readonly strin
     }
   }
   try {
-    await attempt('its addresses', async () => publishWord(client, nodeId('a1'), { incarnation: incarnation('i1'), addresses: [] }))
+    await attempt('its addresses', async () => publishIdentity(client, nodeId('a1'), { incarnation: incarnation('i1'), addresses: [] }))
     await attempt('a Fence and its status', async () => {
       const { fence } = await ensureFence(client, order)
       await writeFenceStatus(client, fence, { ...fence.status, phase: 'Acting', carriedOutBy: 'a1' })
     })
     const done: string[] = []
-    const carrier = createCarrier({
+    const carrier = createExecutor({
       client,
       config: defaultFailoverConfig,
       clock,
@@ -102,7 +102,7 @@ export async function legitimateWrites(setting: Setting): Promise<readonly strin
     for (const step of wanted) await carrier.run([{ name: step.key, barrier: false, steps: [step] }])
     refused.push(...wanted.map(({ key }) => `${key} done`).filter((line) => !done.includes(line)))
     const log = { warn: (fields: { readonly error?: Error }, text: string) => refused.push(`${text}: ${String(fields.error?.message)}`) }
-    await askOnNode(nodeId('b1'), 'true,ada', { client, signal, log: log as never })
+    await writeUnfenceRequest(nodeId('b1'), 'true,ada', { client, signal, log: log as never })
     // Of another node, and of its own after the API server was set back.
     await writers.admin.patch(paths.node('a1'), { spec: { taints: [fenced, outOfService] } })
     for (const node of ['b1', 'b2', 'a1'].map(nodeId)) {
