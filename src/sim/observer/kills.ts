@@ -47,14 +47,14 @@ export function checkOrdered(world: World, vm: number, from: number): void {
  * A reset kills as well. Without a fence it is right only where the agent was not able to contain or to pet: it was stopped, dead or without its disk, or
  * something could not be paused, within the last time that a pause and a watchdog may take. With a permit nothing is left to pause.
  */
-export function checkKilledByReset(world: World, node: SimNode, reason: string, hadPermit: boolean): void {
+export function checkKilledByReset(world: World, node: SimNode, reason: string, hasHadPermit: boolean): void {
   const isOwn = reason === 'watchdog' || reason.includes('not verified')
   if (!isOwn || isUnderFence(world, node)) return
   const { timings, watchdogMs } = world.options
   const withinMs = 2 * (timings.killMs + (watchdogMs ?? 0))
   const { nowMs } = world.timeline
   if (nowMs - node.wellSinceMs < withinMs || nowMs - node.stuckUntilMs < withinMs) return
-  if (hadPermit) return violate(world, 'reboot with permit', `${node.name} was reset (${reason}) while it had a permit`)
+  if (hasHadPermit) return violate(world, 'reboot with permit', `${node.name} was reset (${reason}) while it had a permit`)
   const live = world.copies.find(({ node: at, state }) => at === node.index && (state === 'running' || state === 'paused'))
   if (live)
     violate(

@@ -22,8 +22,8 @@ const settledMs = (world: World): number => {
   return permitMs + detectMs + 3 * (lingerMs + attemptMs)
 }
 
-export function checkReset(world: World, node: SimNode, reason: string, hadPermit: boolean): void {
-  checkKilledByReset(world, node, reason, hadPermit)
+export function checkReset(world: World, node: SimNode, reason: string, hasHadPermit: boolean): void {
+  checkKilledByReset(world, node, reason, hasHadPermit)
   const isAwake = world.timeline.nowMs - node.wellSinceMs > settledMs(world)
   if (reason !== 'watchdog' && !reason.includes('not verified')) return
   if (isAwake && node.stuckUntilMs < world.timeline.nowMs - 5_000) checkOutage(world, node, `reset (${reason})`)
