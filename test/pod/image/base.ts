@@ -74,7 +74,7 @@ export async function ensureBase(buildah: Buildah, image: string, archive: strin
   const isMade = existsSync(made) && readFileSync(made, 'utf8') === recipe
   if (isMade && (await buildah(['images', '--quiet', fullName(image)]).catch(() => '')) !== '') return
   try {
-    await buildah(['pull', '--quiet', fullName(image)], { limitMs: PULL_LIMIT_MS })
+    await buildah(['pull', '--quiet', '--policy', 'always', fullName(image)], { limitMs: PULL_LIMIT_MS })
     tell(`${image} is pulled`)
   } catch {
     tell(`no registry gives ${image}: debootstrap makes it from ${new URL(archive).host}`)
