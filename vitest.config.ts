@@ -8,7 +8,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
-          exclude: ['test/cluster/**', 'test/demo/**', 'test/simulation/**', 'node_modules/**'],
+          exclude: ['test/cluster/**', 'test/demo/**', 'test/pod/*.test.ts', 'test/simulation/**', 'node_modules/**'],
           testTimeout: 60_000,
           hookTimeout: 60_000,
           sequence: { groupOrder: 0 },
@@ -33,6 +33,17 @@ export default defineConfig({
           // Forty processes on real sockets and two cores: once in some fifty starts an agent did not come up in time. The first failure is printed.
           retry: 1,
           sequence: { groupOrder: 2 },
+          fileParallelism: false,
+        },
+      },
+      {
+        // The image of the Dockerfile and the manifests of deploy/ under runc: needs root.
+        test: {
+          name: 'pod',
+          include: ['test/pod/*.test.ts'],
+          testTimeout: 240_000,
+          hookTimeout: 900_000,
+          sequence: { groupOrder: 4 },
           fileParallelism: false,
         },
       },

@@ -34,6 +34,8 @@ function licencesOf(files: readonly string[]): string {
     .join(`\n${'-'.repeat(80)}\n\n`)
 }
 
+const versionOfPackage = (): string => (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version
+
 /** Writes the bundle, and the licences of what is in it beside it; returns the names of the files that went into the bundle. */
 export async function buildBundle(outfile: string): Promise<readonly string[]> {
   mkdirSync(dirname(outfile), { recursive: true })
@@ -48,6 +50,7 @@ export async function buildBundle(outfile: string): Promise<readonly string[]> {
     minify: true,
     keepNames: true,
     legalComments: 'none',
+    define: { BUNDLE_VERSION: JSON.stringify(versionOfPackage()) },
     metafile: true,
     // CommonJS packages inside an ES module still ask for `require`.
     banner: { js: `import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);` },

@@ -4,12 +4,12 @@ import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
 import type { OperatorRequest } from '../agent/requests/request.ts'
 
+/** Put in by the build of the bundle, beside which no package.json lies. */
+declare const BUNDLE_VERSION: string | undefined
+
 const version = (): string => {
-  try {
-    return (JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }).version
-  } catch {
-    return 'bundled'
-  }
+  if (typeof BUNDLE_VERSION === 'string') return BUNDLE_VERSION
+  return (JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }).version
 }
 
 /** Runs until a signal, then stops once; a second signal ends it at once. */

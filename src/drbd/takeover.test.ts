@@ -35,7 +35,7 @@ async function agentOf(end: End) {
   mkdirSync(folder, { recursive: true })
   const program = join(folder, 'drbdsetup')
   const events2 = [process.execPath, '--disable-warning=ExperimentalWarning', join(import.meta.dirname, '../demo/storage/events2.ts')]
-  writeFileSync(program, drbdsetupProgram({ kernelSocket: end.socket, events2 }), { mode: 0o755 })
+  writeFileSync(program, drbdsetupProgram({ kernelSocket: end.socket, lockFolder: folder, events2 }), { mode: 0o755 })
   const procDrbd = join(folder, 'proc-drbd')
   const usermodeHelperFile = join(folder, 'usermode_helper')
   writeFileSync(procDrbd, 'version: 9.2.18\n')

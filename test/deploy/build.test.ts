@@ -33,6 +33,11 @@ describe('the bundle', () => {
     expect(stdout).toMatch(/\bagent\b[^]*\bwitness\b[^]*\binit\b/)
   })
 
+  test('says the version of the package', () => {
+    const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
+    expect(run(['--version'])).toMatchObject({ status: 0, stdout: `${version}\n` })
+  })
+
   test.each(['agent', 'witness'])('loads all of the %s and stops at a configuration that is not there', (command) => {
     const { status, stderr } = run([command, '--config', '/nonexistent'])
     expect(status).toBe(1)

@@ -174,6 +174,11 @@ describe('the DaemonSet', () => {
     expect(agent.volumeMounts.find(({ name }) => name === 'kubelet')?.mountPropagation).toBe('HostToContainer')
   })
 
+  test('and init have one network and one source of names, so that what init reaches is what the agents reach', () => {
+    const network = ({ hostNetwork, dnsPolicy }: PodSpec): unknown => [hostNetwork, dnsPolicy]
+    expect(network(podOf(manifest('Job', 'roomfence-init')))).toEqual(network(podOf(daemonSet)))
+  })
+
   test('is not throttled', () => {
     expect(agent.resources.limits).toEqual({ memory: '256Mi' })
   })

@@ -1,6 +1,6 @@
 /** Nodes of the demo with real processes: power, watchdog, pods, volumes, and nothing left behind. */
 import { execFile, spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -335,6 +335,33 @@ describe('drbdsetup as a program', () => {
     await a.powerOff()
     await until(() => expect(exitCode).toBe(20))
     expect((await drbdsetup(a, 'status', '--json')).code).toBe(20)
+  })
+})
+
+describe('drbdsetup’s lock file', () => {
+  test('is there after a command that names a minor, for root alone, and after no other', async () => {
+    const { a } = await rooms()
+    for (const words of [['status'], ['net-options', 'pvc-1', '1', '--fencing=resource-and-stonith'], ['secondary', '--force', 'pvc-1']])
+      expect((await drbdsetup(a, ...words)).code).toBe(0)
+    expect(readdirSync(a.paths.locks)).toEqual([])
+    expect((await drbdsetup(a, 'resume-io', '1000')).code).toBe(0)
+    expect(readdirSync(a.paths.locks)).toEqual(['drbd-147-1000'])
+    expect(statSync(join(a.paths.locks, 'drbd-147-1000')).mode & 0o777).toBe(0o600)
+  })
+
+  test('that cannot be written keeps the command from being carried out', async () => {
+    const { a, b, observer } = await rooms()
+    await a.startPod(pod('one'))
+    await until(() => expect(acknowledged(observer)).toBeGreaterThan(0))
+    expect((await drbdsetup(b, 'disconnect', 'pvc-1', '0', '--force')).code).toBe(0)
+    await vi.waitFor(async () => expect(await diskOf(a)).toMatchObject({ frozen: true }), patience)
+    rmSync(a.paths.locks, { recursive: true })
+    const stderr = `open(${a.paths.locks}/drbd-147-1000): No such file or directory\n`
+    expect(await drbdsetup(a, 'resume-io', '1000')).toEqual({ code: 20, stdout: '', stderr })
+    expect(await diskOf(a)).toMatchObject({ frozen: true })
+    mkdirSync(a.paths.locks)
+    expect((await drbdsetup(a, 'resume-io', '1000')).code).toBe(0)
+    await vi.waitFor(async () => expect(await diskOf(a)).toMatchObject({ frozen: false }), patience)
   })
 })
 

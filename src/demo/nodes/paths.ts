@@ -13,6 +13,8 @@ export interface NodePaths {
   readonly kubelet: string
   /** Executable with drbdsetup's command line. */
   readonly drbdsetup: string
+  /** Stands for /var/lock, where drbdsetup keeps a file for each minor. */
+  readonly locks: string
   /** Stands for /proc/drbd: there as long as the kernel stand-in runs. */
   readonly procDrbd: string
   /** Stands for /sys/module/drbd/parameters/usermode_helper. */
@@ -36,6 +38,7 @@ export function nodePaths(directory: string): NodePaths {
     watchdogTimeout: join(directory, 'watchdog-timeout'),
     kubelet: join(directory, 'kubelet'),
     drbdsetup: join(directory, 'drbdsetup'),
+    locks: join(directory, 'lock'),
     procDrbd: join(directory, 'proc-drbd'),
     usermodeHelper: join(directory, 'usermode_helper'),
     kernelConfig: join(directory, 'kernel.json'),

@@ -237,7 +237,7 @@ writeFileSync(paths.kernelConfig, JSON.stringify(config.kernel))
 writeFileSync(paths.usermodeHelper, 'disabled\n')
 writeFileSync(
   paths.drbdsetup,
-  drbdsetupProgram({ kernelSocket: paths.kernelSocket, events2: [process.execPath, config.programs.events2] }),
+  drbdsetupProgram({ kernelSocket: paths.kernelSocket, lockFolder: paths.locks, events2: [process.execPath, config.programs.events2] }),
   { mode: 0o755 },
 )
 if (config.watchdogTimeoutSeconds !== undefined) {

@@ -56,7 +56,7 @@ const isExecutable = (path: string): boolean => {
   }
 }
 
-const cacheDirectory = (env: NodeJS.ProcessEnv = process.env): string =>
+export const cacheDirectory = (env: NodeJS.ProcessEnv = process.env): string =>
   env['ROOMFENCE_LAB_CACHE'] || join(env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'roomfence-lab')
 
 const sourceDirectory = (build: Build): string => join(import.meta.dirname, build.source)
