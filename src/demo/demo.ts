@@ -24,6 +24,8 @@ export interface DemoCommand {
   readonly break?: string
   readonly vms?: number
   readonly nodesARoom?: number
+  /** How roomfence is run, without its arguments: by default as the program that runs the demo. */
+  readonly program?: readonly string[]
 }
 
 export interface DemoResult {
@@ -81,7 +83,7 @@ export async function runDemo(command: DemoCommand, print: (line: string) => voi
       watchdogSeconds: played.watchdogSeconds,
       freeze: command.freeze && played.freeze && broken !== 'permits',
       broken,
-      program: agentProgram(main),
+      program: command.program ?? agentProgram(main),
       say,
     })
     const progress = startProgress(running, say)

@@ -1,17 +1,23 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, inject, test } from 'vitest'
 import { runDemo } from '../../src/demo/demo.ts'
 import { scenarios } from '../../src/demo/run/scenarios.ts'
 
+const { program, compileCache } = inject('bundle')
+process.env['NODE_COMPILE_CACHE'] = compileCache
+
 const run = (command: Partial<Parameters<typeof runDemo>[0]>) => {
   const lines: string[] = []
-  return runDemo({ scenario: 'room-power', watchdog: true, freeze: true, ...command }, (line) => void lines.push(line)).then((result) => {
+  return runDemo(
+    { scenario: 'room-power', watchdog: true, freeze: true, program: [process.execPath, program], ...command },
+    (line) => void lines.push(line),
+  ).then((result) => {
     // The whole story is the failure's message: a demo cannot be replayed.
     if (result.wrongs.length > 0 && command.break === undefined) console.log(lines.join('\n'))
     return result
   })
 }
 
-describe('the demo, with the real agents as processes', () => {
+describe.concurrent('the demo, with the real agents as processes', () => {
   for (const scenario of Object.keys(scenarios))
     test(`ends well: ${scenario}`, async () => {
       expect((await run({ scenario })).wrongs).toEqual([])
@@ -44,7 +50,7 @@ describe('the demo, with the real agents as processes', () => {
   })
 })
 
-describe('the observer sees a rule that is broken', () => {
+describe.concurrent('the observer sees a rule that is broken', () => {
   test('permits ignored: two copies write', async () => {
     expect((await run({ scenario: 'link-cut', break: 'permits', freeze: false })).findings).toContain('twoWriters')
   })

@@ -5,5 +5,5 @@ import { openEmbeddedWorld } from './embedded-world.ts'
 import { playStages } from './lines.ts'
 
 describe('on the embedded API server', () => {
-  playStages('embedded', stages, { open: openEmbeddedWorld, close: async (world) => world.close() })
+  playStages('embedded', stages, { open: openEmbeddedWorld, close: async (world) => world.close(), areApart: true })
 })

@@ -71,18 +71,27 @@ export const elsewhere = (of: Stage, line: Line<unknown>, world: WorldName): Els
 /** On a machine that has much else to do. */
 const longestPlayMs = 600_000
 
-/** Registers the tests of one world. `open` gives a world for each stage; `close` is called after each. */
+export interface Worlds {
+  /** Gives a world for each stage. */
+  readonly open: (cluster: ClusterKind | undefined) => Promise<World>
+  /** Called after each stage. */
+  readonly close: (world: World) => Promise<void>
+  /** Each stage has a world of its own, so several are played at a time: `maxConcurrency` of vitest.config.ts. */
+  readonly areApart?: boolean
+}
+
+/** Registers the tests of one world. */
 export function playStages(
   name: WorldName,
   stages: readonly Stage[],
-  worlds: { readonly open: (cluster: ClusterKind | undefined) => Promise<World>; readonly close: (world: World) => Promise<void> },
+  worlds: Worlds,
   /** Told how long a stage took: its world and its play, then its cleaning. */
   onOver: (stage: string, playedMs: number, cleanedMs: number) => void = () => {},
 ): void {
   for (const one of stages) {
     const lines = one.lines.filter((line) => elsewhere(one, line, name) === undefined)
     if (lines.length === 0) continue
-    describe(one.name, () => {
+    describe(one.name, { concurrent: worlds.areApart === true }, () => {
       let world: World | undefined
       let bed: Bed | undefined
       let played: unknown
@@ -101,7 +110,7 @@ export function playStages(
         onOver(one.name, playedMs, performance.now() - overMs)
       })
       for (const line of lines)
-        test(`${line.id}: ${line.says}`, async () => {
+        test(`${line.id}: ${line.says}`, { concurrent: false }, async () => {
           if (bed === undefined) throw new Error('the stage was not played')
           await line.check(played, bed)
         })
