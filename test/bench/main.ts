@@ -3,10 +3,13 @@ import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Argument } from 'commander'
 import { buildBundle } from '../../deploy/build.ts'
+import { createProgram } from '../../src/cli/options.ts'
 import { runDemo } from '../../src/demo/demo.ts'
 import { benchmarkSimulation } from '../../src/sim/sweep/benchmark.ts'
 import { benchFailover } from './failover/main.ts'
+import { type FailoverBenchOptions, withOptions } from './failover/options.ts'
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`)
 
@@ -63,20 +66,20 @@ const benches: Readonly<Record<string, () => Promise<void>>> = {
   },
 }
 
-const [wanted, ...args] = process.argv.slice(2)
-if (wanted === 'failover') {
-  // Its own options, a quarter of an hour, and a real control plane: only when it is asked for.
-  process.exitCode = await benchFailover(args)
-} else {
-  const names = wanted === undefined ? [] : [wanted, ...args]
-  const unknown = names.filter((name) => !Object.hasOwn(benches, name))
-  if (unknown.length > 0) {
-    process.stderr.write(
-      `bench: saw ${unknown.join(', ')}; allowed: ${Object.keys(benches).join(', ')}, failover (by itself, see --help)\n`,
-    )
-    process.exit(2)
-  }
-  const [cpu] = cpus()
-  say(`${cpus().length} x ${cpu?.model ?? 'unknown processor'}, Node ${process.version}`)
-  for (const [name, bench] of Object.entries(benches)) if (names.length === 0 || names.includes(name)) await bench()
-}
+const program = createProgram('bench')
+  .description('figures, each with what makes it')
+  .addArgument(new Argument('[names...]', 'which; by default all of them').choices(Object.keys(benches)))
+  .action(async (names: readonly string[]) => {
+    const [cpu] = cpus()
+    say(`${cpus().length} x ${cpu?.model ?? 'unknown processor'}, Node ${process.version}`)
+    for (const [name, bench] of Object.entries(benches)) if (names.length === 0 || names.includes(name)) await bench()
+  })
+
+// A quarter of an hour, and a real control plane: only when it is asked for.
+withOptions(program.command('failover'))
+  .description('how long the workloads of a dead room stay away, on a real control plane; not one of those that run by default')
+  .action(async (options: FailoverBenchOptions) => {
+    process.exitCode = await benchFailover(options)
+  })
+
+await program.parseAsync()

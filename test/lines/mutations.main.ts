@@ -7,6 +7,7 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, wri
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { createProgram } from '../../src/cli/options.ts'
 import { editedFiles } from '../mutation.ts'
 import { stages } from './all.ts'
 import { type LineMutation, mutations } from './mutations.ts'
@@ -79,7 +80,10 @@ function redness(line: string, edits: readonly LineMutation[], { passed, failed,
 
 const stageOf = (line: string): string => stages.find(({ lines }) => lines.some(({ id }) => id === line))?.name ?? ''
 
-const asked = process.argv.slice(2)
+const { args: asked } = createProgram('mutations')
+  .description('play the stage of each line without the rule of the line')
+  .argument('[names...]', 'lines or stages; by default all of them')
+  .parse()
 const isAsked = ({ line }: LineMutation): boolean => asked.length === 0 || asked.includes(line) || asked.includes(stageOf(line))
 const queue = [...Map.groupBy(mutations.filter(isAsked), ({ line }) => line)]
 const total = queue.length

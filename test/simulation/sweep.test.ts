@@ -59,9 +59,11 @@ describe('npm run simulate', () => {
   })
 
   it.each([
-    [['--workers', '0'], '--workers is 0'],
-    [['--seeds', 'many'], '--seeds is many'],
+    [['--workers', '0'], "option '--workers <number>' argument '0' is invalid. Allowed: a whole number from 1 to 64."],
+    [['--seeds', 'many'], "option '--seeds <number>' argument 'many' is invalid."],
+    [['--profile', 'mild'], "argument 'mild' is invalid. Allowed choices are hostile, ordinary."],
     [['--report', '/nonexistent'], '--report /nonexistent: ENOENT'],
+    [['--scenario', 'nobody'], '--scenario: saw "nobody"; allowed: agent-stopped-on-purpose, '],
   ])('refuses %j', async (words, reason) => {
     const { status, stderr } = await simulate(...words)
     expect({ status, stderr }).toEqual({ status: 2, stderr: expect.stringContaining(reason) as string })

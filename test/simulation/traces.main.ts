@@ -5,15 +5,15 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { createProgram } from '../../src/cli/options.ts'
 import { generate } from '../../src/sim/schedule/generate.ts'
 import { runSchedule } from '../../src/sim/run/run.ts'
 import { rememberedSeeds } from '../../src/sim/schedule/seeds.ts'
 
-const [folder] = process.argv.slice(2)
-if (folder === undefined) {
-  process.stderr.write('usage: node test/simulation/traces.main.ts FOLDER\n')
-  process.exit(2)
-}
+const [folder = ''] = createProgram('traces')
+  .description('write the whole trace of every remembered seed')
+  .argument('<folder>', 'where to, one file each')
+  .parse().args
 mkdirSync(folder, { recursive: true })
 let bytes = 0
 for (const { seed, profile } of rememberedSeeds) {

@@ -4,7 +4,7 @@ import { cpus, loadavg } from 'node:os'
 import { watchdogSeconds } from '../../cluster/roomfence.ts'
 import { stretched } from '../../cluster/timing.ts'
 import { deploymentPods, nodesPerRoom, startBed, statefulPods } from './bed.ts'
-import { type FailoverBenchOptions, parseOptions, usage } from './options.ts'
+import type { FailoverBenchOptions } from './options.ts'
 import { type PlayedRound, playRound, versionsOf } from './rounds.ts'
 import { faults, remarks, table, titles } from './table.ts'
 
@@ -40,18 +40,8 @@ const settings = (
   ]
 }
 
-/** @returns the exit code: 0; 1 when something ran twice or roomfence was not finished; 2 when it was asked for wrongly. */
-export const benchFailover = async (args: readonly string[]): Promise<number> => {
-  const parsed = parseOptions(args)
-  if (parsed.kind === 'help') {
-    process.stdout.write(usage)
-    return 0
-  }
-  if (parsed.kind === 'wrong') {
-    process.stderr.write(`bench failover: ${parsed.reason}\n\n${usage}`)
-    return 2
-  }
-  const { options } = parsed
+/** @returns the exit code: 0; 1 when something ran twice or roomfence was not finished. */
+export const benchFailover = async (options: FailoverBenchOptions): Promise<number> => {
   const begun = { commit: commit(), loads: loads() }
   say('starting the control plane (half a minute; the first time the programs are built, ten minutes)')
   const bed = await startBed(say)
