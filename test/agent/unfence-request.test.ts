@@ -3,7 +3,7 @@ import { unfenceRequest, unfenceWord } from '../../src/agent/requests/annotation
 import { askOnNode } from '../../src/agent/unfence/node-request.ts'
 import { createLog } from '../../src/observe/log.ts'
 import { nodeId } from '../../src/protocol/ids.ts'
-import { createFailoverBed, type FailoverBed } from '../failover/bed.ts'
+import { createFailoverBed, type FailoverBed } from '../support/failover-bed.ts'
 
 let bed: FailoverBed
 afterEach(async () => {

@@ -1,6 +1,6 @@
 /** deploy/ on a real API server: every manifest is accepted, field by field. */
 import { afterAll, beforeAll, describe } from 'vitest'
-import { deployContract } from '../deploy/contract.ts'
+import { deployContract } from '../deploy/deploy-contract.ts'
 import { type ControlPlane, startControlPlane } from './control-plane/start.ts'
 import { isClusterSkipped } from './presence.ts'
 

@@ -2,7 +2,7 @@
  * The lines of the failover: each a sentence that is tested against the embedded API server and against the real control plane.
  *
  * How to add lines: write `test/lines/<topic>-<name>.ts` that exports a `stage(...)`, and put it into `all.ts`. That is all: the suites of both worlds
- * and the table in docs/failover-test-matrix.md (`UPDATE_DOCS=1 npx vitest run test/lines/table.test.ts`) are made from that list.
+ * and the table in docs/failover-test-matrix.md (`UPDATE_DOCS=1 npx vitest run test/lines/line-table.test.ts`) are made from that list.
  *
  * A stage is one play that many lines look at: `play` gets a `Bed` (bed.ts) in a namespace of its own with all nodes on and nothing fenced, and what it
  * returns is handed to each line's `check`. Keep `play` short: the real run of all stages together has four minutes. A line belongs to a part of

@@ -1,6 +1,6 @@
 /** What has to be immune to Kubernetes' own eviction before a node is put out of service, and what is done meanwhile. */
 import { describe, expect, test } from 'vitest'
-import { exampleInput, exampleLauncher, examplePod, exampleVolumes } from '../../../test/failover/examples.ts'
+import { exampleInput, exampleLauncher, examplePod, exampleVolumes } from '../../../test/support/failover-examples.ts'
 import type { PodView } from '../../kubernetes/resources.ts'
 import type { ProofAnswer } from '../fence/proofs.ts'
 import { outOfServiceTaint } from '../fence/taints.ts'
