@@ -2,7 +2,6 @@ import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
   test: {
-    maxWorkers: 2,
     projects: [
       {
         test: {
@@ -12,28 +11,34 @@ export default defineConfig({
           testTimeout: 60_000,
           hookTimeout: 60_000,
           sequence: { groupOrder: 0 },
+          // A module that every file loads anew costs as much as all the tests.
+          isolate: false,
+          // Two for the cores, and two because half of the longer tests wait for what they started.
+          maxWorkers: 4,
         },
       },
       {
-        // Each takes a core for itself.
         test: {
           name: 'simulation',
           include: ['test/simulation/**/*.test.ts'],
+          setupFiles: ['test/simulation/behind.ts'],
           testTimeout: 600_000,
           sequence: { groupOrder: 1 },
-          fileParallelism: false,
+          maxWorkers: 2,
         },
       },
       {
-        // A whole cluster of processes each: one at a time, with nothing beside it.
+        // Forty processes a play, which mostly wait: two plays side by side, and the simulation takes what they leave of the cores.
         test: {
           name: 'demo',
           include: ['test/demo/**/*.test.ts'],
+          globalSetup: ['test/demo/bundle.ts'],
           testTimeout: 240_000,
           // Forty processes on real sockets and two cores: once in some fifty starts an agent did not come up in time. The first failure is printed.
           retry: 1,
-          sequence: { groupOrder: 2 },
-          fileParallelism: false,
+          sequence: { groupOrder: 1 },
+          maxWorkers: 2,
+          maxConcurrency: 2,
         },
       },
       {
@@ -54,7 +59,8 @@ export default defineConfig({
           testTimeout: 600_000,
           hookTimeout: 600_000,
           // Two control planes at a time: their tests wait far more than they compute.
-          sequence: { groupOrder: 3 },
+          sequence: { groupOrder: 2 },
+          maxWorkers: 2,
         },
       },
     ],

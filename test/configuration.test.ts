@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { parseConfiguration } from '../src/config/load.ts'
-import { defaultFailoverConfig } from './failover/examples.ts'
+import { defaultFailoverConfig } from './support/failover-examples.ts'
 import type { FailoverConfig } from '../src/failover/plan/config.ts'
 import { defaultTimings, type Timings } from '../src/protocol/timings.ts'
 

@@ -1,6 +1,6 @@
 /** What the shell of the protocol tells its adapters, and when. */
 import { expect, test } from 'vitest'
-import { agent, first } from '../protocol/fixtures/states.ts'
+import { agent, first } from '../../test/support/protocol-states.ts'
 import { createLoop, type LoopAdapters } from './loop.ts'
 
 test('what was learned is told when it is on disk, and after that, that it was written', async () => {

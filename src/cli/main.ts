@@ -1,8 +1,11 @@
 #!/usr/bin/env node
 /** The commands. Each is loaded when it is called, so that the agent carries no simulator and the demo no agent. */
 import { readFileSync } from 'node:fs'
-import { Command } from 'commander'
+import { CommanderError, Option } from 'commander'
 import type { OperatorRequest } from '../agent/requests/request.ts'
+import type { DemoCommand } from '../demo/demo.ts'
+import type { SimulateCommand } from '../sim/command.ts'
+import { aNumber, createProgram, names, wholeNumber } from './options.ts'
 
 /** Put in by the build of the bundle, beside which no package.json lies. */
 declare const BUNDLE_VERSION: string | undefined
@@ -27,15 +30,20 @@ function untilSignal(stop: () => Promise<void>): void {
 }
 
 function fail(error: unknown): never {
+  // Of an option whose value only the command itself can judge.
+  if (error instanceof CommanderError) called.error(`error: ${error.message}`)
   const text = error instanceof Error ? `${error.name === 'Error' ? '' : `${error.name}: `}${error.message}` : String(error)
   process.stderr.write(`roomfence: ${text}\n`)
   process.exit(1)
 }
 
-const program = new Command('roomfence')
+const program = createProgram('roomfence')
   .description('Safe room fencing for Kubernetes clusters stretched over two server rooms.')
   .version(version())
-  .showHelpAfterError()
+  .hook('preAction', (_, command) => {
+    called = command
+  })
+let called = program
 
 program
   .command('agent')
@@ -66,18 +74,17 @@ program
   .description('make epoch 0 once, when every agent runs: create-only in the cluster and in the witness')
   .requiredOption('--config <file>', "an agent's YAML file: names the cluster and the witness")
   .requiredOption('--preferred-room <room>', 'survives a cut when the witness cannot decide')
-  .option('--nodes <names>', 'only these nodes, separated by commas')
-  .action(async ({ config, preferredRoom, nodes }: { config: string; preferredRoom: string; nodes?: string }) => {
+  .option('--nodes <names>', 'only these nodes, separated by commas', names)
+  .action(async ({ config, preferredRoom, nodes }: { config: string; preferredRoom: string; nodes?: readonly string[] }) => {
     const { runInit } = await import('./init.ts')
-    await runInit(config, preferredRoom, nodes?.split(','))
+    await runInit(config, preferredRoom, nodes)
   })
-
-const list = (value: string): readonly string[] => value.split(',').filter((name) => name !== '')
 
 interface Asked {
   readonly config: string
   readonly by: string
-  readonly wait: string
+  /** Seconds. */
+  readonly wait: number
   readonly room?: readonly string[]
   readonly node?: readonly string[]
   readonly force?: boolean
@@ -90,16 +97,15 @@ function asking(name: string, description: string, request: (asked: Asked) => Op
     .description(description)
     .requiredOption('--config <file>', "this node's agent's YAML file: names its control socket")
     .requiredOption('--by <name>', 'who asks; it is recorded')
-    .option('--wait <seconds>', 'for the epoch', '60')
+    .option('--wait <seconds>', 'for the epoch', aNumber(0.1, 86_400), 60)
   if (hasNodes)
     command
-      .option('--room <names>', 'whole rooms, separated by commas', list, [])
-      .option('--node <names>', 'single nodes, separated by commas', list, [])
+      .option('--room <names>', 'whole rooms, separated by commas', names, [])
+      .option('--node <names>', 'single nodes, separated by commas', names, [])
   if (force !== undefined) command.option('--force', force)
   command.action(async (asked: Asked) => {
     const { ask } = await import('../agent/requests/client.ts')
-    const waitMs = Number(asked.wait) * 1000
-    if (!(waitMs > 0)) throw new Error(`--wait is ${asked.wait}, but must be a number of seconds above 0`)
+    const waitMs = asked.wait * 1000
     const say = (line: string): void => void process.stdout.write(`${line}\n`)
     process.exit(await ask({ config: asked.config, request: request(asked), waitMs, say }))
   })
@@ -138,21 +144,43 @@ program
   .option('--keep', 'keep the demo directory with all logs')
   .option('--no-watchdog', 'nodes without a watchdog: the fence must wait for another proof')
   .option('--no-freeze', 'volumes without freeze mode: the fence waits for the timed proof')
-  .option('--break <rule>', 'break one rule on purpose and see the observer report it: permits, unlock or uid')
-  .action(async (options: { scenario: string; list?: boolean; keep?: boolean; watchdog: boolean; freeze: boolean; break?: string }) => {
+  .addOption(
+    new Option('--break <rule>', 'break one rule on purpose and see the observer report it').choices(['permits', 'unlock', 'uid'] as const),
+  )
+  .action(async (options: DemoCommand) => {
     const { demo } = await import('../demo/demo.ts')
     process.exit(await demo(options))
   })
 
+const LAST_SEED = 999_999_999_999
+
 program
   .command('simulate')
-  .description('run the shipped decision code in a virtual world, seed by seed')
-  .allowUnknownOption()
-  .helpOption(false)
-  .argument('[args...]')
-  .action(async (args: string[]) => {
+  .description('run the shipped decision code in a virtual world: many seeds, one with its whole story, or a named scenario')
+  .option('--seeds <number>', 'how many schedules (default: 1000, or 1 with --trace)', wholeNumber(1, LAST_SEED))
+  .option('--seed <number>', 'the first seed (default: by the time of day, so that each run is a fresh sweep)', wholeNumber(1, LAST_SEED))
+  .addOption(
+    new Option('--profile <name>', 'hostile: short margins, tens of faults in minutes; ordinary: default times')
+      .choices(['hostile', 'ordinary'] as const)
+      .default('hostile'),
+  )
+  .option('--workers <number>', 'run on so many cores; the result is the same', wholeNumber(1, 64), 1)
+  .option(
+    '--coverage',
+    'count which branches of src/protocol the schedules ran, and list those that none did; two to three times slower',
+    false,
+  )
+  .option(
+    '--resume <file>',
+    'keep in it how far this came, in parts with their commit: the same command again goes on until the part has its schedules; ' +
+      'another commit begins another part, with seeds that no part before has run',
+  )
+  .option('--report <file>', 'print its parts as a table for docs/simulation.md, and run nothing')
+  .option('--trace', "print each run's whole log", false)
+  .option('--scenario <name>', 'run one scenario and print its log; "list" names them')
+  .action(async (options: SimulateCommand) => {
     const { simulate } = await import('../sim/command.ts')
-    process.exit(await simulate(args))
+    process.exit(await simulate(options))
   })
 
 await program.parseAsync().catch(fail)

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { InvalidArgumentError } from 'commander'
 import { readScenario, scenarioNames } from '../scenario/file.ts'
 import { describeFinding, type Finding } from './observer/judge.ts'
 import { startProgress } from './run/progress.ts'
@@ -21,9 +22,11 @@ export interface DemoCommand {
   readonly keep?: boolean
   readonly watchdog: boolean
   readonly freeze: boolean
-  readonly break?: string
+  readonly break?: BrokenRule
   readonly vms?: number
   readonly nodesARoom?: number
+  /** How roomfence is run, without its arguments: by default as the program that runs the demo. */
+  readonly program?: readonly string[]
 }
 
 export interface DemoResult {
@@ -34,7 +37,6 @@ export interface DemoResult {
   readonly lines: readonly string[]
 }
 
-const brokenRules: readonly BrokenRule[] = ['permits', 'unlock', 'uid']
 const VMS = 12
 const NODES_A_ROOM = 3
 const BROKEN_FOR_S = 45
@@ -55,8 +57,7 @@ export async function demo(command: DemoCommand): Promise<number> {
 /** Runs one scenario from nothing to nothing: no process of it is left afterwards. */
 export async function runDemo(command: DemoCommand, print: (line: string) => void): Promise<DemoResult> {
   const played = findScenario(command)
-  const broken = brokenRules.find((rule) => rule === command.break)
-  if (command.break !== undefined && !broken) throw new Error(`--break: saw "${command.break}"; allowed: ${brokenRules.join(', ')}`)
+  const broken = command.break
   const directory = mkdtempSync(join(tmpdir(), 'rf-'))
   const main = process.argv[1]
   const lines: string[] = []
@@ -81,7 +82,7 @@ export async function runDemo(command: DemoCommand, print: (line: string) => voi
       watchdogSeconds: played.watchdogSeconds,
       freeze: command.freeze && played.freeze && broken !== 'permits',
       broken,
-      program: agentProgram(main),
+      program: command.program ?? agentProgram(main),
       say,
     })
     const progress = startProgress(running, say)
@@ -154,7 +155,7 @@ function findScenario({ scenario: name }: DemoCommand): Played {
   if (!files.includes(name)) {
     const missing =
       files.length === 0 ? ' (there is no folder test/scenarios beside src: those of the simulator need a checkout of the repository)' : ''
-    throw new Error(`--scenario: saw "${name}"; allowed: ${[...Object.keys(scenarios), ...files].join(', ')}${missing}`)
+    throw new InvalidArgumentError(`--scenario: saw "${name}"; allowed: ${[...Object.keys(scenarios), ...files].join(', ')}${missing}`)
   }
   const file = readScenario(name)
   return {

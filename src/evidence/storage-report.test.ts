@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { storageEntry } from './fixtures/storage-entry.ts'
+import { storageEntry } from '../../test/support/storage-entry.ts'
 import { epoch, incarnation, nodeId } from '../protocol/ids.ts'
 import { ENTRIES_A_PAGE, NO_REPORTS, pagesOf, reportOf, type StorageEntry, type StorageReports, withPage } from './storage-report.ts'
 

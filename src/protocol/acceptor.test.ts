@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { agent, type AgentOptions, ballot, fencing, first, heartbeat, sent } from './fixtures/states.ts'
+import { agent, type AgentOptions, ballot, fencing, first, heartbeat, sent } from '../../test/support/protocol-states.ts'
 import { forcedEpoch, type Membership, nextEpoch } from './membership.ts'
 import { compareBallots, doorStatements, isDoorOpen } from './acceptor.ts'
 import { nodeId } from './ids.ts'

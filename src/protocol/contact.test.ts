@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { contactOf, coordinator, rankOf, suspects } from './contact.ts'
-import { agent, type Agent, fencing, first, heartbeat, unfencing } from './fixtures/states.ts'
+import { agent, type Agent, fencing, first, heartbeat, unfencing } from '../../test/support/protocol-states.ts'
 import { nodeId } from './ids.ts'
 import type { Statement } from './messages.ts'
 

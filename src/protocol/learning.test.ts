@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { agent, ballot, fencing, first, heartbeat, lifeOf, sent, unfencing } from './fixtures/states.ts'
+import { agent, ballot, fencing, first, heartbeat, lifeOf, sent, unfencing } from '../../test/support/protocol-states.ts'
 import { type Membership, nextEpoch, nodeVoter, withStanding } from './membership.ts'
 import { clusterId, nodeId } from './ids.ts'
 

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { fencing, first, lifeOf, names, unfencing } from './fixtures/states.ts'
+import { fencing, first, lifeOf, names, unfencing } from '../../test/support/protocol-states.ts'
 import { clusterId, incarnation, nodeId, room } from './ids.ts'
 import {
   digestOf,

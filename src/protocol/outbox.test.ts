@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { agent } from './fixtures/states.ts'
+import { agent } from '../../test/support/protocol-states.ts'
 import { type Epoch, nodeId } from './ids.ts'
 import { changeDurable, contain, type Outbox, persisted, send } from './outbox.ts'
 

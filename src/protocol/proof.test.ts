@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { agent, fenceOf, fencing, first, heartbeat, lifeOf } from './fixtures/states.ts'
+import { agent, fenceOf, fencing, first, heartbeat, lifeOf } from '../../test/support/protocol-states.ts'
 import { bootId, incarnation, nodeId } from './ids.ts'
 import { nodeVoter } from './membership.ts'
 import { addDoors, nodeProof, wantsDoors } from './proof.ts'

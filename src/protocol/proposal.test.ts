@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { agent, type Agent, ballot, fencing, first, heartbeat, sent, unfencing } from './fixtures/states.ts'
+import { agent, type Agent, ballot, fencing, first, heartbeat, sent, unfencing } from '../../test/support/protocol-states.ts'
 import { nodeId } from './ids.ts'
 import { type Membership, memberOf, nextEpoch } from './membership.ts'
 import type { Statement } from './messages.ts'

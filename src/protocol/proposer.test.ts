@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { agent, ballot, fenceOf, fencing, first, heartbeat, lifeOf } from './fixtures/states.ts'
+import { agent, ballot, fenceOf, fencing, first, heartbeat, lifeOf } from '../../test/support/protocol-states.ts'
 import { clusterId, nodeId, room } from './ids.ts'
 import { digestOf, genesis, memberOf, type Membership } from './membership.ts'
 import type { Accepted, Message, Register, WitnessRequest } from './messages.ts'

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { agent, type Agent, type AgentOptions, fencing, first, heartbeat, unfencing } from './fixtures/states.ts'
+import { agent, type Agent, type AgentOptions, fencing, first, heartbeat, unfencing } from '../../test/support/protocol-states.ts'
 import { digestOf, type Membership } from './membership.ts'
 import { hasPermit, mayCloseWatchdog, mayPet, mayRunUntilMs } from './running.ts'
 import type { Effect } from './state.ts'

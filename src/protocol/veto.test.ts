@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { agent, type Agent, fencing, first, heartbeat, unfencing } from './fixtures/states.ts'
+import { agent, type Agent, fencing, first, heartbeat, unfencing } from '../../test/support/protocol-states.ts'
 import { incarnation, nodeId } from './ids.ts'
 import { type Membership, memberOf, nextEpoch, withStanding } from './membership.ts'
 import type { Register, Statement } from './messages.ts'

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { agent, ballot, fencing, first, heartbeat } from './fixtures/states.ts'
+import { agent, ballot, fencing, first, heartbeat } from '../../test/support/protocol-states.ts'
 import { type Membership, nextEpoch, witnessVoter } from './membership.ts'
 import type { Register, WitnessAnswer, WitnessRequest } from './messages.ts'
 import type { Effect } from './state.ts'

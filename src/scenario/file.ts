@@ -1,60 +1,65 @@
 /** The scenario files, `test/scenarios/<name>/scenario.yaml`: one failure that others have published, its steps, and what must hold when. The simulator and the demo play the same files. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { parse } from 'yaml'
-import { z } from 'zod'
+import * as z from 'zod/mini'
 
 /** A room (`a`), a node (`a1`), `witness` or `api`. */
-const target = z.string().min(1)
+const target = z.string().check(z.minLength(1))
+const duration = z.number().check(z.positive())
+const moment = z.number().check(z.minimum(0))
+const share = z.number().check(z.minimum(0), z.maximum(1))
+const between = (lowest: number, highest: number) => z.int().check(z.minimum(lowest), z.maximum(highest))
+const onPath = z._default(z.nullable(z.int()), null)
 const fault = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('cut'),
     from: target,
     to: target,
-    isOneWay: z.boolean().default(false),
-    path: z.number().int().nullable().default(null),
+    isOneWay: z._default(z.boolean(), false),
+    path: onPath,
   }),
   z.strictObject({
     kind: z.literal('degrade'),
     from: target,
     to: target,
-    path: z.number().int().nullable().default(null),
-    loss: z.number().min(0).max(1).default(0),
-    delayMs: z.number().min(0).default(0.3),
-    jitterMs: z.number().min(0).default(0.5),
-    duplicate: z.number().min(0).max(1).default(0),
+    path: onPath,
+    loss: z._default(share, 0),
+    delayMs: z._default(moment, 0.3),
+    jitterMs: z._default(moment, 0.5),
+    duplicate: z._default(share, 0),
   }),
-  z.strictObject({ kind: z.literal('flap'), from: target, to: target, everyMs: z.number().positive(), times: z.number().int().positive() }),
+  z.strictObject({ kind: z.literal('flap'), from: target, to: target, everyMs: duration, times: z.int().check(z.positive()) }),
   z.strictObject({ kind: z.literal('heal') }),
   z.strictObject({ kind: z.literal('power-off'), target }),
   z.strictObject({ kind: z.literal('power-on'), target }),
-  z.strictObject({ kind: z.literal('crash'), target, backMs: z.number().positive() }),
-  z.strictObject({ kind: z.literal('stop'), target, forMs: z.number().positive() }),
-  z.strictObject({ kind: z.literal('stall'), target, forMs: z.number().positive(), thenMs: z.number().positive() }),
-  z.strictObject({ kind: z.literal('clock'), target, rate: z.number().positive() }),
+  z.strictObject({ kind: z.literal('crash'), target, backMs: duration }),
+  z.strictObject({ kind: z.literal('stop'), target, forMs: duration }),
+  z.strictObject({ kind: z.literal('stall'), target, forMs: duration, thenMs: duration }),
+  z.strictObject({ kind: z.literal('clock'), target, rate: duration }),
   z.strictObject({ kind: z.literal('disk'), target, how: z.enum(['slow', 'full', 'good', 'dead']) }),
-  z.strictObject({ kind: z.literal('stuck'), target, forMs: z.number().positive() }),
+  z.strictObject({ kind: z.literal('stuck'), target, forMs: duration }),
   z.strictObject({ kind: z.literal('witness'), how: z.enum(['down', 'up', 'slow', 'quick', 'restore']) }),
   z.strictObject({ kind: z.literal('api'), how: z.enum(['down', 'up', 'rollback']) }),
   z.strictObject({ kind: z.literal('unfence'), target }),
   z.strictObject({ kind: z.literal('confirm-dead'), target }),
   z.strictObject({ kind: z.literal('suspension'), isSuspended: z.boolean() }),
   z.strictObject({ kind: z.literal('maintenance'), target, isOn: z.boolean() }),
-  z.strictObject({ kind: z.literal('leave'), target, backMs: z.number().positive() }),
-  z.strictObject({ kind: z.literal('migrate'), vm: z.number().int().min(0) }),
+  z.strictObject({ kind: z.literal('leave'), target, backMs: duration }),
+  z.strictObject({ kind: z.literal('migrate'), vm: z.int().check(z.minimum(0)) }),
 ])
 
 const expectation = z.strictObject({
-  atMs: z.number().min(0),
+  atMs: moment,
   /** Exactly these rooms and nodes are fenced in the newest epoch. */
   fenced: z.array(target),
   /** Every VM runs, on one of these; an empty list: none runs anywhere. */
   run: z.array(target),
   /** But those that were started here at first, which do not run. */
-  down: z.array(target).default([]),
+  down: z._default(z.array(target), []),
   /** Every VM is the very copy that was started at first: none was ended, moved or started again. */
-  sameCopies: z.boolean().default(false),
+  sameCopies: z._default(z.boolean(), false),
   /** Whether the witness has its vote; not looked at when absent. */
-  witnessVotes: z.boolean().optional(),
+  witnessVotes: z.optional(z.boolean()),
 })
 
 /**
@@ -63,46 +68,54 @@ const expectation = z.strictObject({
  */
 const USUAL_SCALE = 0.4
 const demo = z.union([
-  z.literal('yes').transform(() => ({ scale: USUAL_SCALE, watchdogSeconds: undefined })),
-  z.strictObject({ scale: z.number().positive().max(1).default(USUAL_SCALE), watchdogSeconds: z.number().int().min(1).max(60).optional() }),
-  z
-    .string()
-    .regex(/^no, because \S/)
-    .transform((text) => text.replace('no, because ', '')),
+  z.pipe(
+    z.literal('yes'),
+    z.transform(() => ({ scale: USUAL_SCALE, watchdogSeconds: undefined })),
+  ),
+  z.strictObject({
+    scale: z._default(z.number().check(z.positive(), z.maximum(1)), USUAL_SCALE),
+    watchdogSeconds: z.optional(between(1, 60)),
+  }),
+  z.pipe(
+    z.string().check(z.regex(/^no, because \S/)),
+    z.transform((text) => text.replace('no, because ', '')),
+  ),
 ])
 
 const file = z
   .strictObject({
-    rooms: z.array(z.number().int().min(1).max(5)).min(2).max(3),
-    witness: z.boolean().default(true),
-    paths: z.number().int().min(1).max(2).default(1),
-    vms: z.number().int().min(0).max(20).default(4),
-    freezeMode: z.boolean().default(false),
+    rooms: z.array(between(1, 5)).check(z.minLength(2), z.maxLength(3)),
+    witness: z._default(z.boolean(), true),
+    paths: z._default(between(1, 2), 1),
+    vms: z._default(between(0, 20), 4),
+    freezeMode: z._default(z.boolean(), false),
     /** null: no node has a watchdog. */
-    watchdogMs: z.number().positive().nullable().optional(),
-    steps: z.array(z.strictObject({ atMs: z.number().min(0), fault })),
-    expect: z.array(expectation).min(1),
+    watchdogMs: z.optional(z.nullable(duration)),
+    steps: z.array(z.strictObject({ atMs: moment, fault })),
+    expect: z.array(expectation).check(z.minLength(1)),
     demo,
-    untilMs: z.number().positive(),
+    untilMs: duration,
     /** Whether everything is repaired and brought back at the end, as after a random schedule. */
-    repair: z.boolean().default(true),
+    repair: z._default(z.boolean(), true),
   })
-  .superRefine(({ rooms, steps, expect, untilMs }, context) => {
-    const known = new Set([...placesIn(rooms), 'witness', 'api'])
-    const check = (name: string, path: (string | number)[]): void => {
-      if (!known.has(name)) context.addIssue({ code: 'custom', path, message: `saw ${name}; allowed: ${[...known].join(', ')}` })
-    }
-    for (const [i, step] of steps.entries())
-      for (const [field, value] of Object.entries(step.fault))
-        if (field === 'target' || field === 'from' || field === 'to') check(String(value), ['steps', i, 'fault', field])
-    for (const [i, one] of expect.entries()) {
-      for (const field of ['fenced', 'run', 'down'] as const) for (const name of one[field]) check(name, ['expect', i, field])
-      const beforeMs = expect[i - 1]?.atMs ?? -1
-      if (one.atMs <= beforeMs) context.addIssue({ code: 'custom', path: ['expect', i, 'atMs'], message: `must be after ${beforeMs}` })
-    }
-    if (expect.at(-1)?.atMs !== untilMs)
-      context.addIssue({ code: 'custom', path: ['expect'], message: `the last one must be at untilMs, ${untilMs}` })
-  })
+  .check(
+    z.superRefine(({ rooms, steps, expect, untilMs }, context) => {
+      const known = new Set([...placesIn(rooms), 'witness', 'api'])
+      const check = (name: string, path: (string | number)[]): void => {
+        if (!known.has(name)) context.addIssue({ code: 'custom', path, message: `saw ${name}; allowed: ${[...known].join(', ')}` })
+      }
+      for (const [i, step] of steps.entries())
+        for (const [field, value] of Object.entries(step.fault))
+          if (field === 'target' || field === 'from' || field === 'to') check(String(value), ['steps', i, 'fault', field])
+      for (const [i, one] of expect.entries()) {
+        for (const field of ['fenced', 'run', 'down'] as const) for (const name of one[field]) check(name, ['expect', i, field])
+        const beforeMs = expect[i - 1]?.atMs ?? -1
+        if (one.atMs <= beforeMs) context.addIssue({ code: 'custom', path: ['expect', i, 'atMs'], message: `must be after ${beforeMs}` })
+      }
+      if (expect.at(-1)?.atMs !== untilMs)
+        context.addIssue({ code: 'custom', path: ['expect'], message: `the last one must be at untilMs, ${untilMs}` })
+    }),
+  )
 
 const ROOM_LETTERS = 'abc'
 
@@ -148,7 +161,7 @@ export function readScenario(name: string): ScenarioFile {
 
 /** @throws with the field, what was seen and what is allowed. */
 export function parseScenario(text: string, where: string): Omit<ScenarioFile, 'name' | 'title'> {
-  const read = file.safeParse(parse(text))
+  const read = file.safeParse(parse(text), { error: z.locales.en().localeError })
   if (!read.success) throw new Error(`${where}: ${z.prettifyError(read.error)}`)
   return read.data
 }

@@ -1,7 +1,7 @@
 /** `npm run simulate`: many seeds on one core or more, one seed with its whole story, or a named scenario (docs/simulation.md). */
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
-import { parseArgs } from 'node:util'
+import { InvalidArgumentError } from 'commander'
 import { describeCoverage } from './sweep/coverage.ts'
 import { describeWorld, timelineOf } from './sweep/explain.ts'
 import { generate } from './schedule/generate.ts'
@@ -13,76 +13,38 @@ import { runSchedule } from './run/run.ts'
 import { findScenario } from './run/scenarios.ts'
 import type { Profile } from './schedule/schedule.ts'
 
-const USAGE = `npm run simulate -- [--seeds N] [--seed S] [--profile ordinary|hostile] [--workers N] [--coverage] [--resume FILE]
-                    [--trace] [--scenario NAME] [--report FILE]
-
-  --seeds N      how many schedules (default 1000, or 1 with --trace)
-  --seed S       the first seed (default: by the time of day, so that each run is a fresh sweep)
-  --profile P    hostile (default): short margins, tens of faults in minutes; ordinary: default times
-  --workers N    run on so many cores (default 1); the result is the same
-  --coverage     count which branches of src/protocol the schedules ran, and list those that none did; two to three times slower
-  --resume FILE  keep in FILE how far this came, in parts with their commit: the same command again goes on until the part has
-                 N schedules; another commit begins another part, with seeds that no part before has run
-  --report FILE  print FILE's parts as a table for docs/simulation.md, and run nothing
-  --trace        print each run's whole log
-  --scenario N   run one scenario and print its log; "list" names them
-`
+/** The options of `roomfence simulate`, as src/cli/main.ts reads them. */
+export interface SimulateCommand {
+  readonly seeds?: number
+  readonly seed?: number
+  readonly profile: Profile
+  readonly workers: number
+  readonly coverage: boolean
+  readonly resume?: string
+  readonly report?: string
+  readonly trace: boolean
+  readonly scenario?: string
+}
 
 const CHUNK = 50
 /** What the simulator runs: another commit that changed none of it is the same code. */
 const simulated = ['src/protocol', 'src/sim', 'src/drbd']
 
-/** @returns the process's exit code: 0 all held, 1 a property failed, 2 wrong use. */
-export async function simulate(args: readonly string[]): Promise<number> {
-  let options
-  try {
-    options = parseArgs({
-      args: [...args],
-      options: {
-        seeds: { type: 'string' },
-        seed: { type: 'string' },
-        profile: { type: 'string', default: 'hostile' },
-        workers: { type: 'string' },
-        coverage: { type: 'boolean', default: false },
-        scenario: { type: 'string' },
-        resume: { type: 'string' },
-        report: { type: 'string' },
-        trace: { type: 'boolean', default: false },
-        help: { type: 'boolean', default: false },
-      },
-    }).values
-  } catch (error) {
-    return wrong(error instanceof Error ? error.message : String(error))
-  }
-  if (options.help) {
-    print(USAGE)
-    return 0
-  }
-  const { profile } = options
-  if (profile !== 'ordinary' && profile !== 'hostile') return wrong(`--profile is ${profile}, but must be ordinary or hostile`)
-  const seeds = wholeNumber(options.seeds, options.trace ? 1 : 1000)
-  const firstSeed = options.seed === undefined ? undefined : wholeNumber(options.seed, 0)
-  const workers = wholeNumber(options.workers, 1)
-  if (seeds === 'wrong') return wrong(`--seeds is ${options.seeds}, but must be a whole number above 0`)
-  if (firstSeed === 'wrong') return wrong(`--seed is ${options.seed}, but must be a whole number above 0`)
-  if (workers === 'wrong' || workers > 64) return wrong(`--workers is ${options.workers}, but must be a whole number from 1 to 64`)
-  if (options.report !== undefined) return printReport(options.report)
-  if (options.scenario !== undefined) return runScenario(options.scenario)
-  if (options.trace) return trace(profile, firstSeed ?? freshSeed(), seeds)
-  return runMany({ profile, firstSeed, seeds, workers, isMeasuring: options.coverage, resume: options.resume })
+/**
+ * @returns the process's exit code: 0 all held, 1 a property failed.
+ * @throws InvalidArgumentError for a file or a scenario that cannot be used.
+ */
+export async function simulate({ profile, seed, seeds, workers, coverage, resume, ...command }: SimulateCommand): Promise<number> {
+  if (command.report !== undefined) return printReport(command.report)
+  if (command.scenario !== undefined) return runScenario(command.scenario)
+  if (command.trace) return trace(profile, seed ?? freshSeed(), seeds ?? 1)
+  return runMany({ profile, firstSeed: seed, seeds: seeds ?? 1000, workers, isMeasuring: coverage, resume })
 }
 
 const print = (text: string): void => void process.stdout.write(`${text}\n`)
 
-function wrong(reason: string): number {
-  process.stderr.write(`simulate: ${reason}\n\n${USAGE}`)
-  return 2
-}
-
-function wholeNumber(text: string | undefined, otherwise: number): number | 'wrong' {
-  if (text === undefined) return otherwise
-  return /^[1-9][0-9]{0,11}$/.test(text) ? Number(text) : 'wrong'
-}
+const wrongFile = (option: string, path: string, error: unknown): InvalidArgumentError =>
+  new InvalidArgumentError(`${option} ${path}: ${error instanceof Error ? error.message : String(error)}`)
 
 /** The one place where the simulator looks at a real clock for more than its own speed: to begin where no run began before. */
 const freshSeed = (): number => 1_000_000 + (Math.floor(Date.now() / 1000) % 1_000_000_000)
@@ -118,7 +80,7 @@ async function runMany({ profile, firstSeed, seeds, workers, isMeasuring, resume
       const parts = existsSync(resume) ? readParts(readFileSync(resume, 'utf8')) : []
       ;({ before, current } = resumeParts(parts, commit, profile, firstSeed, freshSeed()))
     } catch (error) {
-      return wrong(`--resume ${resume}: ${error instanceof Error ? error.message : String(error)}`)
+      throw wrongFile('--resume', resume, error)
     }
     if (commit.endsWith('-dirty'))
       process.stderr.write(`simulate: ${commit}: what is simulated is not committed, so no commit stands for this part\n`)
@@ -157,7 +119,7 @@ function printReport(path: string): number {
     for (const line of report(readParts(readFileSync(path, 'utf8')))) print(line)
     return 0
   } catch (error) {
-    return wrong(`--report ${path}: ${error instanceof Error ? error.message : String(error)}`)
+    throw wrongFile('--report', path, error)
   }
 }
 
@@ -181,7 +143,7 @@ function runScenario(name: string): number {
     return 0
   }
   const scenario = findScenario(name)
-  if (!scenario) return wrong(`--scenario is ${name}, but must be one of: ${scenarioNames().join(', ')}`)
+  if (!scenario) throw new InvalidArgumentError(`--scenario: saw "${name}"; allowed: ${scenarioNames().join(', ')}`)
   const { log, violations, unmet } = runSchedule(scenario.schedule, true, scenario.checkpoints)
   print(log.join('\n'))
   for (const text of unmet) print(`NOT AS EXPECTED ${text}`)

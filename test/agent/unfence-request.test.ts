@@ -3,7 +3,7 @@ import { unfenceRequest, unfenceValue } from '../../src/agent/requests/annotatio
 import { writeUnfenceRequest } from '../../src/agent/unfence/node-request.ts'
 import { createLog } from '../../src/observe/log.ts'
 import { nodeId } from '../../src/protocol/ids.ts'
-import { createFailoverBed, type FailoverBed } from '../failover/bed.ts'
+import { createFailoverBed, type FailoverBed } from '../support/failover-bed.ts'
 
 let bed: FailoverBed
 afterEach(async () => {

@@ -4,10 +4,10 @@ import { createUnfencing } from '../../src/agent/unfence/unfencing.ts'
 import type { Configuration } from '../../src/config/schema.ts'
 import { createLog } from '../../src/observe/log.ts'
 import { contactOf } from '../../src/protocol/contact.ts'
-import { agent, fencing, first, lifeOf, unfencing } from '../../src/protocol/fixtures/states.ts'
+import { agent, fencing, first, lifeOf, unfencing } from '../support/protocol-states.ts'
 import { nodeId } from '../../src/protocol/ids.ts'
 import { defaultTimings } from '../../src/protocol/timings.ts'
-import { createFailoverBed, eventually, type FailoverBed, testClock, testConfig } from '../failover/bed.ts'
+import { createFailoverBed, eventually, type FailoverBed, testClock, testConfig } from '../support/failover-bed.ts'
 
 let bed: FailoverBed
 const stopping = new AbortController()

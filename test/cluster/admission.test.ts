@@ -1,12 +1,12 @@
 /** The admission policies of deploy/ on a real API server, case by case: who writes what, and which policy denies it. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { immuneTolerations } from '../../src/failover/fence/taints.ts'
-import type { ApiClient, ApiObject } from './api/client.ts'
+import type { ApiClient, ApiObject } from '../support/api-client.ts'
 import type { Pod } from './api/objects.ts'
-import { fenced, foreign, openSetting, outOfService, roomLabel, type Setting, type Writer } from './admission/setting.ts'
+import { fenced, foreign, openSetting, outOfService, roomLabel, type Setting, type Writer } from './admission/admission-setting.ts'
 import { legitimateWrites } from './admission/product.ts'
 import { isClusterSkipped } from './presence.ts'
-import { until } from './timing.ts'
+import { until } from '../support/timing.ts'
 
 /** Denied by this policy; undefined: allowed. */
 type Verdict =

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startAgents } from './agents.ts'
-import { apiClient } from './api/client.ts'
+import { apiClient } from '../support/api-client.ts'
 import {
   attachmentsPath,
   type Node,
@@ -21,7 +21,7 @@ import { createVm } from './objects/virtual-machines.ts'
 import { createDaemonSet, createDeployment, createStatefulSet } from './objects/workloads.ts'
 import { isClusterSkipped } from './presence.ts'
 import { groupStates, markedProcesses } from './processes.ts'
-import { until } from './timing.ts'
+import { until } from '../support/timing.ts'
 
 const namespace = 'vms'
 

@@ -4,7 +4,7 @@
  */
 import { cpus } from 'node:os'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { ApiObject } from './api/client.ts'
+import type { ApiObject } from '../support/api-client.ts'
 import {
   attachmentsPath,
   type Node,
@@ -26,7 +26,7 @@ import { isClusterSkipped } from './presence.ts'
 import { markedProcesses } from './processes.ts'
 import { type Recorder, startRecorder } from './recorder.ts'
 import { type Roomfence, startRoomfence, watchdogSeconds } from './roomfence.ts'
-import { sleep, stretched, until } from './timing.ts'
+import { sleep, stretched, until } from '../support/timing.ts'
 
 interface Fence extends ApiObject {
   readonly spec: { readonly epoch: number; readonly nodes: readonly string[]; readonly rooms: readonly string[]; readonly reason: string }

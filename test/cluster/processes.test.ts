@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { describe, expect, it } from 'vitest'
 import { keepProcesses, markedProcesses } from './processes.ts'
-import { until } from './timing.ts'
+import { until } from '../support/timing.ts'
 
 const starter = `
 import { keepProcesses } from '${import.meta.dirname}/processes.ts'

@@ -10,7 +10,7 @@ import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync,
 import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { stretched, until } from './timing.ts'
+import { stretched, until } from '../support/timing.ts'
 
 export interface ProgramStart {
   /** Unique among the running ones; names the log file. */

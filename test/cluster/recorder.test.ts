@@ -2,11 +2,11 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type ApiServer, startApiServer } from '../../src/demo/apiserver/server.ts'
 import { createStore } from '../../src/demo/apiserver/store.ts'
-import { type ApiClient, apiClient } from './api/client.ts'
+import { type ApiClient, apiClient } from '../support/api-client.ts'
 import { nodesPath, podsPath, vmisPath } from './api/objects.ts'
 import type { NodePlace } from './nodes/fake-nodes.ts'
 import { type Recorder, startRecorder } from './recorder.ts'
-import { until } from './timing.ts'
+import { until } from '../support/timing.ts'
 
 const namespace = 'vms'
 const place = (name: string, room: string): NodePlace => ({

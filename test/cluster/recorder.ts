@@ -1,5 +1,5 @@
 /** Writes down what happens in the cluster while a room is dead, from the API alone: who ran when, what was killed, what was put where. */
-import type { ApiClient } from './api/client.ts'
+import type { ApiClient } from '../support/api-client.ts'
 import { type Node, nodesPath, type Pod, podsPath, type VirtualMachineInstance, vmisPath } from './api/objects.ts'
 import type { FakeNodes } from './nodes/fake-nodes.ts'
 

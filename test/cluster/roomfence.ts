@@ -10,7 +10,7 @@ import { allManifests, applyManifests } from '../deploy/manifests.ts'
 import { type Agents, startAgents } from './agents.ts'
 import type { ControlPlane } from './control-plane/start.ts'
 import type { FakeNodes, NodePlace } from './nodes/fake-nodes.ts'
-import { stretched, until } from './timing.ts'
+import { stretched, until } from '../support/timing.ts'
 import { startWatchdogs, type Watchdogs } from './watchdogs.ts'
 
 /** What an agent's /status says, as far as the tests look. */

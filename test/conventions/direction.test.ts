@@ -47,7 +47,7 @@ describe('a module that leaves the direction is seen', () => {
 
   test('what the direction allows is left alone', () => {
     expect(wrongImports('src/agent/agent.ts', `import { step } from '../protocol/step.ts'\nimport { z } from 'zod'`)).toEqual([])
-    expect(wrongImports('src/drbd/takeover.test.ts', `import { x } from '../demo/storage/testbed.ts'`)).toEqual([])
+    expect(wrongImports('src/drbd/survivor.takeover.test.ts', `import { x } from '../demo/storage/testbed.ts'`)).toEqual([])
     expect(importsOf(`// from 'here'\nconst text = "import x from 'y'"\n`)).toEqual([])
   })
 })

@@ -1,40 +1,46 @@
-/** A name that a module of the product exports means one thing. */
-import { expect, test } from 'vitest'
+/** One finds the test of a module beside it, one name is one thing, and what helps tests lies in one place. */
+import { describe, expect, test } from 'vitest'
 import { modulesIn, textOf } from './files.ts'
+import { borrowed, namesakes, strays } from './names.ts'
+import { suitesMayImport } from './table.ts'
 
-const EXPORTED = /^export (?:abstract |async )?(?:function\*?|const|let|class|interface|type|enum) (\w+)/gm
+const modules = ['src', 'test'].flatMap(modulesIn)
 
-/** What ships: the simulator, the scenario files and the demo are a world of their own each. */
-const product = modulesIn('src').filter((file) => !/\.test\.ts$|^src\/(?:sim|demo|scenario)\//.test(file))
+describe('tests and what helps them', () => {
+  test('stand beside the module that they are called after, or in test', () => {
+    expect(strays(modules)).toEqual([])
+  })
 
-/** Not yet: twice until the branches that join or rename them are merged. A name goes, and does not come back. */
-const notYet: readonly string[] = ['Carrying', 'DiskState', 'Join', 'Step', 'Surroundings']
+  test('share no name with something else', () => {
+    expect(namesakes(modules)).toEqual([])
+  })
 
-const exportedBy = (text: string): ReadonlySet<string> => new Set([...text.matchAll(EXPORTED)].map(([, name = '']) => name))
-
-/** Names with the files that export each, where they are more than one. */
-function exportedTwice(files: readonly { readonly file: string; readonly text: string }[]): ReadonlyMap<string, readonly string[]> {
-  const filesOf = Map.groupBy(
-    files.flatMap(({ file, text }) => [...exportedBy(text)].map((name) => ({ file, name }))),
-    ({ name }) => name,
-  )
-  return new Map([...filesOf].filter(([, found]) => found.length > 1).map(([name, found]) => [name, found.map(({ file }) => file)]))
-}
-
-test('no name is exported by two modules of the product', () => {
-  const twice = exportedTwice(product.map((file) => ({ file, text: textOf(file) })))
-  expect([...twice].filter(([name]) => !notYet.includes(name))).toEqual([])
-  expect(notYet.filter((name) => !twice.has(name))).toEqual([])
+  test('borrow from test/support, and from another folder only what the table says', () => {
+    expect(modulesIn('test').flatMap((file) => borrowed(file, textOf(file), suitesMayImport))).toEqual([])
+  })
 })
 
-test('a name in two modules is seen, whatever it is', () => {
-  const files = [
-    { file: 'a.ts', text: 'export function step() {}\nexport interface Step {}\n' },
-    { file: 'b.ts', text: 'export async function step() {}\nexport type Step = 1\nexport function step(x: 1) {}\nconst other = 1' },
-    { file: 'c.ts', text: 'export { step } from "./a.ts"\nconst Step = 1' },
-  ]
-  expect([...exportedTwice(files)]).toEqual([
-    ['step', ['a.ts', 'b.ts']],
-    ['Step', ['a.ts', 'b.ts']],
-  ])
+describe('what breaks this is seen', () => {
+  test('a test that is called after no module', () => {
+    const files = [
+      'src/a/plan.ts',
+      'src/a/plan.test.ts',
+      'src/a/plan.of-learners.test.ts',
+      'src/a/planning.test.ts',
+      'test/a/story.test.ts',
+    ]
+    expect(strays(files)).toEqual(['src/a/planning.test.ts'])
+  })
+
+  test('two files of one name', () => {
+    const files = ['src/a/x.ts', 'src/a/x.test.ts', 'src/b/x.ts', 'src/b/x.test.ts', 'test/a/bed.ts', 'test/b/bed.ts', 'src/c/bed.ts']
+    expect(namesakes(files)).toEqual(['test/a/bed.ts, test/b/bed.ts'])
+    expect(namesakes([...files, 'test/c/x.test.ts'])).toContain('src/a/x.test.ts, src/b/x.test.ts, test/c/x.test.ts')
+  })
+
+  test('a helper of another folder', () => {
+    const text = `import { bed } from '../b/bed.ts'\nimport { pair } from '../support/pair.ts'\nimport { x } from '../../src/a/x.ts'\n`
+    expect(borrowed('test/a/story.test.ts', text, {})).toHaveLength(1)
+    expect(borrowed('test/a/story.test.ts', text, { 'test/a': ['test/b'] })).toEqual([])
+  })
 })

@@ -148,8 +148,27 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   ],
 }
 
-/** What a test that stands beside its module may import besides: stand-ins, and the suites that several implementations must pass. */
-export const testsMayImport: readonly string[] = ['src/demo', 'src/containment', 'src/protocol', 'src/sim/run', 'src/sim/schedule', 'test']
+/** What a test that stands beside its module may import besides: stand-ins, what helps tests, and the suites that several implementations must pass. */
+export const testsMayImport: readonly string[] = [
+  'src/demo',
+  'src/containment',
+  'src/protocol',
+  'src/sim/run',
+  'src/sim/schedule',
+  'test/support',
+  'test/contract',
+]
+
+/**
+ * What a folder of tests may take from another one besides `test/support`, where everything lies that helps more than one of them: a suite that it
+ * plays in another world, and the laboratory of the real control plane.
+ */
+export const suitesMayImport: Readonly<Record<string, readonly string[]>> = {
+  'test/bench': ['test/cluster'],
+  'test/cluster': ['test/contract', 'test/deploy', 'test/lines'],
+  'test/lines': ['test/cluster'],
+  'test/pod': ['test/cluster', 'test/deploy'],
+}
 
 /** Node's own modules, by folder: a folder that is not listed uses none. */
 export const nodeModulesOf: Readonly<Record<string, readonly string[]>> = {
@@ -165,7 +184,7 @@ export const nodeModulesOf: Readonly<Record<string, readonly string[]>> = {
   'src/agent/requests': ['fs', 'http', 'path'],
   'src/agent': ['crypto', 'fs'],
   // The simulator itself has none: its command, which people call, what spreads a sweep over cores and counts branches.
-  'src/sim/command.ts': ['child_process', 'fs', 'util'],
+  'src/sim/command.ts': ['child_process', 'fs'],
   'src/sim/sweep/coverage.ts': ['inspector/promises'],
   'src/sim/sweep/pool.ts': ['worker_threads'],
   'src/sim/sweep/sweep-worker.ts': ['worker_threads'],

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseAllDocuments } from 'yaml'
-import { call, type Connection, eventually, type Reply } from '../contract/api/connection.ts'
+import { call, type Connection, eventually, type Reply } from '../support/api-connection.ts'
 
 export const deployFolder = fileURLToPath(new URL('../../deploy/', import.meta.url))
 

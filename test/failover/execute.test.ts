@@ -3,11 +3,11 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type ExecutorOptions, createExecutor } from '../../src/failover/run/execute.ts'
 import { type Concurrency, createConcurrency } from '../../src/failover/run/concurrency.ts'
 import type { StepOutcome } from '../../src/failover/run/outcome.ts'
-import { exampleRecord } from './examples.ts'
+import { exampleRecord } from '../support/failover-examples.ts'
 import type { Step } from '../../src/failover/plan/steps.ts'
 import { fencedTaint } from '../../src/failover/fence/taints.ts'
 import { podView } from '../../src/kubernetes/resources.ts'
-import { createFailoverBed, type FailoverBed, testClock, testConfig } from './bed.ts'
+import { createFailoverBed, type FailoverBed, testClock, testConfig } from '../support/failover-bed.ts'
 
 let bed: FailoverBed
 let outcomes: StepOutcome[]

@@ -1,7 +1,7 @@
 /** A Manual VM that the losing side kills itself, on the embedded cluster: it ran before the fence, so it runs after it, elsewhere or, where it was held, at home. */
 import { afterEach, describe, expect, test } from 'vitest'
 import { createVm, demoNamespace, requestStart } from '../../src/demo/cluster/fixtures.ts'
-import { createFailoverBed, eventually, type FailoverBed, startUnfenceOfRoomB } from './bed.ts'
+import { createFailoverBed, eventually, type FailoverBed, startUnfenceOfRoomB } from '../support/failover-bed.ts'
 
 let bed: FailoverBed
 afterEach(async () => {

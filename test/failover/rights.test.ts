@@ -4,7 +4,15 @@ import { createVm, demoNamespace, requestStart } from '../../src/demo/cluster/fi
 import { type RbacRule, rbacRules } from '../../src/failover/run/rbac.ts'
 import { finishUnfence, type UnfenceEvent } from '../../src/failover/unfence/unfence.ts'
 import { epoch } from '../../src/protocol/ids.ts'
-import { createFailoverBed, eventually, type FailoverBed, roomB, startUnfenceOfRoomB, testClock, testConfig } from './bed.ts'
+import {
+  createFailoverBed,
+  eventually,
+  type FailoverBed,
+  roomB,
+  startUnfenceOfRoomB,
+  testClock,
+  testConfig,
+} from '../support/failover-bed.ts'
 
 let bed: FailoverBed
 afterEach(async () => {

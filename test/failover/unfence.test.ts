@@ -3,7 +3,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { createVm, demoNamespace } from '../../src/demo/cluster/fixtures.ts'
 import type { UnfenceInput } from '../../src/failover/unfence/unfence.ts'
 import { epoch } from '../../src/protocol/ids.ts'
-import { createFailoverBed, eventually, type FailoverBed, roomB, startUnfenceOfRoomB } from './bed.ts'
+import { createFailoverBed, eventually, type FailoverBed, roomB, startUnfenceOfRoomB } from '../support/failover-bed.ts'
 
 let bed: FailoverBed
 afterEach(async () => {

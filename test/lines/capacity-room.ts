@@ -8,7 +8,7 @@ import { clusterId, type Incarnation, nodeId, room } from '../../src/protocol/id
 import { genesis } from '../../src/protocol/membership.ts'
 import type { Bed, FenceObject, PlayedFailover } from './bed.ts'
 import { stage } from './lines.ts'
-import { createDeployment, createVm } from './objects.ts'
+import { createDeployment, createVm } from './line-objects.ts'
 import { type AnyObject, recordingClient, type Write } from './recording.ts'
 import { deadRoom, livingRoom } from './world.ts'
 

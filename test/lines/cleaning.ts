@@ -1,6 +1,6 @@
 /** Between two stages of one world: every node on and without a trace of us, nothing left of the stage's workloads. */
-import { type ApiClient, type ApiObject, isApiError } from '../cluster/api/client.ts'
-import { until } from '../cluster/timing.ts'
+import { type ApiClient, type ApiObject, isApiError } from '../support/api-client.ts'
+import { until } from '../support/timing.ts'
 import type { World } from './world.ts'
 
 export async function healNodes(world: World, api: ApiClient): Promise<void> {

@@ -5,7 +5,7 @@ import { nodeId } from '../../src/protocol/ids.ts'
 import type { Bed, FenceObject, PlayedFailover } from './bed.ts'
 import { addDeadPods, countPods } from './dead-pods.ts'
 import type { Line } from './lines.ts'
-import { createDeployment } from './objects.ts'
+import { createDeployment } from './line-objects.ts'
 import type { Change } from './recording.ts'
 import { livingRoom } from './world.ts'
 

@@ -5,11 +5,11 @@ import { expect } from 'vitest'
 import type { FailoverEvent } from '../../src/failover/run/progress.ts'
 import { type RbacRule, rbacRules } from '../../src/failover/run/rbac.ts'
 import type { KubeClient } from '../../src/kubernetes/client.ts'
-import { sleep } from '../cluster/timing.ts'
+import { sleep } from '../support/timing.ts'
 import type { Bed, FenceObject } from './bed.ts'
 import { addDeadPods, countPods, patience } from './dead-pods.ts'
 import type { Line } from './lines.ts'
-import { createJob } from './objects.ts'
+import { createJob } from './line-objects.ts'
 
 export interface RefusalsPlayed {
   /** What was told while these rights were missing. */

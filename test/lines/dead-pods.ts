@@ -1,6 +1,6 @@
 /** Pods on nodes that are off: bound there by hand, so that a fence has something to clear at once and nothing need run first. */
 import type { Bed } from './bed.ts'
-import { createPod } from './objects.ts'
+import { createPod } from './line-objects.ts'
 import { createClaim } from '../cluster/objects/volumes.ts'
 
 /** Kubernetes' own eviction, which is quick in both worlds, leaves them to the fence. */

@@ -1,7 +1,7 @@
 /** The embedded API server with its stand-ins of scheduler, controllers, kubelets and KubeVirt, at a hundredth of the real times: one for each stage. */
 import { startApiServer } from '../../src/demo/apiserver/server.ts'
-import { createTestbed } from '../../src/demo/cluster/testbed.ts'
-import { defaultFailoverConfig } from '../failover/examples.ts'
+import { createTestbed } from '../support/cluster-testbed.ts'
+import { defaultFailoverConfig } from '../support/failover-examples.ts'
 import type { ClusterKind, World } from './world.ts'
 
 const adminToken = 'lines-admin'

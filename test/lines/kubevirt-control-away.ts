@@ -5,7 +5,7 @@ import type { Bed, PlayedFailover } from './bed.ts'
 import { kubevirtControl } from './kubevirt-control.ts'
 import { phaseOf, vmisOf } from './kubevirt-objects.ts'
 import { stage } from './lines.ts'
-import { createStatefulSet, createVm } from './objects.ts'
+import { createStatefulSet, createVm } from './line-objects.ts'
 import { deadRoom, livingRoom } from './world.ts'
 
 interface ControlAway extends PlayedFailover {

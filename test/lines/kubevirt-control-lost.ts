@@ -1,11 +1,11 @@
 /** virt-controller, which leads, and a virt-api are lost with the room. */
 import { expect } from 'vitest'
 import type { FailoverResult } from '../../src/failover/run/progress.ts'
-import { isApiError } from '../cluster/api/client.ts'
+import { isApiError } from '../support/api-client.ts'
 import type { Bed, PlayedFailover } from './bed.ts'
 import { createControlPod, kubevirtControl } from './kubevirt-control.ts'
 import { stage } from './lines.ts'
-import { createVm } from './objects.ts'
+import { createVm } from './line-objects.ts'
 import { deadRoom, livingRoom } from './world.ts'
 
 const vms = { first: 'Always', second: 'RerunOnFailure', third: 'Manual' } as const

@@ -1,6 +1,6 @@
 /** KubeVirt's own programs in either world: to be lost with a room, to hang, to be away and to come back. */
 import { hostname } from 'node:os'
-import { isApiError } from '../cluster/api/client.ts'
+import { isApiError } from '../support/api-client.ts'
 import type { Program } from '../cluster/processes.ts'
 import type { Bed } from './bed.ts'
 import type { AnyObject } from './recording.ts'

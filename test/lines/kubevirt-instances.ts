@@ -2,7 +2,7 @@
 import { expect } from 'vitest'
 import { bootAnnotation } from '../../src/demo/cluster/virt-handler.ts'
 import type { FailoverResult } from '../../src/failover/run/progress.ts'
-import { isApiError } from '../cluster/api/client.ts'
+import { isApiError } from '../support/api-client.ts'
 import { bootTimeAnnotation } from '../cluster/nodes/virt-handler.ts'
 import type { Bed, FenceObject, FenceWorkload, PlayedFailover } from './bed.ts'
 import {
@@ -20,7 +20,7 @@ import {
   vmisOf,
 } from './kubevirt-objects.ts'
 import { stage } from './lines.ts'
-import { createVm, createVmi, kubevirtPath } from './objects.ts'
+import { createVm, createVmi, kubevirtPath } from './line-objects.ts'
 import type { AnyObject } from './recording.ts'
 import { deadRoom, livingRoom } from './world.ts'
 

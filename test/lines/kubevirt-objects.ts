@@ -1,9 +1,9 @@
 /** KubeVirt's objects beyond single VMs, for both worlds: pools, sets, migrations, hot-plugged volumes. */
 import { amend } from '../../src/demo/cluster/objects.ts'
-import type { ApiObject } from '../cluster/api/client.ts'
+import type { ApiObject } from '../support/api-client.ts'
 import { createClaim } from '../cluster/objects/volumes.ts'
 import type { Bed } from './bed.ts'
-import { instanceSpec, kubevirtPath } from './objects.ts'
+import { instanceSpec, kubevirtPath } from './line-objects.ts'
 import type { AnyObject } from './recording.ts'
 
 export interface SetRequest {

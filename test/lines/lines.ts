@@ -2,7 +2,7 @@
  * The lines of the failover: each a sentence that is tested against the embedded API server and against the real control plane.
  *
  * How to add lines: write `test/lines/<topic>-<name>.ts` that exports a `stage(...)`, and put it into `all.ts`. That is all: the suites of both worlds
- * and the table in docs/failover-test-matrix.md (`UPDATE_DOCS=1 npx vitest run test/lines/table.test.ts`) are made from that list.
+ * and the table in docs/failover-test-matrix.md (`UPDATE_DOCS=1 npx vitest run test/lines/line-table.test.ts`) are made from that list.
  *
  * A stage is one play that many lines look at: `play` gets a `Bed` (bed.ts) in a namespace of its own with all nodes on and nothing fenced, and what it
  * returns is handed to each line's `check`. Keep `play` short: the real run of all stages together has four minutes. A line belongs to a part of
@@ -71,18 +71,27 @@ export const elsewhere = (of: Scene, line: Line<unknown>, world: WorldName): Els
 /** On a machine that has much else to do. */
 const longestPlayMs = 600_000
 
-/** Registers the tests of one world. `open` gives a world for each stage; `close` is called after each. */
+export interface Worlds {
+  /** Gives a world for each stage. */
+  readonly open: (cluster: ClusterKind | undefined) => Promise<World>
+  /** Called after each stage. */
+  readonly close: (world: World) => Promise<void>
+  /** Each stage has a world of its own, so several are played at a time: `maxConcurrency` of vitest.config.ts. */
+  readonly areApart?: boolean
+}
+
+/** Registers the tests of one world. */
 export function playScenes(
   name: WorldName,
   stages: readonly Scene[],
-  worlds: { readonly open: (cluster: ClusterKind | undefined) => Promise<World>; readonly close: (world: World) => Promise<void> },
+  worlds: Worlds,
   /** Told how long a stage took: its world and its play, then its cleaning. */
   onOver: (stage: string, playedMs: number, cleanedMs: number) => void = () => {},
 ): void {
   for (const one of stages) {
     const lines = one.lines.filter((line) => elsewhere(one, line, name) === undefined)
     if (lines.length === 0) continue
-    describe(one.name, () => {
+    describe(one.name, { concurrent: worlds.areApart === true }, () => {
       let world: World | undefined
       let bed: Bed | undefined
       let played: unknown
@@ -101,7 +110,7 @@ export function playScenes(
         onOver(one.name, playedMs, performance.now() - overMs)
       })
       for (const line of lines)
-        test(`${line.id}: ${line.says}`, async () => {
+        test(`${line.id}: ${line.says}`, { concurrent: false }, async () => {
           if (bed === undefined) throw new Error('the stage was not played')
           await line.check(played, bed)
         })

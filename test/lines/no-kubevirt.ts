@@ -1,10 +1,10 @@
 /** A cluster without KubeVirt: a control plane of its own. */
 import { expect } from 'vitest'
 import type { FailoverResult } from '../../src/failover/run/progress.ts'
-import { isApiError } from '../cluster/api/client.ts'
+import { isApiError } from '../support/api-client.ts'
 import type { Bed, PlayedFailover } from './bed.ts'
 import { stage } from './lines.ts'
-import { createDeployment, createStatefulSet } from './objects.ts'
+import { createDeployment, createStatefulSet } from './line-objects.ts'
 import { deadRoom, livingRoom } from './world.ts'
 
 async function play(bed: Bed): Promise<PlayedFailover & { readonly result: FailoverResult }> {

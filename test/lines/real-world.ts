@@ -4,12 +4,12 @@
  * So that a stage can outlast Kubernetes' own eviction, a silent node is NotReady after 20 s instead of 50, and pods are evicted 20 s later
  * instead of 300.
  */
-import { defaultFailoverConfig } from '../failover/examples.ts'
-import { isApiError } from '../cluster/api/client.ts'
+import { defaultFailoverConfig } from '../support/failover-examples.ts'
+import { isApiError } from '../support/api-client.ts'
 import { type ControlPlane, ensureNamespace, startControlPlane } from '../cluster/control-plane/start.ts'
 import { type FakeNodes, startFakeNodes } from '../cluster/nodes/fake-nodes.ts'
 import { markedProcesses } from '../cluster/processes.ts'
-import { stretched } from '../cluster/timing.ts'
+import { stretched } from '../support/timing.ts'
 import { type ClusterKind, deadRoom, livingRoom, type World } from './world.ts'
 
 /** Without the second KubeVirt knows no VM that waits for a migration from another cluster. */

@@ -1,7 +1,7 @@
 /** What a stage writes down while it plays: every change that the API server told of, and every write of the failover engine. */
 import type { KubeClient } from '../../src/kubernetes/client.ts'
 import { KubeError } from '../../src/kubernetes/errors.ts'
-import type { ApiClient, ApiObject } from '../cluster/api/client.ts'
+import type { ApiClient, ApiObject } from '../support/api-client.ts'
 
 const watched = {
   pods: '/api/v1/pods',

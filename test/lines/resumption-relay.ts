@@ -8,7 +8,7 @@ import { nodeId } from '../../src/protocol/ids.ts'
 import type { Bed, FenceObject, PlayedFailover } from './bed.ts'
 import { patience } from './dead-pods.ts'
 import { stage } from './lines.ts'
-import { createDeployment, createJob, createStatefulSet, createVm } from './objects.ts'
+import { createDeployment, createJob, createStatefulSet, createVm } from './line-objects.ts'
 import { deadRoom, livingRoom } from './world.ts'
 
 interface Death {

@@ -3,8 +3,8 @@ import { expect } from 'vitest'
 import type { FailoverResult } from '../../src/failover/run/progress.ts'
 import type { Bed, PlayedFailover } from './bed.ts'
 import { stage } from './lines.ts'
-import { createDeployment } from './objects.ts'
-import type { ProxiedRequest } from './proxy.ts'
+import { createDeployment } from './line-objects.ts'
+import type { ProxiedRequest } from '../support/proxy.ts'
 import { deadRoom, livingRoom } from './world.ts'
 
 const replicas = 24

@@ -4,7 +4,7 @@ import type { FailoverResult } from '../../src/failover/run/progress.ts'
 import type { ProofAnswer, Proofs } from '../../src/failover/fence/proofs.ts'
 import type { Bed, FenceObject, PlayedFailover } from './bed.ts'
 import { stage } from './lines.ts'
-import { createDeployment, createStatefulSet, createVm } from './objects.ts'
+import { createDeployment, createStatefulSet, createVm } from './line-objects.ts'
 import type { AnyObject } from './recording.ts'
 import { deadRoom, livingRoom } from './world.ts'
 

@@ -1,12 +1,20 @@
 /** A whole room is lost with everything in it: taints, order, preconditions, run strategies and what is left alone. */
 import type { KubeClient } from '../../src/kubernetes/client.ts'
 import { nodeId } from '../../src/protocol/ids.ts'
-import type { ApiObject } from '../cluster/api/client.ts'
-import { sleep } from '../cluster/timing.ts'
+import type { ApiObject } from '../support/api-client.ts'
+import { sleep } from '../support/timing.ts'
 import type { Bed, PlayedFailover } from './bed.ts'
 import { type Room, orderLines } from './sequence-checks.ts'
 import { stage } from './lines.ts'
-import { createDaemonSet, createDeployment, createJob, createPod, createPriorityClass, createStatefulSet, createVm } from './objects.ts'
+import {
+  createDaemonSet,
+  createDeployment,
+  createJob,
+  createPod,
+  createPriorityClass,
+  createStatefulSet,
+  createVm,
+} from './line-objects.ts'
 import type { AnyObject } from './recording.ts'
 import { skipLines } from './skips-checks.ts'
 import { strategyLines } from './strategy-checks.ts'

@@ -1,10 +1,10 @@
 /** VMs come back in waves with the readiness gate, and a Once VM by policy. */
 import { expect } from 'vitest'
-import { defaultFailoverConfig } from '../failover/examples.ts'
+import { defaultFailoverConfig } from '../support/failover-examples.ts'
 import type { FailoverResult } from '../../src/failover/run/progress.ts'
 import type { Bed, PlayedFailover } from './bed.ts'
 import { stage } from './lines.ts'
-import { createVm } from './objects.ts'
+import { createVm } from './line-objects.ts'
 import { deadRoom, livingRoom } from './world.ts'
 
 const vms = ['first', 'second', 'third', 'fourth', 'fifth'] as const

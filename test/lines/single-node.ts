@@ -5,7 +5,7 @@ import type { UnfenceResult } from '../../src/failover/unfence/unfence.ts'
 import { nodeId } from '../../src/protocol/ids.ts'
 import type { Bed, FenceObject, PlayedFailover } from './bed.ts'
 import { type LineElsewhere, stage } from './lines.ts'
-import { createDeployment, createStatefulSet, createVm } from './objects.ts'
+import { createDeployment, createStatefulSet, createVm } from './line-objects.ts'
 import { nodesReady } from './readiness.ts'
 import type { AnyObject } from './recording.ts'
 import { deadRoom } from './world.ts'
@@ -126,7 +126,7 @@ export const singleNode = stage<Played>({
 })
 
 /** Decided by the agents' votes, before an API server is asked for anything. */
-const voted = (test: string, file = 'src/protocol/brakes.test.ts'): Pick<LineElsewhere, 'embedded' | 'real'> => ({
+const voted = (test: string, file = 'src/protocol/proposal.brakes.test.ts'): Pick<LineElsewhere, 'embedded' | 'real'> => ({
   embedded: { file, test },
   real: { cannot: 'no API server has a part in it: the agents decide it by their votes' },
 })
@@ -166,13 +166,16 @@ export const brakeLines = [
     id: 'brake-paused',
     part: 'brakes/brakes',
     says: 'while a person has paused fencing nothing is fenced but by a person’s word',
-    ...voted('while it is paused is vetoed, with who paused it, but for a forced epoch', 'src/protocol/operator-requests.test.ts'),
+    ...voted('while it is paused is vetoed, with who paused it, but for a forced epoch', 'src/protocol/step.operator-requests.test.ts'),
   },
   {
     id: 'brake-maintenance',
     part: 'brakes/brakes',
     says: 'nodes in maintenance count as neither dead nor alive: they are not suspected, and a room is lost when all its others are',
-    ...voted('is not suspected when it is silent, and a room is lost when all others of it are', 'src/protocol/operator-requests.test.ts'),
+    ...voted(
+      'is not suspected when it is silent, and a room is lost when all others of it are',
+      'src/protocol/step.operator-requests.test.ts',
+    ),
   },
   {
     id: 'brake-without-majority',

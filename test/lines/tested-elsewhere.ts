@@ -30,7 +30,7 @@ export const linesElsewhere: readonly LineElsewhere[] = [
     part: 'kubevirt/hot-plug',
     says: 'a VM is cleared on the proof of all that is plugged into it, also of a volume that its instance just gave up',
     ...ruleOf(
-      'src/failover/plan/plan-kubevirt.test.ts',
+      'src/failover/plan/plan.kubevirt.test.ts',
       'is cleared on the proof of all of them, also of one that its instance just gave up',
     ),
   },
@@ -39,7 +39,7 @@ export const linesElsewhere: readonly LineElsewhere[] = [
     part: 'kubevirt/hot-plug',
     says: 'a held VM keeps its attachment pods: they are made immune with it',
     ...ruleOf(
-      'src/failover/plan/plan-kubevirt.test.ts',
+      'src/failover/plan/plan.kubevirt.test.ts',
       'is held with its attachment pods immune, too, while one of its volumes has no good replica',
     ),
   },
@@ -78,7 +78,7 @@ export const linesElsewhere: readonly LineElsewhere[] = [
     part: 'kubevirt/migration-source',
     says: 'what a migration that ended left in the lost room is cleared, and its VM, which runs on a survivor, is left alone',
     ...ruleOf(
-      'src/failover/plan/plan-kubevirt.test.ts',
+      'src/failover/plan/plan.kubevirt.test.ts',
       'is cleared without asking for replicas, and its VM, which runs on a survivor by now, is none of the fence',
     ),
   },
@@ -86,7 +86,7 @@ export const linesElsewhere: readonly LineElsewhere[] = [
     id: 'kubevirt-recorded-by-the-real-one',
     part: 'kubevirt/followed',
     says: 'what real controllers wrote in other failovers (migrations, hot-plug, back-off, virt-api away, controller lost) is followed to the same end',
-    embedded: { file: 'test/failover/recordings.test.ts', test: 'is followed to its end' },
+    embedded: { file: 'test/failover/kubevirt-recordings.test.ts', test: 'is followed to its end' },
     real: { cannot: 'these are recordings of it' },
   },
   {

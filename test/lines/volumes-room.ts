@@ -4,7 +4,7 @@ import type { FailoverResult } from '../../src/failover/run/progress.ts'
 import { createClaim } from '../cluster/objects/volumes.ts'
 import type { Bed, PlayedFailover } from './bed.ts'
 import { stage } from './lines.ts'
-import { createStatefulSet, createVm } from './objects.ts'
+import { createStatefulSet, createVm } from './line-objects.ts'
 import type { AnyObject } from './recording.ts'
 import { deadRoom, livingRoom } from './world.ts'
 

@@ -1,8 +1,8 @@
 /** Where a line of the failover is played: a cluster of two rooms with an API server, embedded or real. What differs between the two, and nothing else. */
-import type { Testbed } from '../../src/demo/cluster/testbed.ts'
+import type { Testbed } from '../support/cluster-testbed.ts'
 import type { ApiServer } from '../../src/demo/apiserver/server.ts'
 import type { FailoverConfig } from '../../src/failover/plan/config.ts'
-import type { Access } from '../cluster/api/client.ts'
+import type { Access } from '../support/api-client.ts'
 import type { ControlPlane } from '../cluster/control-plane/start.ts'
 import type { FakeNodes } from '../cluster/nodes/fake-nodes.ts'
 

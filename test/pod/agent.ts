@@ -41,7 +41,7 @@ export function shippedConfiguration(changes: Tree): string {
 }
 
 /** Where a container finds the folder of its node. */
-export const playedFolder = '/played'
+const playedFolder = '/played'
 
 /**
  * What has to differ because the nodes are no machines: they share the host's network, and the kernel's files are played. Reset by sysrq would reset

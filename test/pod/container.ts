@@ -6,8 +6,8 @@ import type { PodLab } from './lab.ts'
 import type { PodSpec } from './translate/manifest.ts'
 import type { OciMount } from './translate/oci.ts'
 import { capabilitiesIn, type SeccompTemplate } from './translate/rights.ts'
-import { onlyContainer, translate, type Translation } from './translate/translate.ts'
-import { layOutVolumes, type VolumeSources } from './translate/volumes.ts'
+import { onlyContainer, translate, type Translation } from './translate/bundle-config.ts'
+import { layOutVolumes, type VolumeSources } from './translate/pod-volumes.ts'
 
 export interface PodOnNode {
   readonly lab: PodLab

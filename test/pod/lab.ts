@@ -16,7 +16,7 @@ export interface PodLab {
   close(): Promise<void>
 }
 
-export const labPrefix = 'roomfence-pods-'
+const labPrefix = 'roomfence-pods-'
 
 /** @throws with what to do where pods cannot be run. */
 export function openPodLab(): PodLab {

@@ -23,7 +23,7 @@ const isOnPath = (program: string): boolean =>
   })
 
 /** The packages that are not installed. */
-export const missingPackages = (): readonly string[] => [
+const missingPackages = (): readonly string[] => [
   ...new Set(Object.entries(packages).flatMap(([program, name]) => (isOnPath(program) ? [] : [name]))),
 ]
 

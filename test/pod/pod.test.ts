@@ -3,11 +3,11 @@ import { spawn } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { until } from '../cluster/timing.ts'
+import { until } from '../support/timing.ts'
 import { agentPod } from './agent.ts'
 import { isFrozen } from './cgroups.ts'
 import { probeOnce, type ProbePlace, started, type Watching, watchLiveness } from './probes.ts'
-import { onlyContainer } from './translate/translate.ts'
+import { onlyContainer } from './translate/bundle-config.ts'
 import { type NodeName, nodeNames, openTwoNodes, type Running, type TwoNodes } from './two-nodes.ts'
 
 let nodes: TwoNodes

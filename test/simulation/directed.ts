@@ -29,7 +29,7 @@ import {
 } from './directed-schedules.ts'
 import { bornTwice, installedLongAgo, watchdogOfBefore } from './memory-schedules.ts'
 import { quarantineWhileStopped, quarantineWithoutApi } from './quarantine-schedules.ts'
-import { type Edit, edit } from '../mutation.ts'
+import { type Edit, edit } from '../support/mutation.ts'
 import { editsOf, noWaitAfterUnfence } from './mutations.ts'
 
 export interface DirectedMutation {

@@ -10,7 +10,7 @@ import type { runSchedule } from '../../src/sim/run/run.ts'
 import type { Profile, Schedule } from '../../src/sim/schedule/schedule.ts'
 import type { shrink } from '../../src/sim/sweep/shrink.ts'
 import type { Property } from '../../src/sim/world/observations.ts'
-import { type Edit, editedFiles } from '../mutation.ts'
+import { type Edit, editedFiles } from '../support/mutation.ts'
 
 export interface Mutation {
   readonly name: string

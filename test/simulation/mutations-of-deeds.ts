@@ -1,5 +1,5 @@
 /** Mutations of what is done by the verdict, not of how it is reached: kills, proofs, replicas, and fences that are not forgotten. */
-import { edit } from '../mutation.ts'
+import { edit } from '../support/mutation.ts'
 import type { Mutation } from './mutant.ts'
 
 export const mutationsOfDeeds: readonly Mutation[] = [

@@ -2,7 +2,7 @@
  * Mutations of the decision code, each a rule of the protocol taken out, that ordinary hostile schedules catch: no schedule was written for them.
  * A rule that has two guards in the code loses both.
  */
-import { type Edit, edit } from '../mutation.ts'
+import { type Edit, edit } from '../support/mutation.ts'
 import type { Mutation } from './mutant.ts'
 import { mutationsOfDeeds } from './mutations-of-deeds.ts'
 

@@ -1,6 +1,6 @@
 /**
  * The words of version 0.1.0 in traces and what took their place. Applied to the old traces they give the new ones, byte by byte:
- *   node test/simulation/traces.main.ts NEW, in the tree of before: ... OLD; then node test/simulation/traces.main.ts --compare OLD NEW
+ *   node test/simulation/traces.main.ts NEW, in the tree of before: ... OLD; then node test/simulation/traces.main.ts NEW --compare OLD
  */
 export const renamed: readonly (readonly [string, string])[] = [
   ['let-back: waits ', 'quarantine: in quarantine for '],

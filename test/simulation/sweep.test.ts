@@ -1,5 +1,5 @@
 /** `npm run simulate` as a person calls it: on one core and on two, stopped and gone on with, and with its branches counted. */
-import { spawnSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,26 +12,43 @@ afterAll(() => {
 })
 
 const program = new URL('../../src/cli/main.ts', import.meta.url).pathname
-const simulate = (...words: string[]) => spawnSync(process.execPath, [program, 'simulate', ...words], { encoding: 'utf8' })
+
+interface Ended {
+  readonly status: unknown
+  readonly stdout: string
+  readonly stderr: string
+}
+
+const simulate = (...words: string[]): Promise<Ended> =>
+  new Promise((resolve) => {
+    execFile(process.execPath, [program, 'simulate', ...words], (error, stdout, stderr) =>
+      resolve({ status: error?.code ?? 0, stdout, stderr }),
+    )
+  })
 const partsIn = (name: string) => readParts(readFileSync(join(folder, name), 'utf8'))
 
 describe('npm run simulate', () => {
-  it('gives the same result on one core, on two, and in two goes', () => {
-    simulate('--seeds', '60', '--seed', '1', '--resume', join(folder, 'one'))
-    simulate('--seeds', '60', '--seed', '1', '--workers', '2', '--resume', join(folder, 'two'))
-    simulate('--seeds', '20', '--seed', '1', '--resume', join(folder, 'goes'))
-    simulate('--seeds', '60', '--workers', '2', '--resume', join(folder, 'goes'))
+  it('gives the same result on one core, on two, and in two goes', async () => {
+    const inTwoGoes = async (): Promise<void> => {
+      await simulate('--seeds', '20', '--seed', '1', '--resume', join(folder, 'goes'))
+      await simulate('--seeds', '60', '--workers', '2', '--resume', join(folder, 'goes'))
+    }
+    await Promise.all([
+      simulate('--seeds', '60', '--seed', '1', '--resume', join(folder, 'one')),
+      simulate('--seeds', '60', '--seed', '1', '--workers', '2', '--resume', join(folder, 'two')),
+      inTwoGoes(),
+    ])
     const [one] = partsIn('one')
     expect(one?.total.seeds).toBe(60)
     expect(partsIn('two')).toEqual([one])
     expect(partsIn('goes')).toEqual([one])
-    const again = simulate('--seeds', '60', '--resume', join(folder, 'goes'))
+    const again = await simulate('--seeds', '60', '--resume', join(folder, 'goes'))
     expect(again.stdout).toContain('has 60 schedules of this part already')
-    expect(simulate('--report', join(folder, 'goes')).stdout).toMatch(/\| 60 hostile from seed 1 \|/)
+    expect((await simulate('--report', join(folder, 'goes'))).stdout).toMatch(/\| 60 hostile from seed 1 \|/)
   })
 
-  it('counts the branches of the protocol that its schedules ran', () => {
-    const { stdout } = simulate('--seeds', '30', '--seed', '1', '--coverage', '--resume', join(folder, 'counted'))
+  it('counts the branches of the protocol that its schedules ran', async () => {
+    const { stdout } = await simulate('--seeds', '30', '--seed', '1', '--coverage', '--resume', join(folder, 'counted'))
     const [part] = partsIn('counted')
     expect(part?.measuredSeeds).toBe(30)
     expect(Object.keys(part?.coverage ?? {})).toContain('src/protocol/proposer.ts')
@@ -42,11 +59,13 @@ describe('npm run simulate', () => {
   })
 
   it.each([
-    [['--workers', '0'], '--workers is 0'],
-    [['--seeds', 'many'], '--seeds is many'],
+    [['--workers', '0'], "option '--workers <number>' argument '0' is invalid. Allowed: a whole number from 1 to 64."],
+    [['--seeds', 'many'], "option '--seeds <number>' argument 'many' is invalid."],
+    [['--profile', 'mild'], "argument 'mild' is invalid. Allowed choices are hostile, ordinary."],
     [['--report', '/nonexistent'], '--report /nonexistent: ENOENT'],
-  ])('refuses %j', (words, reason) => {
-    const { status, stderr } = simulate(...words)
+    [['--scenario', 'nobody'], '--scenario: saw "nobody"; allowed: agent-stopped-on-purpose, '],
+  ])('refuses %j', async (words, reason) => {
+    const { status, stderr } = await simulate(...words)
     expect({ status, stderr }).toEqual({ status: 2, stderr: expect.stringContaining(reason) as string })
   })
 })

@@ -1,11 +1,12 @@
 /**
  * Writes the whole trace of every remembered seed, one file each, so that two commits can be compared byte by byte:
  *   node test/simulation/traces.main.ts FOLDER            in the tree of either commit
- *   node test/simulation/traces.main.ts --compare OLD NEW  says where NEW differs from OLD with the words of `renamed.ts` put in
+ *   node test/simulation/traces.main.ts NEW --compare OLD  says where NEW differs from OLD with the words of `renamed.ts` put in
  * A commit that changes form alone gives the same files.
  */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { createProgram } from '../../src/cli/options.ts'
 import { generate } from '../../src/sim/schedule/generate.ts'
 import { runSchedule } from '../../src/sim/run/run.ts'
 import { rememberedSeeds } from '../../src/sim/schedule/seeds.ts'
@@ -38,10 +39,13 @@ function compare(before: string, after: string): number {
   return different.length === 0 ? 0 : 1
 }
 
-const [first, before, after] = process.argv.slice(2)
-if (first === '--compare' && before !== undefined && after !== undefined) process.exitCode = compare(before, after)
-else if (first !== undefined && first !== '--compare') process.exitCode = write(first)
-else {
-  process.stderr.write('usage: node test/simulation/traces.main.ts FOLDER | --compare OLD NEW\n')
-  process.exitCode = 2
-}
+const { args, opts } = (() => {
+  const program = createProgram('traces')
+    .description('write the whole trace of every remembered seed, or compare two folders of them')
+    .argument('<folder>', 'where to, one file each')
+    .option('--compare <old>', 'compare the folder with this one of before, in the words of renamed.ts')
+    .parse()
+  return { args: program.args, opts: program.opts<{ compare?: string }>() }
+})()
+const [folder = ''] = args
+process.exitCode = opts.compare === undefined ? write(folder) : compare(opts.compare, folder)

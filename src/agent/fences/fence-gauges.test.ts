@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { emptyFenceStatus, type FenceStatus } from '../../failover/fence/fence.ts'
 import { createMetrics } from '../../observe/metrics.ts'
-import { defaultFailoverConfig } from '../../../test/failover/examples.ts'
+import { defaultFailoverConfig } from '../../../test/support/failover-examples.ts'
 import { showFences } from './fence-gauges.ts'
 
 const recordedNode = { name: 'b1', uid: '', bootId: '', fenced: true, outOfService: true, proof: '', waitingFor: '' } as const

@@ -5,12 +5,12 @@ import type { Configuration } from '../../config/schema.ts'
 import { createLog } from '../../observe/log.ts'
 import { createMetrics } from '../../observe/metrics.ts'
 import { contactOf } from '../../protocol/contact.ts'
-import { agent, fencing, first, lifeOf, names, unfencing } from '../../protocol/fixtures/states.ts'
+import { agent, fencing, first, lifeOf, names, unfencing } from '../../../test/support/protocol-states.ts'
 import type { Membership } from '../../protocol/membership.ts'
 import type { State } from '../../protocol/state.ts'
 import { nodeId } from '../../protocol/ids.ts'
 import { defaultTimings } from '../../protocol/timings.ts'
-import { createFailoverBed, eventually, type FailoverBed, testConfig } from '../../../test/failover/bed.ts'
+import { createFailoverBed, eventually, type FailoverBed, testConfig } from '../../../test/support/failover-bed.ts'
 
 let bed: FailoverBed
 let fences: Fences

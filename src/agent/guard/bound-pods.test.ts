@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from 'vitest'
 import { podsNotBound } from './bound-pods.ts'
 import { nodeId } from '../../protocol/ids.ts'
-import { createFailoverBed, type FailoverBed } from '../../../test/failover/bed.ts'
+import { createFailoverBed, type FailoverBed } from '../../../test/support/failover-bed.ts'
 
 let bed: FailoverBed
 afterEach(async () => {

@@ -3,8 +3,8 @@ import { afterEach, expect, test } from 'vitest'
 import { writeConfirmation } from './confirmation.ts'
 import { createLog } from '../../observe/log.ts'
 import { nodeId } from '../../protocol/ids.ts'
-import { agent, fencing, first } from '../../protocol/fixtures/states.ts'
-import { createFailoverBed, eventually, type FailoverBed } from '../../../test/failover/bed.ts'
+import { agent, fencing, first } from '../../../test/support/protocol-states.ts'
+import { createFailoverBed, eventually, type FailoverBed } from '../../../test/support/failover-bed.ts'
 
 let bed: FailoverBed
 const over = new AbortController()

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { agent, fencing, first, heartbeat } from '../../protocol/fixtures/states.ts'
+import { agent, fencing, first, heartbeat } from '../../../test/support/protocol-states.ts'
 import { answerConfirmation, answerMaintenance, answerPause } from './replies.ts'
 
 const LATER = 10_000

@@ -1,8 +1,8 @@
 /** What an agent does with a request that it has taken. */
 import { afterEach, expect, test } from 'vitest'
-import { createFailoverBed, eventually, type FailoverBed } from '../../../test/failover/bed.ts'
+import { createFailoverBed, eventually, type FailoverBed } from '../../../test/support/failover-bed.ts'
 import { createLog } from '../../observe/log.ts'
-import { agent, fencing, first } from '../../protocol/fixtures/states.ts'
+import { agent, fencing, first } from '../../../test/support/protocol-states.ts'
 import type { Input } from '../../protocol/state.ts'
 import { takeRequest } from './take.ts'
 

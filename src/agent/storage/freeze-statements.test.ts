@@ -1,8 +1,8 @@
 /** Which fenced peers count as frozen, for a2, which holds a replica of pvc-1 beside b1 and b2; it may have missed epochs. */
 import { describe, expect, test } from 'vitest'
-import { storageEntry } from '../../evidence/fixtures/storage-entry.ts'
+import { storageEntry } from '../../../test/support/storage-entry.ts'
 import type { StorageEntry } from '../../evidence/storage-report.ts'
-import { fencing, first, unfencing } from '../../protocol/fixtures/states.ts'
+import { fencing, first, unfencing } from '../../../test/support/protocol-states.ts'
 import { nodeId } from '../../protocol/ids.ts'
 import { FORCED_STEP, forcedEpoch, type Membership, nextEpoch } from '../../protocol/membership.ts'
 import { type FreezeStatements, parseKeptReplicas, replicasAsJson } from '../state/durable.ts'

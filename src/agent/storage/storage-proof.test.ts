@@ -1,8 +1,8 @@
 /** The `storage` proof and the data gate, on two rooms of two nodes of which room B is fenced in epoch 1. */
 import { describe, expect, test } from 'vitest'
-import { storageEntry } from '../../evidence/fixtures/storage-entry.ts'
+import { storageEntry } from '../../../test/support/storage-entry.ts'
 import { NO_REPORTS, pagesOf, type StorageEntry, type StorageReports, withPage } from '../../evidence/storage-report.ts'
-import { fencing, first, lifeOf } from '../../protocol/fixtures/states.ts'
+import { fencing, first, lifeOf } from '../../../test/support/protocol-states.ts'
 import { nodeId } from '../../protocol/ids.ts'
 import { dataGate, type StorageFacts, storageProof } from './storage-proof.ts'
 

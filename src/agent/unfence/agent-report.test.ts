@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
-import { storageEntry as end } from '../../evidence/fixtures/storage-entry.ts'
+import { storageEntry as end } from '../../../test/support/storage-entry.ts'
 import type { StorageEntry } from '../../evidence/storage-report.ts'
-import { agent, first, heartbeat } from '../../protocol/fixtures/states.ts'
+import { agent, first, heartbeat } from '../../../test/support/protocol-states.ts'
 import { nodeId } from '../../protocol/ids.ts'
 import { agentReport } from './agent-report.ts'
 

@@ -1,6 +1,6 @@
 /** The faults that the demo and other tests rely on, seen from a client. */
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { at, call, type Connection, textAt, watch } from '../../../test/contract/api/connection.ts'
+import { at, call, type Connection, textAt, watch } from '../../../test/support/api-connection.ts'
 import { type ApiServer, startApiServer } from './server.ts'
 
 let server: ApiServer

@@ -1,6 +1,6 @@
 /** The answers of virt-api v1.9.0 that were seen on a real control plane, state by state and call by call. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { at, call, type Connection, failure, jsonPatch, mergePatch, type Reply } from '../../../test/contract/api/connection.ts'
+import { at, call, type Connection, failure, jsonPatch, mergePatch, type Reply } from '../../../test/support/api-connection.ts'
 import { type ApiServer, startApiServer } from './server.ts'
 import { isJsonObject } from './freeze.ts'
 

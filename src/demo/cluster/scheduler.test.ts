@@ -5,7 +5,7 @@ import { createVolume } from './fixtures.ts'
 import { conditionOf, type Pod, type PodSpec, read, type Taint, type Toleration } from './objects.ts'
 import { quantity, toleratesTaint } from './placement.ts'
 import { startScheduler } from './scheduler.ts'
-import { eventually } from './testbed.ts'
+import { eventually } from '../../../test/support/cluster-testbed.ts'
 import { type Stop, systemClock } from './work-queue.ts'
 
 const allocatable = { cpu: '2', memory: '4Gi', pods: '10' }

@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createVolume, demoNamespace } from './fixtures.ts'
 import { read } from './objects.ts'
-import { createTestbed, eventually, type Testbed } from './testbed.ts'
+import { createTestbed, eventually, type Testbed } from '../../../test/support/cluster-testbed.ts'
 
 let bed: Testbed
 beforeEach(() => {

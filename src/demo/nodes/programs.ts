@@ -30,7 +30,7 @@ function copyPrograms(target: string): void {
   for (const folder of folders) {
     mkdirSync(join(target, folder), { recursive: true })
     for (const name of readdirSync(join(demo, folder))) {
-      if (!name.endsWith('.ts') || name.endsWith('.test.ts') || name === 'testbed.ts') continue
+      if (!name.endsWith('.ts') || name.endsWith('.test.ts')) continue
       const stripped = nodeModule.stripTypeScriptTypes(readFileSync(join(demo, folder, name), 'utf8'))
       const plain = stripped.replaceAll(/(from\s+'\.[^']*)\.ts'/g, "$1.mjs'")
       writeFileSync(join(target, folder, name.replace(/\.ts$/, '.mjs')), plain)

@@ -233,6 +233,7 @@ function reset(cause: 'watchdog' | 'panic'): void {
 }
 
 mkdirSync(paths.directory, { recursive: true })
+mkdirSync(paths.locks, { recursive: true })
 writeFileSync(paths.kernelConfig, JSON.stringify(config.kernel))
 writeFileSync(paths.usermodeHelper, 'disabled\n')
 writeFileSync(

@@ -2,7 +2,7 @@
 import { connect } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
 import { runCommand } from './commands.ts'
-import { closeAll, closers, frozen, open, pair, until, written } from './testbed.ts'
+import { closeAll, closers, frozen, open, pair, until, written } from '../../../test/support/storage-testbed.ts'
 
 afterEach(closeAll)
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { exampleInput, examplePod } from '../../../test/failover/examples.ts'
+import { exampleInput, examplePod } from '../../../test/support/failover-examples.ts'
 import type { NodeView } from '../../kubernetes/resources.ts'
 import { capacityAfterLoss, type CountedPod } from './capacity.ts'
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { exampleInput, exampleLauncher, exampleVolume } from '../../../test/failover/examples.ts'
+import { exampleInput, exampleLauncher, exampleVolume } from '../../../test/support/failover-examples.ts'
 import type { VolumeAttachmentView } from '../../kubernetes/resources.ts'
 import { fencedTaint, outOfServiceTaint } from '../fence/taints.ts'
 import type { PlanInput } from './plan-input.ts'

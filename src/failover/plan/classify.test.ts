@@ -1,6 +1,13 @@
 /** What a pod of a fenced node is, whatever its labels and tolerations pretend. */
 import { describe, expect, test } from 'vitest'
-import { exampleInput, exampleLauncher, examplePod, exampleVm, exampleVmi, exampleVolumes } from '../../../test/failover/examples.ts'
+import {
+  exampleInput,
+  exampleLauncher,
+  examplePod,
+  exampleVm,
+  exampleVmi,
+  exampleVolumes,
+} from '../../../test/support/failover-examples.ts'
 import type { PodView } from '../../kubernetes/resources.ts'
 import type { ProofAnswer } from '../fence/proofs.ts'
 import type { PlanInput } from './plan-input.ts'

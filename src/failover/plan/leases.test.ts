@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { examplePod } from '../../../test/failover/examples.ts'
+import { examplePod } from '../../../test/support/failover-examples.ts'
 import { leasesOfNodes } from './leases.ts'
 
 const lease = (name: string, holder: string, namespace = 'kube-system') => ({

@@ -1,6 +1,6 @@
 /** What has to be immune to Kubernetes' own eviction before a node is put out of service, and what is done meanwhile. */
 import { describe, expect, test } from 'vitest'
-import { exampleInput, exampleLauncher, examplePod, exampleVolumes } from '../../../test/failover/examples.ts'
+import { exampleInput, exampleLauncher, examplePod, exampleVolumes } from '../../../test/support/failover-examples.ts'
 import type { PodView } from '../../kubernetes/resources.ts'
 import type { ProofAnswer } from '../fence/proofs.ts'
 import { outOfServiceTaint } from '../fence/taints.ts'
@@ -44,7 +44,7 @@ describe('a node with a held VM', () => {
     const plan = planFailover(withBlocked(evictedLate))
     expect(steps(plan)).toContainEqual(expect.objectContaining({ key: 'tolerate uid-launcher-stale' }))
     expect(outOfService(plan)).toEqual(['b2'])
-    expect(waitsFor(plan)).toBe("apps/launcher-stale is held and not immune to Kubernetes' own eviction yet: Outdated on every survivor")
+    expect(waitsFor(plan)).toBe("apps/launcher-stale is blocked and not immune to Kubernetes' own eviction yet: Outdated on every survivor")
     expect(outOfService(planFailover(withBlocked(immune)))).toEqual(['b1', 'b2'])
   })
 
@@ -57,7 +57,7 @@ describe('a node with a held VM', () => {
     expect(deleted(plan)).toEqual(['launcher-beside', 'launcher-fresh'])
     expect(outOfService(plan)).toEqual(['b2'])
     expect(waitsFor(plan)).toBe(
-      "apps/launcher-stale is held and not immune to Kubernetes' own eviction yet (its tolerations cannot be changed: the ServiceAccount lacks a rule: pods, patch): Outdated on every survivor",
+      "apps/launcher-stale is blocked and not immune to Kubernetes' own eviction yet (its tolerations cannot be changed: the ServiceAccount lacks a rule: pods, patch): Outdated on every survivor",
     )
   })
 

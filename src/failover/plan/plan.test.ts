@@ -10,7 +10,7 @@ import {
   exampleVmi,
   exampleVolume,
   exampleVolumes,
-} from '../../../test/failover/examples.ts'
+} from '../../../test/support/failover-examples.ts'
 import type { PodView } from '../../kubernetes/resources.ts'
 import { emptyFenceStatus } from '../fence/fence.ts'
 import type { ProofAnswer } from '../fence/proofs.ts'

@@ -1,6 +1,6 @@
 /** What is kept of a fence when several hands write its record, or when the API server was set back in time. */
 import { describe, expect, test } from 'vitest'
-import { exampleInput, exampleLauncher, exampleRecord, exampleVm, exampleVmi } from '../../../test/failover/examples.ts'
+import { exampleInput, exampleLauncher, exampleRecord, exampleVm, exampleVmi } from '../../../test/support/failover-examples.ts'
 import type { PodView, VirtualMachineInstanceView } from '../../kubernetes/resources.ts'
 import { emptyFenceStatus, type FenceStatus, type RecordedUnfence } from '../fence/fence.ts'
 import { mergeStatus } from '../fence/merge.ts'

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { exampleInput, exampleVm } from '../../../test/failover/examples.ts'
+import { exampleInput, exampleVm } from '../../../test/support/failover-examples.ts'
 import { type UnboundPodView, unboundPodView } from '../../kubernetes/resources.ts'
 import type { PlanInput } from './plan-input.ts'
 import { planFailover } from './plan.ts'

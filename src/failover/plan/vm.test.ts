@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { defaultFailoverConfig, exampleRecord, exampleVm, exampleVmi } from '../../../test/failover/examples.ts'
+import { defaultFailoverConfig, exampleRecord, exampleVm, exampleVmi } from '../../../test/support/failover-examples.ts'
 import type { VirtualMachineInstanceView, VirtualMachineView } from '../../kubernetes/resources.ts'
 import type { RecordedWorkload } from '../fence/fence.ts'
 import { followVm, touchText, type VmFollowUp } from './vm.ts'

@@ -1,6 +1,6 @@
 /** Which Manual VMs an un-fence starts: those that ran, that the fence killed, and that nobody has brought back. */
 import { describe, expect, test } from 'vitest'
-import { exampleRecord, exampleVm, exampleVmi } from '../../../test/failover/examples.ts'
+import { exampleRecord, exampleVm, exampleVmi } from '../../../test/support/failover-examples.ts'
 import { judgeUnstarted, unstartedManual } from './unstarted-manual.ts'
 
 const manual = exampleRecord('one', { runStrategy: 'Manual', state: 'held' })

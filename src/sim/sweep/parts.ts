@@ -1,5 +1,5 @@
 /** The file of a resumable sweep: its parts, each with the commit that it ran on, and the table that docs/simulation.md wants of them. */
-import { z } from 'zod'
+import * as z from 'zod/mini'
 import { addCoverage, type Coverage, countBlocks, percent } from './coverage.ts'
 import type { Profile } from '../schedule/schedule.ts'
 import { addSweeps, type Sweep } from './sweep.ts'
@@ -16,14 +16,14 @@ const part = z.strictObject({
   commit: z.string(),
   total: z.strictObject({
     profile: z.enum(['ordinary', 'hostile']),
-    firstSeed: z.number().int(),
-    seeds: z.number().int().min(0),
+    firstSeed: z.int(),
+    seeds: z.int().check(z.minimum(0)),
     virtualMs: z.number(),
     longestStallMs: z.number(),
-    failures: z.array(z.strictObject({ seed: z.number().int(), property: z.string(), text: z.string() })),
+    failures: z.array(z.strictObject({ seed: z.int(), property: z.string(), text: z.string() })),
     counts: z.record(z.string(), z.number()),
   }),
-  measuredSeeds: z.number().int().min(0),
+  measuredSeeds: z.int().check(z.minimum(0)),
   coverage: z.record(z.string(), z.strictObject({ covered: z.array(z.string()), uncovered: z.array(z.string()) })),
 })
 const file = z.strictObject({ parts: z.array(part) })
@@ -44,7 +44,7 @@ export const addToPart = ({ commit, total, measuredSeeds, coverage }: Part, more
 
 /** @throws when the text is not such a file: the message names the field. */
 export function readParts(text: string): readonly Part[] {
-  const read = file.safeParse(JSON.parse(text))
+  const read = file.safeParse(JSON.parse(text), { error: z.locales.en().localeError })
   if (!read.success) throw new Error(z.prettifyError(read.error))
   return read.data.parts
 }

@@ -2,17 +2,17 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { buildBundle } from '../../../deploy/build.ts'
-import type { ApiObject } from '../../cluster/api/client.ts'
+import type { ApiObject } from '../../support/api-client.ts'
 import { nodesPath } from '../../cluster/api/objects.ts'
 import { kubeVirtVersion } from '../../cluster/control-plane/kubevirt.ts'
 import { startRecorder } from '../../cluster/recorder.ts'
 import { type Roomfence, startRoomfence } from '../../cluster/roomfence.ts'
-import { sleep, stretched, until } from '../../cluster/timing.ts'
+import { sleep, stretched, until } from '../../support/timing.ts'
 import { callsBetween, kubernetesCalls, processCost } from './agent-cost.ts'
-import { type Bed, dead, living, nodesPerRoom } from './bed.ts'
+import { type Bed, dead, living, nodesPerRoom } from './bench-bed.ts'
 import type { FailoverBenchOptions, Round } from './options.ts'
-import { startRecording } from './recording.ts'
-import type { RoundResult } from './table.ts'
+import { startRecording } from './recoveries.ts'
+import type { RoundResult } from './bench-table.ts'
 
 export interface PlayedRound extends RoundResult {
   readonly ranTwice: readonly string[]

@@ -1,5 +1,5 @@
 /** The few fields of API objects that the fake nodes and the tests look at. Sources: core/v1, storage.k8s.io/v1, kubevirt.io/v1. */
-import type { ApiObject } from './client.ts'
+import type { ApiObject } from '../../support/api-client.ts'
 
 export interface Container {
   readonly name: string

@@ -3,11 +3,11 @@ import { execFile, spawnSync } from 'node:child_process'
 import { request } from 'node:https'
 import { hostname } from 'node:os'
 import { promisify } from 'node:util'
-import { type ApiClient, type ApiObject, isApiError } from '../api/client.ts'
+import { type ApiClient, type ApiObject, isApiError } from '../../support/api-client.ts'
 import type { Lease } from '../api/objects.ts'
 import { freePort } from '../ports.ts'
 import { flags, type Program, type ProgramStart } from '../processes.ts'
-import { sleep, until } from '../timing.ts'
+import { sleep, until } from '../../support/timing.ts'
 import type { AuthorityFiles } from './certificates.ts'
 
 export interface KubeVirtOptions {

@@ -1,7 +1,7 @@
 /** The fake external-attacher: the CSI controller's sidecar that attaches and detaches, and is never in the dead room. */
 import type { PersistentVolume, VolumeAttachment } from '../api/objects.ts'
 import { attachmentsPath } from '../api/objects.ts'
-import { sleep } from '../timing.ts'
+import { sleep } from '../../support/timing.ts'
 import { attempt, type NodeSetting } from './setting.ts'
 
 export const volumeName = (driver: string, handle: string): string => `kubernetes.io/csi/${driver}^${handle}`

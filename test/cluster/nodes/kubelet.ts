@@ -1,5 +1,5 @@
 /** The fake kubelet: registers its node, renews its Lease, reports status, starts and stops the pods that are bound to it. */
-import { isApiError } from '../api/client.ts'
+import { isApiError } from '../../support/api-client.ts'
 import {
   type Container,
   microsecond,
@@ -10,7 +10,7 @@ import {
   podsPath,
   wholeSecond,
 } from '../api/objects.ts'
-import { sleep } from '../timing.ts'
+import { sleep } from '../../support/timing.ts'
 import { isAttached, persistentVolume, volumeName } from './csi-attacher.ts'
 import { attempt, type FakeNode, isFinished, logged, type NodeSetting, podOfVmi, thisLife, vmiUidOf } from './setting.ts'
 import { syncVmi, updateVmi } from './virt-handler.ts'

@@ -1,8 +1,8 @@
 /** What the parts of the fake nodes share: the node, its timings, and the copies of the API's objects they all look at. */
-import type { ApiClient, WatchedObjects } from '../api/client.ts'
+import type { ApiClient, WatchedObjects } from '../../support/api-client.ts'
 import type { Node, Pod, VirtualMachineInstance, VolumeAttachment } from '../api/objects.ts'
-import { isApiError } from '../api/client.ts'
-import { stretched } from '../timing.ts'
+import { isApiError } from '../../support/api-client.ts'
+import { stretched } from '../../support/timing.ts'
 import type { PodProcesses } from './pod-processes.ts'
 
 /** Milliseconds, before the time factor. The defaults are the real programs' own where they have one. */

@@ -1,7 +1,7 @@
 /** The fake virt-handler with its virt-launchers: brings each VirtualMachineInstance of its node through its phases. */
 import { type MigrationState, nodesPath, vmisPath, type VirtualMachineInstance, type VmiStatus, wholeSecond } from '../api/objects.ts'
-import { isApiError } from '../api/client.ts'
-import { sleep } from '../timing.ts'
+import { isApiError } from '../../support/api-client.ts'
+import { sleep } from '../../support/timing.ts'
 import { attempt, type FakeNode, isFinished, type NodeSetting, podOfVmi, thisLife } from './setting.ts'
 
 /** A VMI annotated with it boots that many milliseconds; from an hour on it hangs in Scheduled. */

@@ -1,5 +1,5 @@
 /** Virtual machines that the fake nodes run: one replicated block disk each, preferring one room. */
-import type { ApiClient } from '../api/client.ts'
+import type { ApiClient } from '../../support/api-client.ts'
 import { type VirtualMachine, vmsPath } from '../api/objects.ts'
 import { defaultRoomLabel } from '../nodes/fake-nodes.ts'
 import { bootTimeAnnotation } from '../nodes/virt-handler.ts'

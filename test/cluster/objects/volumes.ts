@@ -1,5 +1,5 @@
 /** Persistent volumes made ahead with their claims: the tests have no provisioner. */
-import { type ApiClient, isApiError } from '../api/client.ts'
+import { type ApiClient, isApiError } from '../../support/api-client.ts'
 import { defaultDriver } from '../nodes/fake-nodes.ts'
 
 export type AccessMode = 'ReadWriteMany' | 'ReadWriteOnce'

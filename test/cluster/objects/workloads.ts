@@ -1,5 +1,5 @@
 /** Pods' owners of the ordinary kinds, to see what a room's death does to each. */
-import type { ApiClient, ApiObject } from '../api/client.ts'
+import type { ApiClient, ApiObject } from '../../support/api-client.ts'
 import { type AccessMode, claimSpec, createVolume } from './volumes.ts'
 
 interface Wanted {

@@ -1,6 +1,6 @@
 /** Contract of who may do what: authentication, roles, and the words of a refusal; and of the paths that are no resources. */
 import { beforeAll, describe, expect, test } from 'vitest'
-import { at, call, type Connection, createNamespace, eventually, failure, textAt } from './connection.ts'
+import { at, call, type Connection, createNamespace, eventually, failure, textAt } from '../../support/api-connection.ts'
 
 export function accessContract(connect: () => Connection): void {
   describe('access', () => {

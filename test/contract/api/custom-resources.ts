@@ -1,6 +1,16 @@
 /** Contract of custom resources: a definition makes them served, its schema is kept, their status is apart. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { at, call, type Connection, eventually, failure, mergePatch, strategicPatch, textAt, uniqueName } from './connection.ts'
+import {
+  at,
+  call,
+  type Connection,
+  eventually,
+  failure,
+  mergePatch,
+  strategicPatch,
+  textAt,
+  uniqueName,
+} from '../../support/api-connection.ts'
 
 export function customResourceContract(connect: () => Connection): void {
   describe('custom resources', () => {

@@ -1,6 +1,6 @@
 /** Contract of versions that are forgotten. Only for a server that can be told to forget: a real one does so by time and load. */
 import { describe, expect, test } from 'vitest'
-import { at, call, type Connection, createNamespace, failure, textAt, watch } from './connection.ts'
+import { at, call, type Connection, createNamespace, failure, textAt, watch } from '../../support/api-connection.ts'
 
 /** @param forget makes the server forget all versions before now */
 export function expiryContract(connect: () => Connection, forget: () => void): void {

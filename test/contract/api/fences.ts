@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
-import { at, call, type Connection, eventually, failure, mergePatch, textAt, uniqueName } from './connection.ts'
+import { at, call, type Connection, eventually, failure, mergePatch, textAt, uniqueName } from '../../support/api-connection.ts'
 
 const shipped = new URL('../../../deploy/crds/fences.roomfence.io.yaml', import.meta.url)
 

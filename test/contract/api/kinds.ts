@@ -12,7 +12,7 @@ import {
   strategicPatch,
   textAt,
   uniqueName,
-} from './connection.ts'
+} from '../../support/api-connection.ts'
 
 export function kindContract(connect: () => Connection): void {
   describe('nodes', () => {

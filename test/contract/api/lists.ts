@@ -1,6 +1,6 @@
 /** Contract of lists: order, selectors, pages. */
 import { beforeAll, describe, expect, test } from 'vitest'
-import { at, call, type Connection, createNamespace, failure, textAt } from './connection.ts'
+import { at, call, type Connection, createNamespace, failure, textAt } from '../../support/api-connection.ts'
 
 export function listContract(connect: () => Connection): void {
   describe('lists', () => {

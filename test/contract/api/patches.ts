@@ -12,7 +12,7 @@ import {
   strategicPatch,
   textAt,
   uniqueName,
-} from './connection.ts'
+} from '../../support/api-connection.ts'
 
 export function patchContract(connect: () => Connection): void {
   describe('patches', () => {

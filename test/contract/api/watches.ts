@@ -1,6 +1,16 @@
 /** Contract of watches: what starts them, what they tell, how they end. */
 import { beforeAll, describe, expect, test } from 'vitest'
-import { at, call, type Connection, createNamespace, mergePatch, textAt, uniqueName, watch, type WatchEvent } from './connection.ts'
+import {
+  at,
+  call,
+  type Connection,
+  createNamespace,
+  mergePatch,
+  textAt,
+  uniqueName,
+  watch,
+  type WatchEvent,
+} from '../../support/api-connection.ts'
 
 export function watchContract(connect: () => Connection): void {
   describe('watches', () => {
