@@ -27,13 +27,3 @@ export const aNumber =
 
 /** Names with commas between. */
 export const names = (text: string): readonly string[] => text.split(',').filter((name) => name !== '')
-
-/** Some of these, each once, with commas between. */
-export const someOf =
-  <Name extends string>(known: readonly Name[]) =>
-  (text: string): readonly Name[] => {
-    const given = text.split(',')
-    const found = given.flatMap((name) => known.filter((one) => one === name))
-    if (found.length === given.length && new Set(found).size === found.length) return found
-    throw new InvalidArgumentError(`Allowed: ${known.join(', ')}, each once, with commas between.`)
-  }

@@ -1,7 +1,8 @@
 /** A small cluster for tests: hosts whose power and link can be switched, and a wait for what must become true. */
 import { createStore, type Store } from '../../src/demo/apiserver/store.ts'
 import { type Cluster, type ClusterOptions, startCluster } from '../../src/demo/cluster/controllers.ts'
-import type { NodeHost, PodToStart } from '../../src/demo/cluster/node-host.ts'
+import type { NodeHost } from '../../src/demo/cluster/node-host.ts'
+import type { Pod as PodToStart } from '../../src/demo/nodes/node.ts'
 import type { Pod } from '../../src/demo/cluster/objects.ts'
 
 export interface TestHost extends NodeHost {

@@ -1,2 +1,2 @@
 /** What a kubelet stand-in needs of the machine it stands on, as the demo's nodes give it; tests have small hosts of their own (test/support/cluster-testbed.ts). */
-export type { NodeHost, Pod as PodToStart } from '../nodes/node.ts'
+export type { NodeHost } from '../nodes/node.ts'

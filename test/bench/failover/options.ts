@@ -1,6 +1,16 @@
 /** What can be asked of `npm run bench -- failover`. */
-import type { Command } from 'commander'
-import { aNumber, someOf, wholeNumber } from '../../../src/cli/options.ts'
+import { type Command, InvalidArgumentError } from 'commander'
+import { aNumber, wholeNumber } from '../../../src/cli/options.ts'
+
+/** Some of these, each once, with commas between. */
+const someOf =
+  <Name extends string>(known: readonly Name[]) =>
+  (text: string): readonly Name[] => {
+    const given = text.split(',')
+    const found = given.flatMap((name) => known.filter((one) => one === name))
+    if (found.length === given.length && new Set(found).size === found.length) return found
+    throw new InvalidArgumentError(`Allowed: ${known.join(', ')}, each once, with commas between.`)
+  }
 
 /** One way by which a dead room's workloads may come back. */
 export type Round = 'roomfence' | 'taint' | 'kubernetes'
