@@ -78,7 +78,8 @@ function tellNote(code: NoteCode, text: string, nodes: readonly NodeId[], { log,
   if (code === 'permit-lost') metrics.permitLosses.inc()
   if (code === 'late') metrics.late.inc()
   const line = { note: code, ...(nodes.length === 0 ? {} : { nodes }) }
-  if (warned.has(code)) log.warn(line, text)
+  if (code === 'invariant-broken') log.fatal(line, text)
+  else if (warned.has(code)) log.warn(line, text)
   else if (code === 'learned') log.debug(line, text)
   else log.info(line, text)
 }

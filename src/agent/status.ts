@@ -42,6 +42,7 @@ export function statusOf(
     containment: { desired: state.process.desired, ...state.process.contained },
     killedEpoch,
     hasConflict: state.epoch.hasConflict,
+    brokenInvariant: state.process.broken ?? null,
     coordinator: coordinator(state, nowMs),
     peers: [...state.process.contacts]
       .filter(([node]) => node !== state.self.node)
@@ -91,6 +92,7 @@ export function updateMetrics(
   metrics.fencingSuspended.set(membership?.fencingPausedBy == null ? 0 : 1)
   metrics.nodesInMaintenance.set(membership?.members.filter(({ isInMaintenance }) => isInMaintenance).length ?? 0)
   metrics.conflict.set(state.epoch.hasConflict ? 1 : 0)
+  metrics.invariantBroken.set(state.process.broken ? 1 : 0)
   for (const [node, contact] of state.process.contacts) {
     if (node === state.self.node) continue
     metrics.peerSilence.set({ peer: node }, seconds(nowMs - contact.heardAtMs))

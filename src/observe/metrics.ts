@@ -50,6 +50,10 @@ const standingMetrics = ({ gauge }: Maker) => ({
   fencingSuspended: gauge('fencing_suspended', '1 while an operator has suspended all fencing.'),
   nodesInMaintenance: gauge('nodes_in_maintenance', 'Nodes that an operator has put in maintenance.'),
   conflict: gauge('conflict', '1 when two memberships of the same epoch were seen: an operator must pick one.'),
+  invariantBroken: gauge(
+    'invariant_broken',
+    '1 when this agent found an error of its own: its node is paused until the agent is restarted; the log and /status say what it was.',
+  ),
   coordinator: gauge('coordinator', '1 while this agent executes fences.'),
 })
 

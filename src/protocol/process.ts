@@ -38,6 +38,14 @@ export interface WitnessView {
   failure: string | null
 }
 
+export type InvariantName = 'membership' | 'promise' | 'acceptance' | 'counter' | 'grant' | 'unwritten' | 'ack' | 'containment'
+
+/** An error of this program (docs/protocol/README.md, "Invariants"). */
+export interface BrokenInvariant {
+  readonly invariant: InvariantName
+  readonly text: string
+}
+
 /** A node that asks to be a member in this incarnation. */
 export interface Join {
   readonly incarnation: Incarnation
@@ -50,6 +58,8 @@ export interface ProcessState {
   readonly startedAtMs: number
   /** No permit was held yet in this boot: nothing runs, and nothing may before it was listened for a while. */
   readonly isFreshBoot: boolean
+  /** From here on this process keeps its workloads paused and does nothing else. */
+  broken: BrokenInvariant | undefined
   /** Spreads what agents do at random. */
   random: number
 
@@ -100,6 +110,7 @@ export function newProcess({ nowMs, isFreshBoot, seed }: ProcessStart): ProcessS
   return {
     startedAtMs: nowMs,
     isFreshBoot,
+    broken: undefined,
     random: seed >>> 0,
     lastTickMs: nowMs,
     awakeSinceMs: nowMs,

@@ -2,8 +2,8 @@
 import { isMajority, memberOf, nodeVoter, votesOf } from './membership.ts'
 import { changeDurable, contain, note, type Outbox } from './outbox.ts'
 import { permitUntilMs } from './permit.ts'
-import type { ContainmentLevel } from './process.ts'
-import type { State } from './state.ts'
+import type { BrokenInvariant, ContainmentLevel } from './process.ts'
+import type { Input, State } from './state.ts'
 import { quarantineMs } from './timings.ts'
 
 /** Until when this node may run, monotonic ms; `-Infinity`: it may not. */
@@ -13,13 +13,16 @@ export function mayRunUntilMs(state: State): number {
 
 function grantedUntilMs(state: State): number {
   const membership = state.durable.membership
-  if (!membership || state.epoch.hasConflict || mustKill(state)) return -Infinity
+  if (!membership || state.process.broken || state.epoch.hasConflict || mustKill(state)) return -Infinity
   const member = memberOf(membership, state.self.node)
   if (member?.incarnation !== state.self.incarnation) return -Infinity
   return Math.max(permitUntilMs(votesOf(membership), state.epoch.grants), state.epoch.carriedUntilMs)
 }
 
 export const hasPermit = (state: State, nowMs: number): boolean => mayRunUntilMs(state) > nowMs
+
+/** What this agent knows is on disk, and nothing says that it is wrong: others may act on it. */
+export const isReliable = ({ disk, process }: State): boolean => process.broken === undefined && disk.persistedVersion >= disk.version
 
 /** Fenced now, or fenced in an epoch that it skipped and has not killed for. */
 export function mustKill(state: State): boolean {
@@ -115,10 +118,42 @@ export function reviewContainment(state: State, out: Outbox, nowMs: number): voi
   }
   const isVerified = state.process.contained.level === level && state.process.contained.isVerified
   if (level === 'kill' && isVerified) noteKilled(state, out)
-  if (level !== 'none' && !isVerified && nowMs - state.process.desiredSinceMs > state.timings.killMs) {
-    state.process.desiredSinceMs = nowMs
-    out.push({ kind: 'reboot', reason: `${level} was not verified within ${state.timings.killMs} ms` })
-  }
+  if (level !== 'none' && !isVerified) rebootIfLate(state, out, nowMs)
+}
+
+function rebootIfLate({ process, timings }: State, out: Outbox, nowMs: number): void {
+  if (nowMs - process.desiredSinceMs <= timings.killMs) return
+  process.desiredSinceMs = nowMs
+  out.push({ kind: 'reboot', reason: `${process.desired} was not verified within ${timings.killMs} ms` })
+}
+
+/** An error of this program: what it knows is worth nothing any more, and a pause is what never does harm. */
+export function breakDown(state: State, broken: BrokenInvariant, nowMs: number): Outbox {
+  const out: Outbox = []
+  const { process } = state
+  process.broken = broken
+  process.desired = 'pause'
+  process.desiredSinceMs = nowMs
+  process.contained = { level: 'none', isVerified: false }
+  note(
+    out,
+    'invariant-broken',
+    `an error of roomfence itself, "${broken.invariant}": ${broken.text}. This node is paused until its agent is restarted; please report this line`,
+  )
+  contain(out, 'pause')
+  return out
+}
+
+/** All that a broken process still does: it holds its pause, by which the watchdog is petted. */
+export function stepBroken(state: State, input: Input, nowMs: number): Outbox {
+  const out: Outbox = []
+  const { process } = state
+  if (input.kind === 'contained' && input.level === process.desired)
+    process.contained = { level: input.level, isVerified: input.isVerified }
+  else if (input.kind === 'watchdog') process.watchdogMs = input.timeoutMs
+  else if (input.kind === 'leaving') process.isLeaving = true
+  else if (input.kind === 'tick' && !process.contained.isVerified) rebootIfLate(state, out, nowMs)
+  return out
 }
 
 /** Nothing was started since the kill was verified, so it counts under every epoch learned meanwhile. */

@@ -133,6 +133,7 @@ export type NoteCode =
   | 'would-propose'
   | 'witness-stale'
   | 'door-closed'
+  | 'invariant-broken'
 
 export type Effect =
   | { readonly kind: 'persist'; readonly version: number; readonly durable: Durable }

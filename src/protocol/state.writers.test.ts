@@ -25,6 +25,7 @@ const writers: Readonly<Record<string, Readonly<Record<string, readonly string[]
     unsent: ['outbox'],
   },
   process: {
+    broken: ['running'],
     random: ['proposer'],
     lastTickMs: ['step'],
     awakeSinceMs: ['learning', 'step'],
@@ -35,7 +36,7 @@ const writers: Readonly<Record<string, Readonly<Record<string, readonly string[]
     sequence: ['step'],
     heartbeatAtMs: ['learning', 'running', 'step'],
     withdrawal: ['step'],
-    isLeaving: ['step'],
+    isLeaving: ['running', 'step'],
     nextAttemptAtMs: ['acceptor', 'proposal', 'proposer'],
     proposalKey: ['proposal'],
     proposalSinceMs: ['proposal'],
@@ -46,7 +47,7 @@ const writers: Readonly<Record<string, Readonly<Record<string, readonly string[]
     desiredSinceMs: ['running'],
     contained: ['running', 'step'],
     isApiReachable: ['step'],
-    watchdogMs: ['step'],
+    watchdogMs: ['running', 'step'],
     isInSync: ['step'],
   },
   contact: {

@@ -5,12 +5,13 @@ import type { Ack, Heartbeat, Message, Statement } from './messages.ts'
 import { doorStatements, isDoorOpen, onAccept, onPrepare } from './acceptor.ts'
 import { contactOf, isMember } from './contact.ts'
 import { proposeNext } from './proposal.ts'
+import { beforeStep, brokenInvariant } from './invariants.ts'
 import { declareConflict, learn, noteInstalled, teach } from './learning.ts'
 import { note, type Outbox, persisted, persistFailed, retryPersist, send } from './outbox.ts'
 import { addGrant } from './permit.ts'
 import { addDoors, wantsDoors } from './proof.ts'
 import { advance, onAccepted, onPromise, onRefusal } from './proposer.ts'
-import { grantSelf, onBound, reviewContainment } from './running.ts'
+import { breakDown, grantSelf, onBound, reviewContainment, stepBroken } from './running.ts'
 import type { Input, State, Step } from './state.ts'
 import { hearWitnessVersion, onWitness, pollWitness, teachWitness } from './witness-view.ts'
 
@@ -20,7 +21,16 @@ import { hearWitnessVersion, onWitness, pollWitness, teachWitness } from './witn
  * @param nowMs this node's monotonic clock, never less than at the step before.
  */
 export function step(state: State, input: Input, nowMs: number): Step {
+  if (state.process.broken) return { state, effects: stepBroken(state, input, nowMs) }
+  const before = beforeStep(state, input)
   const out: Outbox = []
+  take(state, out, input, nowMs)
+  const broken = brokenInvariant(before, state, input, out, nowMs)
+  // Nothing goes out of a step that broke one.
+  return { state, effects: broken ? breakDown(state, broken, nowMs) : out }
+}
+
+function take(state: State, out: Outbox, input: Input, nowMs: number): void {
   switch (input.kind) {
     case 'tick':
       onTick(state, out, nowMs)
@@ -81,7 +91,6 @@ export function step(state: State, input: Input, nowMs: number): Step {
       if (!state.durable.membership) learn(state, out, input.membership, nowMs)
       break
   }
-  return { state, effects: out }
 }
 
 function onTick(state: State, out: Outbox, nowMs: number): void {

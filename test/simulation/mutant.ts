@@ -10,7 +10,13 @@ import type { runSchedule } from '../../src/sim/run/run.ts'
 import type { Profile, Schedule } from '../../src/sim/schedule/schedule.ts'
 import type { shrink } from '../../src/sim/sweep/shrink.ts'
 import type { Property } from '../../src/sim/world/observations.ts'
-import { type Edit, editedFiles } from '../support/mutation.ts'
+import { type Edit, edit, editedFiles } from '../support/mutation.ts'
+
+/** The code without the eyes that it keeps on itself: what a missing rule does to the properties is to be seen, and not that it is noticed before. */
+export const withoutInvariants: readonly Edit[] = [
+  edit('protocol/step.ts', '  const before = beforeStep(state, input)\n', ''),
+  edit('protocol/step.ts', 'brokenInvariant(before, state, input, out, nowMs)', 'undefined'),
+]
 
 export interface Mutation {
   readonly name: string

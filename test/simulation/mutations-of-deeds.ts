@@ -20,8 +20,8 @@ export const mutationsOfDeeds: readonly Mutation[] = [
     edits: [
       edit(
         'sim/node/takeover.ts',
-        '  const membership = state?.durable.membership\n  if (!state || !membership || state.disk.persistedVersion',
-        '  const membership = state?.epoch.attempt?.value ?? state?.durable.membership\n  if (!state || !membership || state.disk.persistedVersion',
+        '  const membership = state?.durable.membership\n  if (!state || !membership || !isReliable',
+        '  const membership = state?.epoch.attempt?.value ?? state?.durable.membership\n  if (!state || !membership || !isReliable',
       ),
     ],
     caughtBy: 'P1 single writer',

@@ -3,7 +3,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { generate } from '../../src/sim/schedule/generate.ts'
 import type { Property } from '../../src/sim/world/observations.ts'
 import { runSchedule } from '../../src/sim/run/run.ts'
-import { buildMutant, type Caught, firstFailure } from './mutant.ts'
+import { buildMutant, type Caught, firstFailure, withoutInvariants } from './mutant.ts'
 import { mutations } from './mutations.ts'
 
 /** `SEARCH_SEEDS=600`: which seed, from the first on, catches each mutation? Instead of from the one that is known. */
@@ -31,6 +31,7 @@ describe('ordinary hostile schedules', () => {
       'lost-write': false,
       'reboot with permit': true,
       'killed unfenced': true,
+      invariant: true,
     }
     const expected = Object.entries(byProperty).flatMap(([property, isFirst]) => (isFirst ? [property] : []))
     expect([...new Set(mutations.map(({ caughtBy }) => caughtBy))].toSorted()).toEqual(expected.toSorted())
@@ -39,7 +40,7 @@ describe('ordinary hostile schedules', () => {
   it.each(mutations)(
     'catch: $name',
     async ({ name, edits, caughtBy, firstSeed }) => {
-      const mutant = await buildMutant(edits)
+      const mutant = await buildMutant(caughtBy === 'invariant' ? edits : [...edits, ...withoutInvariants])
       const seeds = searchSeeds > 0 ? seedsFrom(1, searchSeeds) : [...seedsFrom(firstSeed, 1), ...seedsFrom(1, MORE)]
       const caught = firstFailure(mutant, 'hostile', seeds)
       found.push({ name, caught })

@@ -316,6 +316,20 @@ export const mutations: readonly Mutation[] = [
     caughtBy: 'P1 single writer',
     firstSeed: 55,
   },
+  {
+    name: 'an invariant sees what is sent before it is written',
+    edits: [edit('protocol/outbox.ts', 'if (state.disk.persistedVersion < state.disk.version) state', 'if (state.disk.version < 0) state')],
+    caughtBy: 'invariant',
+    firstSeed: 1,
+  },
+  {
+    name: 'an invariant sees workloads that run in quarantine',
+    edits: [
+      edit('protocol/running.ts', 'return isInQuarantine(state) ? -Infinity : grantedUntilMs(state)', 'return grantedUntilMs(state)'),
+    ],
+    caughtBy: 'invariant',
+    firstSeed: 1,
+  },
 ]
 
 /** The rule that an ordinary mutation takes out, for the schedule that was written for it as well. */

@@ -50,11 +50,13 @@ export interface AgentOptions {
   readonly nowMs?: number
   readonly isDryRun?: boolean
   readonly maxFencedShare?: number
+  /** A broken invariant is what the test is about. */
+  readonly mayBreak?: boolean
 }
 
 export function agent(
   node: string,
-  { durable = {}, boot = 'boot1', nowMs = 0, isDryRun = false, maxFencedShare = 0.9 }: AgentOptions = {},
+  { durable = {}, boot = 'boot1', nowMs = 0, isDryRun = false, maxFencedShare = 0.9, mayBreak = false }: AgentOptions = {},
 ): Agent {
   const self = { node: nodeId(node), room: room(node.slice(0, 1)), incarnation: lifeOf(nodeId(node)), bootId: bootId(boot), addresses: [] }
   const onDisk: Durable = {
@@ -85,7 +87,9 @@ export function agent(
       const out: Effect[] = []
       const queue: Input[] = [input]
       for (let next = queue.shift(); next; next = queue.shift()) {
-        for (const effect of step(state, next, atMs).effects) {
+        const { effects } = step(state, next, atMs)
+        if (state.process.broken && !mayBreak) throw new Error(`${state.process.broken.invariant}: ${state.process.broken.text}`)
+        for (const effect of effects) {
           out.push(effect)
           if (effect.kind === 'persist' && !made.isDiskStuck) queue.push({ kind: 'persisted', version: effect.version })
           if (effect.kind === 'check-bound' && !made.isCutFromApi) queue.push({ kind: 'bound', lastFence: effect.lastFence })

@@ -10,7 +10,7 @@ import { coordinator } from '../../protocol/contact.ts'
 import type { NodeId } from '../../protocol/ids.ts'
 import { fencedNodes, type Membership, memberOf } from '../../protocol/membership.ts'
 import { nodeProof } from '../../protocol/proof.ts'
-import { hasPermit } from '../../protocol/running.ts'
+import { hasPermit, isReliable } from '../../protocol/running.ts'
 import type { State } from '../../protocol/state.ts'
 import type { StorageFacts } from '../storage/storage-proof.ts'
 import { createUnfencing } from '../unfence/unfencing.ts'
@@ -50,7 +50,7 @@ export interface Fences {
 
 /** Whether this agent is the one that carries out fences now: what it has learned is on its disk. */
 function coordinates(state: State, nowMs: number): boolean {
-  return coordinator(state, nowMs) === state.self.node && hasPermit(state, nowMs) && state.disk.persistedVersion >= state.disk.version
+  return coordinator(state, nowMs) === state.self.node && hasPermit(state, nowMs) && isReliable(state)
 }
 
 /** Which of the fenced nodes have a proof, to be compared with what it was. */

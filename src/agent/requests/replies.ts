@@ -24,6 +24,8 @@ export function replyTo(state: State, request: OperatorRequest, nowMs: number): 
 }
 
 function withoutBasis(state: State, by: string, who = 'say who asks for it'): string | null {
+  if (state.process.broken)
+    return `${state.self.node} has an error of its own (see its log) and does nothing until it is restarted: ask another node`
   if (!state.durable.membership) return `${state.self.node} knows no membership yet: run roomfence init`
   return by.trim() === '' ? `by is empty: ${who}` : null
 }

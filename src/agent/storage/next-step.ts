@@ -9,6 +9,7 @@ import { planSurvivor, planThawWithoutTieBreaker, type SurvivorView } from '../.
 import type { StorageReports } from '../../evidence/storage-report.ts'
 import type { NodeId } from '../../protocol/ids.ts'
 import { fencedNodes, type Membership } from '../../protocol/membership.ts'
+import { isReliable } from '../../protocol/running.ts'
 import { nodeProof } from '../../protocol/proof.ts'
 import type { State } from '../../protocol/state.ts'
 import type { KeptReplicas } from '../state/durable.ts'
@@ -28,7 +29,8 @@ export interface PlanFacts {
 export function nextStep(facts: PlanFacts, snapshot: KnownDrbd, resource: Resource): NextStep {
   const { state, kept } = facts
   const { membership } = state.durable
-  if (!membership || state.disk.persistedVersion < state.disk.version) return { kind: 'wait', reason: 'no membership on disk yet' }
+  if (state.process.broken) return { kind: 'wait', reason: 'this agent has an error of its own and must be restarted' }
+  if (!membership || !isReliable(state)) return { kind: 'wait', reason: 'no membership on disk yet' }
   const fenced = fencedNodes(membership)
   if (fenced.includes(state.self.node)) return planLoser(loserView(state, membership, resource))
   const shown = snapshot.shown.find((one) => one.name === resource.name)

@@ -4,6 +4,7 @@ import { step } from '../../protocol/step.ts'
 import { noteAccepted, noteLearned } from '../observer/epochs.ts'
 import { checkAcks, checkPromise } from '../observer/invariants.ts'
 import { checkRelease } from '../observer/writers.ts'
+import { violate } from '../observer/violations.ts'
 import type { SimNode, World } from '../world/world.ts'
 import { execute } from './effects.ts'
 import { localMs, whenAwake } from './process.ts'
@@ -24,6 +25,7 @@ function run(world: World, node: SimNode, input: Input): void {
   const { durable } = node.state
   const { isInstalled } = node.state.epoch
   const { life } = node
+  const wasBroken = node.state.process.broken !== undefined
   const result = step(node.state, input, localMs(world, node))
   node.state = result.state
   const { membership, accepted } = node.state.durable
@@ -32,6 +34,8 @@ function run(world: World, node: SimNode, input: Input): void {
   checkPromise(world, node, durable, node.state.durable)
   if (input.kind === 'message') checkAcks(world, node, result.effects)
   checkRelease(world, node, result.effects)
+  const { broken } = node.state.process
+  if (broken && !wasBroken) violate(world, 'invariant', `${node.name}: ${broken.invariant}: ${broken.text}`)
   if (!isInstalled && node.state.epoch.isInstalled) world.strike('installed', node)
   if (node.life !== life) return
   if (result.effects.length > 0) execute(world, node, result.effects, 0)

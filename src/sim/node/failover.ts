@@ -5,7 +5,7 @@
 import { coordinator } from '../../protocol/contact.ts'
 import { fencedNodes, type Member } from '../../protocol/membership.ts'
 import { nodeProof } from '../../protocol/proof.ts'
-import { hasPermit, mustKill } from '../../protocol/running.ts'
+import { hasPermit, isReliable, mustKill } from '../../protocol/running.ts'
 import { checkOrdered } from '../observer/kills.ts'
 import { checkDeclaredStopped } from '../observer/writers.ts'
 import { type ApiWrite, nodeAsRead, noteNodeWritten, podAsRead, writeToApi } from '../world/api.ts'
@@ -18,7 +18,7 @@ import { hasStorageProof } from './takeover.ts'
 export function executeFences(world: World, node: SimNode): void {
   const { state } = node
   const membership = state?.durable.membership
-  if (!state || !membership || state.disk.persistedVersion < state.disk.version || mustKill(state)) return
+  if (!state || !membership || !isReliable(state) || mustKill(state)) return
   if (world.api.taints.size === 0 && fencedNodes(membership).length === 0) return
   const nowMs = localMs(world, node)
   // Who has no permit may have been fenced itself, and what it knows of others undone.

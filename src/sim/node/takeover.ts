@@ -6,7 +6,7 @@ import { planSurvivor } from '../../drbd/survivor.ts'
 import { type NodeId, nodeId } from '../../protocol/ids.ts'
 import { FORCED_STEP, type Member, memberOf, type Membership } from '../../protocol/membership.ts'
 import { nodeProof } from '../../protocol/proof.ts'
-import { mustKill } from '../../protocol/running.ts'
+import { isReliable, mustKill } from '../../protocol/running.ts'
 import { checkWriters } from '../observer/writers.ts'
 import { storagePasses } from '../world/links.ts'
 import { demote, disconnect, loseConnection, otherSide, resumeIo, type Side, sideOn, type Volume } from '../world/storage.ts'
@@ -36,7 +36,7 @@ export function isInSync(world: World, node: SimNode): boolean {
 export function takeOverVolumes(world: World, node: SimNode): void {
   const { state } = node
   const membership = state?.durable.membership
-  if (!state || !membership || state.disk.persistedVersion < state.disk.version) return
+  if (!state || !membership || !isReliable(state)) return
   // As the agent: without a vote nothing is trusted anew.
   const mayTrust = memberOf(membership, node.name)?.standing === 'voting'
   const isKilling = mustKill(state)

@@ -11,6 +11,7 @@ export type Property =
   | 'lost-write'
   | 'reboot with permit'
   | 'killed unfenced'
+  | 'invariant'
 
 export interface Violation {
   readonly property: Property
